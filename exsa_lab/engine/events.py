@@ -1,0 +1,167 @@
+"""The one stream that widget, plots, statistics, replay and tests all read.
+
+Events are frozen values with a JSON round trip. ``p`` and ``q`` are the target's and the draft's probability
+of the token after the request's sampling chain; under greedy decoding, where the chain leaves one token,
+they are the models' own probabilities at temperature 1, which say more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Source(StrEnum):
+    """Where a committed token came from."""
+
+    TARGET = "target"
+    """Decoded by the target, nothing was drafted for this place."""
+    ACCEPTED = "accepted"
+    """A draft token the target accepted."""
+    RESAMPLED = "resampled"
+    """The target's token in place of a rejected draft token."""
+    BONUS = "bonus"
+    """The target's extra token after a draft that was accepted whole."""
+
+
+class Rejection(StrEnum):
+    """Why a draft token was not committed."""
+
+    REFUSED = "refused"
+    """Tested against the target and refused."""
+    DISCARDED = "discarded"
+    """Never tested: it stood after a refused token or after the end of the text."""
+
+
+class DraftReason(StrEnum):
+    """Why this round used this draft length."""
+
+    FIXED = "fixed by user"
+    MEASURED_GAIN = "measured gain"
+    CANNOT_WIN = "cannot win"
+    PROBING = "probing"
+    NOT_WORTH_IT = "not worth it now"
+    NO_DRAFTER = "no drafter"
+    FIRST_TOKEN = "first token"
+
+
+class State(StrEnum):
+    """Life of a generation: waiting -> running -> one of the three final states."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (State.FINISHED, State.CANCELLED, State.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One committed token. ``text`` may be empty while a character is still incomplete."""
+
+    position: int
+    """Index in the generated tokens, from 0."""
+    token_id: int
+    text: str
+    source: Source
+    p: float
+    q: float | None
+    """None where nothing was drafted."""
+    u: float | None
+    """The uniform draw that decided, None under greedy decoding."""
+    round: int
+    drafter: str | None = None
+    """Name of the drafter that proposed it, None where nothing was drafted."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedEvent:
+    """One draft token that was not committed, at the place where it would have stood."""
+
+    position: int
+    token_id: int
+    text: str
+    reason: Rejection
+    p: float | None
+    """None where it was never tested."""
+    q: float | None
+    u: float | None
+    round: int
+    drafter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEvent:
+    """One draft-verify-accept round of one sequence. Times in seconds are those of the whole shared step."""
+
+    round: int
+    k: int
+    """Draft tokens proposed for this sequence."""
+    accepted: int
+    batch_tokens: int
+    batch_sequences: int
+    draft_s: float
+    verify_s: float
+    sample_s: float
+    reason: DraftReason = DraftReason.FIXED
+    drafter: str | None = None
+    time_s: float = 0.0
+    """Seconds since submission when the round was committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillEvent:
+    """One chunk of the prompt was computed (or, with ``cached``, taken from the prefix cache)."""
+
+    start: int
+    tokens: int
+    cached: bool
+    prompt_tokens: int
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StateEvent:
+    """The generation changed state. ``detail`` is the finish reason or the error's text."""
+
+    state: State
+    detail: str = ""
+    time_s: float = 0.0
+
+
+Event = TokenEvent | RejectedEvent | RoundEvent | PrefillEvent | StateEvent
+
+_KINDS: dict[str, type[Any]] = {
+    "token": TokenEvent,
+    "rejected": RejectedEvent,
+    "round": RoundEvent,
+    "prefill": PrefillEvent,
+    "state": StateEvent,
+}
+_NAMES = {cls: name for name, cls in _KINDS.items()}
+_ENUMS: dict[str, dict[str, type[StrEnum]]] = {
+    "token": {"source": Source},
+    "rejected": {"reason": Rejection},
+    "round": {"reason": DraftReason},
+    "state": {"state": State},
+}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """Return the event as a plain dictionary, its kind under ``"event"``."""
+    return {"event": _NAMES[type(event)], **asdict(event)}
+
+
+def from_json(data: dict[str, Any]) -> Event:
+    """Rebuild an event from `to_json`; raises KeyError or TypeError where the data is not one."""
+    values = dict(data)
+    kind = values.pop("event")
+    for name, enum in _ENUMS.get(kind, {}).items():
+        values[name] = enum(values[name])
+    event: Event = _KINDS[kind](**values)
+    return event

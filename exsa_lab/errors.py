@@ -1,0 +1,98 @@
+"""Every error exsa_lab raises on purpose.
+
+ExsaError
+├── ConfigError             a parameter is out of range, unknown or contradicts another
+├── ModelError              something about a model file
+│   ├── ModelNotFound           no such path, catalog name or hub file
+│   ├── InvalidModel            not a GGUF, truncated, corrupt or unsafe
+│   ├── VocabularyMismatch      the draft does not speak the target's vocabulary
+│   └── ModelLoadError          llama.cpp refused a file that looked right
+├── RuntimeUnavailable      llama_cpp is missing or outside the tested range
+├── EngineError             something about the engine or one generation
+│   ├── EngineNotLoaded         no engine in this kernel yet
+│   ├── EngineClosed            the engine was closed
+│   ├── QueueFull               too many generations are waiting
+│   ├── PromptTooLong           the prompt does not fit the context
+│   ├── OutOfMemory             the KV cache or the device has no room
+│   └── DecodeError             llama.cpp failed during a step
+└── GenerationCancelled     the generation was cancelled before it finished
+
+A message is one sentence that says what happened; ``hint`` says what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class ExsaError(Exception):
+    """Base of all exsa_lab errors: a message for people, and a hint on what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(ExsaError, ValueError):
+    """A parameter is out of range, unknown, or contradicts another."""
+
+
+class ModelError(ExsaError):
+    """Something is wrong with a model file."""
+
+
+class ModelNotFound(ModelError, FileNotFoundError):
+    """No such path, catalog name or hub file."""
+
+    # OSError would otherwise format its own arguments.
+    __str__ = ExsaError.__str__
+
+
+class InvalidModel(ModelError):
+    """The file is not a GGUF, is truncated or corrupt, or is unsafe to open."""
+
+
+class VocabularyMismatch(ModelError):
+    """The draft's vocabulary differs from the target's, so its tokens mean something else."""
+
+
+class ModelLoadError(ModelError):
+    """llama.cpp refused a file that looked right."""
+
+
+class RuntimeUnavailable(ExsaError):
+    """llama_cpp is missing or its version is outside the tested range."""
+
+
+class EngineError(ExsaError):
+    """Something about the engine or one of its generations."""
+
+
+class EngineNotLoaded(EngineError):
+    """No engine is loaded in this kernel."""
+
+
+class EngineClosed(EngineError):
+    """The engine was closed; load it again."""
+
+
+class QueueFull(EngineError):
+    """Too many generations are waiting already."""
+
+
+class PromptTooLong(EngineError):
+    """The prompt does not fit the context."""
+
+
+class OutOfMemory(EngineError):
+    """The KV cache or the device has no room."""
+
+
+class DecodeError(EngineError):
+    """llama.cpp failed during a step."""
+
+
+class GenerationCancelled(ExsaError):
+    """The generation was cancelled before it finished; its partial text is kept on the handle."""

@@ -1,0 +1,80 @@
+"""What the engine needs of a model runtime. llama.cpp implements it, and so does the scripted fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+ProgressCallback = Callable[[float], bool]
+"""Called with the fraction loaded, 0..1; return False to stop loading."""
+
+Logits = NDArray[np.float32]
+
+
+class Batch(Protocol):
+    """Tokens of several sequences for one decode, filled in order."""
+
+    num_tokens: int
+    num_outputs: int
+
+    def clear(self) -> None: ...
+
+    def add(self, tokens: list[int], position: int, slot: int, outputs: int) -> int:
+        """Append consecutive tokens of one sequence; the last ``outputs`` of them get logits.
+
+        Returns the first output row of this entry: rows are numbered in the order they were added.
+        """
+
+
+class Context(Protocol):
+    """A KV cache and the means to decode into it."""
+
+    n_ctx: int
+    n_seq_max: int
+    n_batch: int
+
+    def new_batch(self) -> Batch: ...
+
+    def decode(self, batch: Batch) -> Logits:
+        """Compute the batch; returns a view (num_outputs, vocab_size), valid until the next decode.
+
+        Raises OutOfMemory when no KV cells are free, DecodeAborted after `abort`, DecodeError otherwise.
+        """
+
+    def abort(self) -> None:
+        """Ask a running decode to stop soon; safe from any thread."""
+
+    def remove(self, slot: int, start: int, end: int = -1) -> bool:
+        """Drop positions [start, end) of a slot (-1: to the end); False where the memory cannot."""
+
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Share positions [start, end) of one slot with another."""
+
+    def close(self) -> None: ...
+
+
+class Model(Protocol):
+    """Weights and vocabulary."""
+
+    name: str
+    vocab_size: int
+    n_ctx_train: int
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """The token's text as raw bytes; empty for control tokens."""
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+
+    def render_chat(self, messages: list[dict[str, str]]) -> str:
+        """Render messages with the model's own chat template, ending with the assistant's turn opened."""
+
+    def can_remove_partially(self) -> bool:
+        """False for recurrent and hybrid models, whose state cannot be rolled back to a position."""
+
+    def close(self) -> None: ...
