@@ -105,6 +105,10 @@ class EngineConfig:
     """Layers offloaded to the GPU; -1 means all."""
     flash_attention: bool = True
     """Keeps batched and single-token logits close to each other as well as being faster."""
+    prefix_cache_tokens: int = 2048
+    """Cells of finished generations kept for prompts that begin alike, beyond the newest one's."""
+    probabilities: bool = True
+    """Record each token's probability under greedy decoding too (one pass over the logits per token)."""
     max_waiting: int = 1024
     """Most generations that may wait for a slot before new ones are refused."""
     default_draft_length: int = 3
@@ -120,6 +124,12 @@ class EngineConfig:
         _check_int("step_tokens", self.step_tokens, 1, 1 << 20)
         _check_int("n_threads", self.n_threads, 0, 4096)
         _check_int("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
+        _check_int("prefix_cache_tokens", self.prefix_cache_tokens, 0, 1 << 24)
+        if min(self.n_batch, self.step_tokens) < self.n_seq_max:
+            raise ConfigError(
+                f"n_seq_max is {self.n_seq_max} but a step takes only {min(self.n_batch, self.step_tokens)} tokens.",
+                hint="Every sequence needs one token per step: raise n_batch and step_tokens, or lower n_seq_max.",
+            )
         _check_int("max_waiting", self.max_waiting, 1, 1 << 24)
         _check_int("default_draft_length", self.default_draft_length, 0, MAX_DRAFT_LENGTH)
 

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from exsa_lab.config import EngineConfig
+
 ProgressCallback = Callable[[float], bool]
 """Called with the fraction loaded, 0..1; return False to stop loading."""
 
@@ -45,7 +47,10 @@ class Context(Protocol):
         """
 
     def abort(self) -> None:
-        """Ask a running decode to stop soon; safe from any thread."""
+        """Ask the running decode, or the next one, to stop soon; safe from any thread."""
+
+    def clear_abort(self) -> None:
+        """Forget an `abort` that came too late to stop anything."""
 
     def remove(self, slot: int, start: int, end: int = -1) -> bool:
         """Drop positions [start, end) of a slot (-1: to the end); False where the memory cannot."""
@@ -68,13 +73,23 @@ class Model(Protocol):
     def token_bytes(self, token: int) -> bytes:
         """The token's text as raw bytes; empty for control tokens."""
 
+    def token_label(self, token: int) -> str:
+        """The token's text for display, control tokens by their name."""
+
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation."""
 
     def render_chat(self, messages: list[dict[str, str]]) -> str:
         """Render messages with the model's own chat template, ending with the assistant's turn opened."""
 
+    def open_context(self, config: EngineConfig, n_threads: int) -> Context:
+        """Create a KV cache of this model; raises OutOfMemory when it does not fit."""
+
     def can_remove_partially(self) -> bool:
         """False for recurrent and hybrid models, whose state cannot be rolled back to a position."""
 
     def close(self) -> None: ...
+
+
+class DecodeAborted(Exception):
+    """A decode stopped because `Context.abort` was called; cells after each sequence's last known position are stale."""

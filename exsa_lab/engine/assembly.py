@@ -1,0 +1,52 @@
+"""From opened models to a loop: contexts, slots and drafters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exsa_lab.config import EngineConfig
+from exsa_lab.engine.drafters import ModelDrafter
+from exsa_lab.engine.drafting import Drafting
+from exsa_lab.engine.loop import Loop
+from exsa_lab.engine.slots import SlotTable
+from exsa_lab.runtime.protocol import Model
+
+
+@dataclass(slots=True)
+class Models:
+    """Opened target and draft, and what opening them had to say."""
+
+    target: Model
+    draft: Model | None = None
+    n_threads: int = 1
+    notes: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        if self.draft is not None:
+            self.draft.close()
+        self.target.close()
+
+
+def assemble(models: Models, config: EngineConfig) -> Loop:
+    """Open the contexts and put the loop together; closes everything again when that fails."""
+    opened = []
+    try:
+        context = models.target.open_context(config, models.n_threads)
+        opened.append(context)
+        can_roll_back = models.target.can_remove_partially()
+        slots = SlotTable(
+            context.n_seq_max, context.n_ctx, max_cached=config.prefix_cache_tokens, can_share=can_roll_back
+        )
+        drafter = None
+        if models.draft is not None and can_roll_back:
+            opened.append(models.draft.open_context(config, models.n_threads))
+            drafter = ModelDrafter(models.draft, opened[-1], slots)
+        elif not can_roll_back:
+            models.notes += (f"{models.target.name} cannot roll its memory back, so draft_length is 0.",)
+        drafting = Drafting(drafter, config, can_roll_back=can_roll_back)
+        return Loop(models.target, context, drafting, slots, config)
+    except BaseException:
+        for context in opened:
+            context.close()
+        models.close()
+        raise

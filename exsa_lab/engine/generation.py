@@ -1,0 +1,171 @@
+"""The handle of one submitted prompt: what users hold while the engine works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from exsa_lab.config import SamplingParams
+from exsa_lab.engine.events import Event, State, StateEvent, TokenEvent
+from exsa_lab.engine.stats import Stats
+from exsa_lab.engine.trace import Trace
+from exsa_lab.errors import ExsaError, GenerationCancelled
+
+if TYPE_CHECKING:
+    from exsa_lab.engine.engine import Engine
+
+Listener = Callable[[list[Event]], None]
+Message = dict[str, str]
+
+
+class Generation:
+    """A prompt on its way through the engine.
+
+    Everything the engine writes here (state, events, statistics) is written by the engine thread alone; the lock
+    guards only the list of listeners and what a late one must be told.
+
+    Example::
+
+        gen = engine.submit("Why is the sky blue?", max_tokens=64)
+        print(gen.result())          # waits; or `await gen`, or `async for event in gen.stream()`
+        gen.stats.acceptance_rate
+    """
+
+    def __init__(self, engine: Engine, id: int, prompt: str | list[Message], params: SamplingParams) -> None:
+        self.id = id
+        self.prompt = prompt
+        self.params = params
+        self.state = State.WAITING
+        self.finish_reason: str | None = None
+        self.error: ExsaError | None = None
+        self.events: list[Event] = []
+        self.tokens: list[int] = []
+        self.stats = Stats()
+        self.seed: int | None = params.seed
+        self.submitted = time.perf_counter()
+        self.cancel_reason = ""
+        self._engine = engine
+        self._texts: list[str] = []
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+
+    def __repr__(self) -> str:
+        speed = f", {self.stats.tokens_per_second:.0f} tok/s" if self.stats.tokens_per_second else ""
+        return f"<Generation {self.id} {self.state}: {len(self.tokens)} tokens{speed}>"
+
+    # Reading
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._texts)
+
+    @property
+    def trace(self) -> Trace:
+        """Everything that happened so far, as a value that can be saved."""
+        return Trace(
+            events=list(self.events),
+            prompt=self.prompt if isinstance(self.prompt, str) else "\n".join(m["content"] for m in self.prompt),
+            params=asdict(self.params) | {"seed": self.seed},
+            config=asdict(self._engine.config),
+            models=self._engine.model_names,
+            stats=self.stats.as_dict(),
+        )
+
+    # Waiting
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is over, however it ended; False when ``timeout`` seconds passed before that."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        # Short waits keep Ctrl-C working where a lock's wait cannot be interrupted (Windows).
+        while not self._done.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+        return True
+
+    def result(self, timeout: float | None = None) -> str:
+        """Wait for the text.
+
+        Raises the generation's own error when it failed, GenerationCancelled when it was cancelled, and TimeoutError
+        when ``timeout`` seconds passed (it goes on running).
+        """
+        if not self.wait(timeout):
+            raise TimeoutError(f"Generation {self.id} is still {self.state} after {timeout:g} s.")
+        return self._outcome()
+
+    def _outcome(self) -> str:
+        if self.error is not None:
+            raise self.error
+        if self.state is State.CANCELLED:
+            why = f" ({self.cancel_reason})" if self.cancel_reason else ""
+            raise GenerationCancelled(f"Generation {self.id} was cancelled{why}.", hint="Its partial text is in .text.")
+        return self.text
+
+    def __await__(self) -> Generator[Any, None, str]:
+        from exsa_lab.manager import wait_for
+
+        return wait_for(self).__await__()
+
+    def stream(self) -> AsyncIterator[Event]:
+        """Iterate over its events, those so far included: ``async for event in gen.stream()``."""
+        from exsa_lab.manager import stream_events
+
+        return stream_events(self)
+
+    def cancel(self, reason: str = "") -> None:
+        """Ask the engine to stop it; safe from any thread, and harmless once it is over."""
+        self.cancel_reason = self.cancel_reason or reason
+        self._engine.cancel(self)
+
+    # Listening
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener(events)`` with everything so far, then after each round; returns how to stop that.
+
+        Later calls come from the engine thread: be quick. Nothing follows a final StateEvent.
+        """
+        with self._lock:
+            if self.events:
+                listener(list(self.events))
+            if not self.state.is_final:
+                self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return unsubscribe
+
+    # Engine side
+
+    def publish(self, events: list[Event]) -> None:
+        """Engine thread only: add events and tell the listeners."""
+        if not events:
+            return
+        with self._lock:
+            self.events.extend(events)
+            for event in events:
+                if isinstance(event, TokenEvent):
+                    self._texts.append(event.text)
+                elif isinstance(event, StateEvent):
+                    self.state = event.state
+            listeners = list(self._listeners)
+            if self.state.is_final:
+                self._listeners.clear()
+        for listener in listeners:
+            self._tell(listener, events)
+        if self.state.is_final:
+            self._done.set()
+
+    def _tell(self, listener: Listener, events: list[Event]) -> None:
+        try:
+            listener(events)
+        except Exception:  # noqa: BLE001  a broken view must not stop the engine, which serves others
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)

@@ -1,0 +1,340 @@
+"""The engine's one loop: schedule, draft, verify, accept, commit, emit.
+
+A single request is a batch of one, and plain decoding is a draft of length 0: there is no second path. This file
+knows no threads and no llama.cpp; `exsa_lab.engine.engine` runs it on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from exsa_lab.config import EngineConfig
+from exsa_lab.engine.acceptance import accept
+from exsa_lab.engine.commit import Outcome, commit
+from exsa_lab.engine.drafters import Draft
+from exsa_lab.engine.drafting import Drafting
+from exsa_lab.engine.events import DraftReason, PrefillEvent, RoundEvent, State, StateEvent
+from exsa_lab.engine.generation import Generation
+from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
+from exsa_lab.engine.sequence import Sequence
+from exsa_lab.engine.slots import Share, SlotTable
+from exsa_lab.engine.stats import EngineStatus, StepRecord
+from exsa_lab.errors import DecodeError, EngineError, ExsaError
+from exsa_lab.runtime.protocol import Context, DecodeAborted, Logits, Model
+
+MAX_STEP_RECORDS = 20_000
+
+
+@dataclass(slots=True)
+class _Step:
+    """What the current step did so far. Times in seconds."""
+
+    draft_s: float = 0.0
+    verify_s: float = 0.0
+    sample_s: float = 0.0
+    tokens: int = 0
+    prefill_tokens: int = 0
+    draft_tokens: int = 0
+    committed_tokens: int = 0
+    sequences: int = 0
+
+
+class Loop:
+    """Runs sequences through target and draft. Owns slots and scheduler; not thread-safe but for `abort_prefill`."""
+
+    def __init__(
+        self, target: Model, context: Context, drafting: Drafting, slots: SlotTable, config: EngineConfig
+    ) -> None:
+        self.target = target
+        self.context = context
+        self.drafting = drafting
+        self.slots = slots
+        self.steps: deque[StepRecord] = deque(maxlen=MAX_STEP_RECORDS)
+        self.started = time.perf_counter()
+        self._config = config
+        self._scheduler = Scheduler(slots, step_tokens=min(config.step_tokens, context.n_batch))
+        self._batch = context.new_batch()
+        self._step = _Step()
+        self._in_decode: tuple[Generation, ...] = ()
+        self._num_steps = 0
+        self._num_generated = 0
+
+    # Requests
+
+    @property
+    def has_work(self) -> bool:
+        return self._scheduler.has_work
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """Every sequence that is not over, running ones first."""
+        return [*self._scheduler.running, *self._scheduler.waiting]
+
+    def add(self, sequence: Sequence) -> None:
+        self._scheduler.add(sequence)
+
+    def cancel(self, sequence: Sequence, reason: str) -> None:
+        """End a sequence wherever it is; its partial text stays."""
+        self._end(sequence, State.CANCELLED, "cancelled", reason)
+        self._perform_slot_operations()
+
+    def fail(self, sequence: Sequence, error: ExsaError) -> None:
+        """End a sequence with an error, which the others do not notice."""
+        sequence.generation.error = error
+        self._end(sequence, State.FAILED, "error", str(error))
+
+    def status(self, state: str) -> EngineStatus:
+        return EngineStatus(
+            state=state,
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            slots=self.context.n_seq_max,
+            slots_used=self.slots.num_held,
+            slots_cached=self.slots.num_cached,
+            cells=self.slots.n_cells,
+            cells_used=self.slots.num_cells_used,
+            cells_cached=self.slots.num_cells_cached,
+            steps=self._num_steps,
+            generated_tokens=self._num_generated,
+        )
+
+    def is_in_step(self, generation: Generation, *, min_tokens: int) -> bool:
+        """Whether the decode running now computes a prompt's tokens for this generation; asked by other threads."""
+        return self._batch.num_tokens >= min_tokens and generation in self._in_decode
+
+    def close(self) -> None:
+        """Free the KV caches."""
+        self.context.close()
+        if self.drafting.model_drafter is not None:
+            self.drafting.model_drafter.context.close()
+
+    # The step
+
+    def step(self) -> None:
+        """Advance every sequence the scheduler picks by one decode of the target."""
+        begin = time.perf_counter()
+        self._step = _Step()
+        schedule = self._scheduler.schedule(prefill_beside_decode=self.drafting.prefill_beside_decode())
+        self._announce(schedule, begin)
+        self._perform_slot_operations()
+        if schedule.work:
+            drafts = self._draft(schedule.work)
+            self._execute(schedule.work, drafts)
+        self._perform_slot_operations()
+        self._record(begin)
+
+    def _announce(self, schedule: Schedule, now: float) -> None:
+        for sequence in schedule.preempted:
+            sequence.generation.stats.preemptions += 1
+            self._publish_state(sequence, State.WAITING, "preempted: the KV cache is full")
+        for sequence in schedule.admitted:
+            assert sequence.slot is not None
+            generation = sequence.generation
+            cached = self.slots.length(sequence.slot)
+            if generation.stats.rounds == 0:
+                generation.stats.waiting_s = now - generation.submitted
+                generation.stats.cached_prompt_tokens = min(cached, sequence.num_prompt)
+            self._publish_state(sequence, State.RUNNING)
+            if cached:
+                sequence.emitter.add(PrefillEvent(0, cached, True, sequence.num_prompt, sequence.age()))
+                generation.publish(sequence.emitter.take())
+
+    def _draft(self, work: list[Work]) -> dict[int, Draft]:
+        begin = time.perf_counter()
+        num_tokens = sum(item.num_tokens for item in work)
+        room = min(self.slots.num_cells_available, self.context.n_batch) - num_tokens
+        drafts = self.drafting.draft(work, room=room)
+        num_drafted = sum(len(draft.tokens) for draft in drafts.values())
+        self.slots.make_room(num_tokens + num_drafted)
+        self._perform_slot_operations()
+        self._step.draft_s = time.perf_counter() - begin
+        return drafts
+
+    def _execute(self, work: list[Work], drafts: dict[int, Draft]) -> None:
+        """Verify and commit; a batch that fails is tried again one by one, so that only the culprit fails."""
+        try:
+            logits, rows = self._verify(work, drafts)
+        except DecodeAborted:
+            self._roll_back(work)
+            return
+        except EngineError as error:
+            self._roll_back(work)
+            if len(work) == 1:
+                self.fail(work[0].sequence, error)
+                return
+            for item in work:
+                self._execute([item], {})
+            return
+        begin = time.perf_counter()
+        for item, (first, last) in zip(work, rows, strict=True):
+            self._finish_work(item, drafts.get(item.sequence.id), logits[first:last], begin)
+        self._step.sample_s += time.perf_counter() - begin
+
+    def _verify(self, work: list[Work], drafts: dict[int, Draft]) -> tuple[Logits, list[tuple[int, int]]]:
+        """One target decode for everything; returns its logits and the rows of each work in them."""
+        self._batch.clear()
+        rows = []
+        for item in work:
+            sequence = item.sequence
+            assert sequence.slot is not None
+            start = self.slots.length(sequence.slot)
+            tokens = sequence.tokens[start : start + item.num_tokens]
+            draft = drafts.get(sequence.id)
+            num_drafted = len(draft.tokens) if draft else 0
+            if draft and draft.tokens:
+                tokens = tokens + draft.tokens
+            num_outputs = item.has_output + num_drafted
+            first = self._batch.add(tokens, start, sequence.slot, num_outputs)
+            rows.append((first, first + num_outputs))
+        begin = time.perf_counter()
+        self.context.clear_abort()
+        self._in_decode = tuple(item.sequence.generation for item in work)
+        try:
+            logits = self.context.decode(self._batch)
+        finally:
+            self._in_decode = ()
+        self._count(work, drafts, time.perf_counter() - begin)
+        return logits, rows
+
+    def _count(self, work: list[Work], drafts: dict[int, Draft], seconds: float) -> None:
+        step = self._step
+        step.verify_s += seconds
+        step.tokens += self._batch.num_tokens
+        step.sequences += len(work)
+        step.prefill_tokens += sum(item.num_tokens for item in work if not item.is_decode)
+        step.draft_tokens += sum(len(draft.tokens) for draft in drafts.values())
+        self.drafting.observe_step(self._batch.num_tokens, len(work), seconds)
+
+    def _roll_back(self, work: list[Work]) -> None:
+        """Nothing was committed: drop what target and draft may have computed of this step."""
+        for item in work:
+            assert item.sequence.slot is not None
+            self.slots.roll_back(item.sequence.slot)
+        self._perform_slot_operations()
+
+    # Accept and commit
+
+    def _finish_work(self, item: Work, draft: Draft | None, rows: Logits, now: float) -> None:
+        sequence = item.sequence
+        assert sequence.slot is not None
+        start = self.slots.length(sequence.slot)
+        drafted = draft.tokens if draft else []
+        self.slots.extend(sequence.slot, sequence.tokens[start : start + item.num_tokens] + drafted)
+        if not item.is_decode:
+            sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
+        if item.has_output:
+            try:
+                self._finish_round(sequence, draft or Draft("none", reason=DraftReason.FIRST_TOKEN), rows, now)
+            except DecodeError as error:  # NaN logits: this sequence is lost, the others are not
+                self.fail(sequence, error)
+                return
+        if sequence.slot is not None:
+            sequence.generation.publish(sequence.emitter.take())
+
+    def _finish_round(self, sequence: Sequence, draft: Draft, rows: Logits, now: float) -> None:
+        assert sequence.slot is not None
+        num_before = sequence.num_tokens
+        verdict = accept(
+            draft.tokens,
+            draft.dists,
+            rows,
+            sequence.params,
+            sequence.random,
+            position=sequence.num_generated,
+            draft_probs=draft.probs,
+            with_probabilities=self._config.probabilities,
+        )
+        outcome = commit(sequence, draft, verdict, self.target)
+        self.slots.truncate(sequence.slot, min(num_before + outcome.num_accepted, sequence.num_tokens))
+        self.drafting.observe_round(sequence, draft, verdict)
+        self._add_round(sequence, draft, outcome, now)
+        if outcome.finish_reason:
+            self._end(sequence, State.FINISHED, outcome.finish_reason)
+        elif sequence.num_tokens >= self.slots.n_cells:
+            self._end(sequence, State.FINISHED, "length", "the context is full")
+
+    def _add_round(self, sequence: Sequence, draft: Draft, outcome: Outcome, now: float) -> None:
+        step, stats = self._step, sequence.generation.stats
+        elapsed = now - sequence.generation.submitted
+        if stats.rounds == 0:
+            stats.ttft_s = elapsed
+        stats.decode_s = elapsed - stats.ttft_s
+        stats.rounds += 1
+        stats.generated_tokens = sequence.num_generated
+        stats.drafted_tokens += len(draft.tokens)
+        stats.accepted_tokens += outcome.num_accepted
+        stats.draft_s += step.draft_s
+        stats.verify_s += step.verify_s
+        stats.draft_reasons[draft.reason] = stats.draft_reasons.get(draft.reason, 0) + 1
+        step.committed_tokens += outcome.num_committed
+        sample_s = time.perf_counter() - now
+        stats.sample_s += sample_s
+        sequence.emitter.add(
+            RoundEvent(
+                round=sequence.round,
+                k=len(draft.tokens),
+                accepted=outcome.num_accepted,
+                batch_tokens=self._batch.num_tokens,
+                batch_sequences=step.sequences,
+                draft_s=step.draft_s,
+                verify_s=step.verify_s,
+                sample_s=sample_s,
+                reason=draft.reason,
+                drafter=draft.drafter if draft.tokens else None,
+                time_s=elapsed,
+            )
+        )
+        sequence.round += 1
+
+    # Ends and slots
+
+    def _end(self, sequence: Sequence, state: State, finish_reason: str, detail: str = "") -> None:
+        self._scheduler.remove(sequence, keep_cells=state is not State.FAILED)
+        sequence.generation.finish_reason = finish_reason
+        sequence.emitter.finish()
+        self._publish_state(sequence, state, detail or finish_reason)
+
+    def _publish_state(self, sequence: Sequence, state: State, detail: str = "") -> None:
+        sequence.emitter.add(StateEvent(state, detail, sequence.age()))
+        sequence.generation.publish(sequence.emitter.take())
+
+    def _perform_slot_operations(self) -> None:
+        """Do to the caches of target and draft what the slot table decided."""
+        drafter = self.drafting.model_drafter
+        for operation in self.slots.take_operations():
+            if isinstance(operation, Share):
+                self.context.copy(operation.source, operation.target, 0, operation.length)
+                if drafter and operation.draft_length:
+                    drafter.context.copy(operation.source, operation.target, 0, operation.draft_length)
+                continue
+            if not self.context.remove(operation.slot, operation.length):
+                # Recurrent memory cannot go back to a position: clear it, and the tokens are computed again.
+                self.context.remove(operation.slot, 0)
+                self.slots.forget(operation.slot)
+            if drafter and not drafter.context.remove(operation.slot, operation.length):
+                drafter.context.remove(operation.slot, 0)
+                self.slots.set_drafted(operation.slot, 0)
+
+    def _record(self, begin: float) -> None:
+        step, now = self._step, time.perf_counter()
+        self._num_steps += 1
+        self._num_generated += step.committed_tokens
+        self.steps.append(
+            StepRecord(
+                time_s=begin - self.started,
+                tokens=step.tokens,
+                prefill_tokens=step.prefill_tokens,
+                draft_tokens=step.draft_tokens,
+                committed_tokens=step.committed_tokens,
+                sequences=step.sequences,
+                waiting=len(self._scheduler.waiting),
+                slots_used=self.slots.num_held,
+                cells_used=self.slots.num_cells_used,
+                step_s=now - begin,
+                draft_s=step.draft_s,
+                verify_s=step.verify_s,
+                sample_s=step.sample_s,
+            )
+        )

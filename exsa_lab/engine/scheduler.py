@@ -1,0 +1,133 @@
+"""Who takes part in the next step: pure policy over queues, counts and slots.
+
+First come, first served. Every step, in this order:
+
+1. decode: each running sequence whose prompt is computed gets its next token;
+2. prefill: running sequences still inside their prompt get chunks, oldest first, from what is left of the budget;
+3. admission: waiting sequences get a slot while slots, cells and budget last.
+
+When cells run out, the youngest running sequence is preempted: its cells are given up and it waits at the front,
+to be computed again from its prompt and the tokens it had. The oldest is never preempted, so something always
+finishes and nothing starves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from exsa_lab.engine.sequence import Sequence
+from exsa_lab.engine.slots import SlotTable
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One sequence's part of a step: compute its next ``num_tokens`` tokens."""
+
+    sequence: Sequence
+    num_tokens: int
+    is_decode: bool
+    """False for a prefill chunk."""
+    has_output: bool
+    """Whether it reaches the last token, so that the next one can be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What the next step does, and who changed queues for it."""
+
+    work: list[Work]
+    admitted: list[Sequence]
+    preempted: list[Sequence]
+
+
+class Scheduler:
+    """Two queues over one slot table. Owned by the engine thread.
+
+    ``waiting`` is in order of arrival, preempted sequences first; ``running`` in order of admission.
+    """
+
+    def __init__(self, slots: SlotTable, *, step_tokens: int) -> None:
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self._slots = slots
+        self._step_tokens = step_tokens
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.running or self.waiting)
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence, *, keep_cells: bool = True) -> None:
+        """Take a sequence out for good, wherever it is; its slot comes back."""
+        if sequence.slot is None:
+            self.waiting.remove(sequence)
+            return
+        self.running.remove(sequence)
+        self._free(sequence, keep_cells=keep_cells)
+
+    def schedule(self, *, prefill_beside_decode: int) -> Schedule:
+        """Choose the work of one step; ``prefill_beside_decode`` bounds its prefill tokens while others decode."""
+        preempted = self._preempt()
+        work = [Work(s, 1, is_decode=True, has_output=True) for s in self.running if self._num_left(s) == 1]
+        budget = self._step_tokens - len(work)
+        if work:
+            budget = min(budget, prefill_beside_decode)
+        cells = self._slots.num_cells_available - len(work)
+        for sequence in self.running:
+            if self._num_left(sequence) > 1 and min(budget, cells) > 0:
+                work.append(chunk := self._chunk(sequence, min(budget, cells)))
+                budget, cells = budget - chunk.num_tokens, cells - chunk.num_tokens
+        admitted = []
+        while budget > 0 and not preempted and self._can_admit(cells):
+            sequence = self._admit()
+            admitted.append(sequence)
+            work.append(chunk := self._chunk(sequence, budget))
+            budget -= chunk.num_tokens
+            cells = self._slots.num_cells_available - sum(w.num_tokens for w in work)
+        self._slots.make_room(sum(w.num_tokens for w in work))
+        return Schedule(work, admitted, preempted)
+
+    # Steps of the policy
+
+    def _preempt(self) -> list[Sequence]:
+        """Free cells until every decoding sequence, or at least the oldest sequence, can go on."""
+        preempted = []
+        while len(self.running) > 1 and self._slots.num_cells_available < self._num_cells_needed():
+            youngest = self.running.pop()
+            self._free(youngest, keep_cells=True)
+            self.waiting.appendleft(youngest)
+            preempted.append(youngest)
+        return preempted
+
+    def _num_cells_needed(self) -> int:
+        return max(1, sum(self._num_left(s) == 1 for s in self.running))
+
+    def _can_admit(self, cells: int) -> bool:
+        if not self.waiting or not self._slots.has_slot():
+            return False
+        # A cell of headroom for each running sequence, so that admitting one does not preempt it at once.
+        headroom = len(self.running) + 1 if self.running else 0
+        return self._slots.num_new_cells(self.waiting[0].tokens) + headroom <= cells
+
+    def _admit(self) -> Sequence:
+        sequence = self.waiting.popleft()
+        sequence.slot = self._slots.acquire(sequence.tokens)
+        self.running.append(sequence)
+        return sequence
+
+    def _chunk(self, sequence: Sequence, budget: int) -> Work:
+        left = self._num_left(sequence)
+        size = min(left, budget)
+        return Work(sequence, size, is_decode=False, has_output=size == left)
+
+    def _free(self, sequence: Sequence, *, keep_cells: bool) -> None:
+        assert sequence.slot is not None
+        self._slots.release(sequence.slot, keep=keep_cells)
+        sequence.slot = None
+
+    def _num_left(self, sequence: Sequence) -> int:
+        assert sequence.slot is not None
+        return sequence.num_tokens - self._slots.length(sequence.slot)

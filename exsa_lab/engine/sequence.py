@@ -1,0 +1,54 @@
+"""One generation as the engine sees it: its tokens and where it stands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exsa_lab.config import SamplingParams
+
+if TYPE_CHECKING:
+    from exsa_lab.engine.emitter import Emitter
+    from exsa_lab.engine.generation import Generation
+    from exsa_lab.engine.ngram import NgramIndex
+    from exsa_lab.engine.sampling import RequestRandom
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Tokens of a prompt and what was generated after them. Owned by the engine thread."""
+
+    id: int
+    params: SamplingParams
+    tokens: list[int]
+    """Prompt, then generated tokens."""
+    num_prompt: int
+    generation: Generation
+    """The handle its user holds."""
+    emitter: Emitter
+    random: RequestRandom
+    slot: int | None = None
+    """Its slot in the KV cache while it runs."""
+    round: int = 0
+    """Rounds done so far."""
+    ngrams: NgramIndex | None = None
+    deadline: float | None = None
+    """Monotonic time at which it is cancelled."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def num_generated(self) -> int:
+        return len(self.tokens) - self.num_prompt
+
+    @property
+    def num_left(self) -> int:
+        """Tokens it may still generate."""
+        return self.params.max_tokens - self.num_generated
+
+    def age(self) -> float:
+        """Seconds since it was submitted."""
+        return time.perf_counter() - self.generation.submitted

@@ -1,0 +1,93 @@
+"""Numbers of one generation, and of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Stats:
+    """What one generation cost and gained. Times in seconds.
+
+    ``draft_s``, ``verify_s`` and ``sample_s`` are those of the steps it took part in, which other generations
+    share: they do not add up over generations.
+    """
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    """Prompt tokens taken from the prefix cache instead of being computed."""
+    generated_tokens: int = 0
+    waiting_s: float = 0.0
+    """From submission until a slot was given."""
+    ttft_s: float = 0.0
+    """Time to first token, from submission."""
+    decode_s: float = 0.0
+    """From the first token to the last."""
+    rounds: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    draft_s: float = 0.0
+    verify_s: float = 0.0
+    sample_s: float = 0.0
+    preemptions: int = 0
+    draft_reasons: dict[str, int] = field(default_factory=dict)
+    """Rounds by the reason of their draft length."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode speed: tokens after the first, by the time they took."""
+        return (self.generated_tokens - 1) / self.decode_s if self.decode_s > 0 else 0.0
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Accepted draft tokens by drafted tokens."""
+        return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
+
+    @property
+    def mean_tokens_per_round(self) -> float:
+        return self.generated_tokens / self.rounds if self.rounds else 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Return every number under its name, the derived ones included."""
+        names = [name for name in self.__dataclass_fields__ if name != "draft_reasons"]
+        names += ["tokens_per_second", "acceptance_rate", "mean_tokens_per_round"]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One engine step. Times in seconds; ``time_s`` counts from the engine's start."""
+
+    time_s: float
+    tokens: int
+    prefill_tokens: int
+    draft_tokens: int
+    committed_tokens: int
+    sequences: int
+    waiting: int
+    slots_used: int
+    cells_used: int
+    step_s: float
+    draft_s: float
+    verify_s: float
+    sample_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """A snapshot of the engine, as ``engine.status()`` gives it."""
+
+    state: str
+    running: int = 0
+    waiting: int = 0
+    slots: int = 0
+    slots_used: int = 0
+    """Slots of running generations."""
+    slots_cached: int = 0
+    """Slots that hold a finished generation's cells for reuse."""
+    cells: int = 0
+    cells_used: int = 0
+    cells_cached: int = 0
+    """Cells held only for reuse; given up as soon as they are needed."""
+    steps: int = 0
+    generated_tokens: int = 0

@@ -1,0 +1,56 @@
+"""A llama_batch whose arrays are numpy memory, filled by slices instead of element by element."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from exsa_lab.runtime.library import llama
+
+
+class LlamaBatch:
+    """Tokens of several sequences for one decode; see `exsa_lab.runtime.protocol.Batch`."""
+
+    def __init__(self, capacity: int) -> None:
+        self.num_tokens = 0
+        self.num_outputs = 0
+        self._tokens = np.zeros(capacity, np.int32)
+        self._positions = np.zeros(capacity, np.int32)
+        self._slots = np.zeros(capacity, np.int32)
+        self._outputs = np.zeros(capacity, np.int8)
+        # Every token belongs to exactly one sequence, so counts and pointers never change.
+        self._ones = np.ones(capacity, np.int32)
+        self._slot_pointers = (self._slots.ctypes.data + 4 * np.arange(capacity)).astype(np.uintp)
+        self.struct = self._bind()
+
+    def _bind(self) -> Any:
+        lib = llama()
+        int32 = ctypes.POINTER(ctypes.c_int32)
+        return lib.llama_batch(
+            n_tokens=0,
+            token=self._tokens.ctypes.data_as(int32),
+            embd=None,
+            pos=self._positions.ctypes.data_as(int32),
+            n_seq_id=self._ones.ctypes.data_as(int32),
+            seq_id=self._slot_pointers.ctypes.data_as(ctypes.POINTER(int32)),
+            logits=self._outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def clear(self) -> None:
+        self.num_tokens = 0
+        self.num_outputs = 0
+
+    def add(self, tokens: list[int], position: int, slot: int, outputs: int) -> int:
+        start, end = self.num_tokens, self.num_tokens + len(tokens)
+        self._tokens[start:end] = tokens
+        self._positions[start:end] = range(position, position + len(tokens))
+        self._slots[start:end] = slot
+        self._outputs[start : end - outputs] = 0
+        self._outputs[end - outputs : end] = 1
+        first_row = self.num_outputs
+        self.num_tokens = end
+        self.num_outputs += outputs
+        self.struct.n_tokens = end
+        return first_row

@@ -1,0 +1,122 @@
+"""A llama.cpp context: one unified KV cache and decoding into it."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import sys
+from typing import Any
+
+import numpy as np
+
+from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
+from exsa_lab.errors import DecodeError, OutOfMemory
+from exsa_lab.runtime.batch import LlamaBatch
+from exsa_lab.runtime.library import captured_log, llama
+from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
+
+
+class LlamaContext:
+    """See `exsa_lab.runtime.protocol.Context`. Owned by one thread; only `abort` may be called from others."""
+
+    def __init__(self, model_pointer: Any, vocab_size: int, config: EngineConfig, n_threads: int) -> None:
+        self._lib = llama()
+        self._vocab_size = vocab_size
+        self._abort_flag = ctypes.create_string_buffer(2)
+        with captured_log() as lines:
+            self._pointer = self._lib.llama_init_from_model(model_pointer, self._params(config, n_threads))
+        if not self._pointer:
+            raise OutOfMemory(
+                f"llama.cpp could not create a context of {config.n_ctx} tokens for {config.n_seq_max} sequences"
+                f" ({lines[-1] if lines else 'no reason given'}).",
+                hint="Ask for a smaller n_ctx or n_seq_max.",
+            )
+        self._memory = self._lib.llama_get_memory(self._pointer)
+        self.n_ctx: int = self._lib.llama_n_ctx(self._pointer)
+        self.n_seq_max: int = self._lib.llama_n_seq_max(self._pointer)
+        self.n_batch: int = self._lib.llama_n_batch(self._pointer)
+
+    def _params(self, config: EngineConfig, n_threads: int) -> Any:
+        params = self._lib.llama_context_default_params()
+        params.n_ctx = config.n_ctx
+        params.n_batch = config.n_batch
+        params.n_ubatch = min(config.n_ubatch, config.n_batch)
+        params.n_seq_max = config.n_seq_max
+        # A step outputs one row per sequence and draft token, never one per prompt token: the logits of a
+        # whole micro-batch would reserve n_ubatch x vocabulary floats for nothing.
+        rows_per_sequence = 1 + MAX_DRAFT_LENGTH
+        params.n_outputs_max = min(params.n_ubatch, max(32, config.n_seq_max * rows_per_sequence))
+        params.n_outputs_max_per_seq = 0
+        params.n_threads = params.n_threads_batch = n_threads
+        params.kv_unified = True
+        params.offload_kqv = config.n_gpu_layers != 0
+        params.flash_attn_type = (
+            self._lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if config.flash_attention
+            else self._lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        params.abort_callback = _abort_callback(self._lib)
+        params.abort_callback_data = ctypes.cast(self._abort_flag, ctypes.c_void_p)
+        params.no_perf = True
+        return params
+
+    def new_batch(self) -> LlamaBatch:
+        return LlamaBatch(self.n_batch)
+
+    def decode(self, batch: Batch) -> Logits:
+        assert isinstance(batch, LlamaBatch)
+        code = self._lib.llama_decode(self._pointer, batch.struct)
+        if code:
+            self._raise(code, batch.num_tokens)
+        return self._logits(batch.num_outputs)
+
+    def _logits(self, rows: int) -> Logits:
+        # The rows lie one after the other in the order of the batch; no copy is made.
+        self._lib.llama_synchronize(self._pointer)
+        if not rows:
+            return np.empty((0, self._vocab_size), np.float32)
+        pointer = self._lib.llama_get_logits(self._pointer)
+        address = ctypes.cast(pointer, ctypes.c_void_p).value
+        if not address:
+            raise DecodeError("llama.cpp returned no logits.", hint="%exsa_doctor shows its log.")
+        values = (ctypes.c_float * (rows * self._vocab_size)).from_address(address)
+        return np.frombuffer(values, np.float32).reshape(rows, self._vocab_size)
+
+    def _raise(self, code: int, num_tokens: int) -> None:
+        if code == 2:
+            self._abort_flag[0] = b"\0"
+            raise DecodeAborted
+        if code == 1:
+            raise OutOfMemory(
+                f"no {num_tokens} free cells are left in the KV cache of {self.n_ctx}.",
+                hint="Load with a larger n_ctx, or submit less at once.",
+            )
+        raise DecodeError(f"llama_decode failed with code {code}.", hint="%exsa_doctor shows llama.cpp's log.")
+
+    def abort(self) -> None:
+        self._abort_flag[0] = b"\1"
+
+    def clear_abort(self) -> None:
+        self._abort_flag[0] = b"\0"
+
+    def remove(self, slot: int, start: int, end: int = -1) -> bool:
+        return bool(self._lib.llama_memory_seq_rm(self._memory, slot, start, end))
+
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
+
+    def close(self) -> None:
+        if self._pointer:
+            self._lib.llama_free(self._pointer)
+            self._pointer = None
+
+
+def _abort_callback(lib: Any) -> Any:
+    """Return a C function that answers "is the flag set?" without entering Python.
+
+    ggml asks before every node of the graph, about a thousand times per decode; a Python callback would take the
+    interpreter lock each time. C's own ``strlen`` answers the question: the flag is a two-byte string, of length
+    0 while its first byte is 0 and of length 1 (true) once it is 1.
+    """
+    libc = ctypes.CDLL("msvcrt" if sys.platform == "win32" else ctypes.util.find_library("c"))
+    return ctypes.cast(libc.strlen, lib.ggml_abort_callback)

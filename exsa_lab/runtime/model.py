@@ -1,0 +1,127 @@
+"""A llama.cpp model: weights, vocabulary and chat template."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from pathlib import Path
+from typing import Any
+
+from exsa_lab.config import EngineConfig
+from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError
+from exsa_lab.models.chat_template import ChatTemplate
+from exsa_lab.runtime.context import LlamaContext
+from exsa_lab.runtime.library import captured_log, llama
+from exsa_lab.runtime.protocol import ProgressCallback
+
+
+class LlamaModel:
+    """See `exsa_lab.runtime.protocol.Model`.
+
+    Raises ModelLoadError when llama.cpp refuses the file, KeyboardInterrupt when ``progress`` returned False.
+    """
+
+    def __init__(self, path: Path, config: EngineConfig, *, progress: ProgressCallback | None = None) -> None:
+        self._lib = llama()
+        self.path = path
+        self.name = path.stem
+        self._pointer = self._load(path, config, progress or (lambda _: True))
+        self._vocab = self._lib.llama_model_get_vocab(self._pointer)
+        self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocab)
+        self.n_ctx_train: int = self._lib.llama_model_n_ctx_train(self._pointer)
+        self.size_bytes: int = self._lib.llama_model_size(self._pointer)
+        self.num_parameters: int = self._lib.llama_model_n_params(self._pointer)
+        self._pieces: dict[int, bytes] = {}
+        self._template: ChatTemplate | None = None
+        self._template_lock = threading.Lock()
+
+    def _load(self, path: Path, config: EngineConfig, progress: ProgressCallback) -> Any:
+        stopped = False
+
+        def on_progress(fraction: float, _data: object) -> bool:
+            nonlocal stopped
+            stopped = stopped or not progress(fraction)
+            return not stopped
+
+        params = self._lib.llama_model_default_params()
+        params.n_gpu_layers = config.n_gpu_layers
+        callback = self._lib.llama_progress_callback(on_progress)
+        params.progress_callback = callback
+        with captured_log() as lines:
+            pointer = self._lib.llama_model_load_from_file(str(path).encode(), params)
+        if stopped:
+            if pointer:
+                self._lib.llama_model_free(pointer)
+            raise KeyboardInterrupt
+        if not pointer:
+            reasons = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
+            raise ModelLoadError(
+                f"llama.cpp could not load {path.name}: {(reasons or lines or ['no reason given'])[0]}.",
+                hint="The file may be damaged or need a newer llama-cpp-python.",
+            )
+        return pointer
+
+    def open_context(self, config: EngineConfig, n_threads: int) -> LlamaContext:
+        """Create a context; raises OutOfMemory when it does not fit."""
+        return LlamaContext(self._pointer, self.vocab_size, config, n_threads)
+
+    # Vocabulary
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        raw = text.encode("utf-8", "replace")
+        capacity = len(raw) + 2
+        for _ in range(2):
+            tokens = (self._lib.llama_token * capacity)()
+            count = self._lib.llama_tokenize(self._vocab, raw, len(raw), tokens, capacity, add_special, parse_special)
+            if count >= 0:
+                return list(tokens[:count])
+            capacity = -count
+        raise ConfigError("the prompt could not be tokenized.", hint="Check it for unusual characters.")
+
+    def token_bytes(self, token: int) -> bytes:
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._piece(token, special=False)
+        return piece
+
+    def token_label(self, token: int) -> str:
+        """The token's text for display, control tokens by their name."""
+        return self._piece(token, special=True).decode("utf-8", "replace")
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        size = 64
+        for _ in range(2):
+            buffer = ctypes.create_string_buffer(size)
+            count = self._lib.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+        return b""
+
+    def is_end(self, token: int) -> bool:
+        return bool(self._lib.llama_vocab_is_eog(self._vocab, token))
+
+    def render_chat(self, messages: list[dict[str, str]]) -> str:
+        with self._template_lock:
+            if self._template is None:
+                self._template = self._read_template()
+        return self._template.render(messages, add_generation_prompt=True)
+
+    def _read_template(self) -> ChatTemplate:
+        raw = self._lib.llama_model_chat_template(self._pointer, None)
+        if not raw:
+            raise ConfigError(f"{self.name} has no chat template.", hint="Use chat=False (--no-chat) for raw completion.")
+        try:
+            source = raw.decode("utf-8")
+        except UnicodeDecodeError as cause:
+            raise InvalidModel(f"the chat template of {self.name} is not valid text.", hint="Use chat=False.") from cause
+        bos, eos = self._lib.llama_vocab_bos(self._vocab), self._lib.llama_vocab_eos(self._vocab)
+        return ChatTemplate(source, self.token_label(bos) if bos >= 0 else "", self.token_label(eos) if eos >= 0 else "")
+
+    def can_remove_partially(self) -> bool:
+        return not (self._lib.llama_model_is_recurrent(self._pointer) or self._lib.llama_model_is_hybrid(self._pointer))
+
+    def close(self) -> None:
+        if self._pointer:
+            self._lib.llama_model_free(self._pointer)
+            self._pointer = None

@@ -1,0 +1,196 @@
+"""A runtime with no weights: next-token distributions are given by a function. Same interface as llama.cpp's."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Tokens
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from exsa_lab.config import EngineConfig
+from exsa_lab.errors import ConfigError, OutOfMemory
+from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
+
+NextProbs = Callable[[tuple[int, ...]], ArrayLike]
+"""From the tokens so far to the probabilities of every next token, shape (vocab_size,)."""
+
+Entry = tuple[int, int, int]
+"""(slot, position, token) of one token in a batch."""
+
+
+class ScriptedBatch:
+    """See `exsa_lab.runtime.protocol.Batch`."""
+
+    def __init__(self) -> None:
+        self.num_tokens = 0
+        self.num_outputs = 0
+        self.entries: list[Entry] = []
+        self.outputs: list[int] = []
+
+    def clear(self) -> None:
+        self.num_tokens = self.num_outputs = 0
+        self.entries.clear()
+        self.outputs.clear()
+
+    def add(self, tokens: list[int], position: int, slot: int, outputs: int) -> int:
+        first_row = self.num_outputs
+        self.entries += [(slot, position + i, token) for i, token in enumerate(tokens)]
+        self.num_tokens = len(self.entries)
+        self.outputs += range(self.num_tokens - outputs, self.num_tokens)
+        self.num_outputs = len(self.outputs)
+        return first_row
+
+
+class ScriptedContext:
+    """A KV cache that keeps the tokens themselves, and checks that it is used as llama.cpp demands.
+
+    ``before_decode`` sees the entries of every batch first; it may raise, to play a failure, or wait, to play a
+    slow machine.
+    """
+
+    def __init__(self, model: ScriptedModel, config: EngineConfig) -> None:
+        self.n_ctx = config.n_ctx
+        self.n_seq_max = config.n_seq_max
+        self.n_batch = config.n_batch
+        self.before_decode: Callable[[list[Entry]], None] | None = None
+        self.num_decodes = 0
+        self.is_closed = False
+        self._model = model
+        self._is_aborted = False
+        # Slot -> position -> (cell, token); a cell is shared by copying its number.
+        self._cells: list[dict[int, tuple[int, int]]] = [{} for _ in range(config.n_seq_max)]
+        self._next_cell = itertools.count()
+
+    @property
+    def num_cells_used(self) -> int:
+        return len({cell for slot in self._cells for cell, _ in slot.values()})
+
+    def tokens(self, slot: int) -> list[int]:
+        return [self._cells[slot][position][1] for position in sorted(self._cells[slot])]
+
+    def new_batch(self) -> ScriptedBatch:
+        return ScriptedBatch()
+
+    def decode(self, batch: Batch) -> Logits:
+        assert isinstance(batch, ScriptedBatch)
+        assert not self.is_closed, "decode after close"
+        assert 0 < batch.num_tokens <= self.n_batch, f"batch of {batch.num_tokens} tokens"
+        if self.num_cells_used + batch.num_tokens > self.n_ctx:
+            raise OutOfMemory(f"no {batch.num_tokens} free cells are left in the KV cache of {self.n_ctx}.")
+        if self.before_decode is not None:
+            self.before_decode(list(batch.entries))
+        self._wait()
+        rows = {}
+        for index, (slot, position, token) in enumerate(batch.entries):
+            cells = self._cells[slot]
+            assert position == len(cells), f"slot {slot} has {len(cells)} tokens, not {position}"
+            cells[position] = (next(self._next_cell), token)
+            if index in batch.outputs:
+                rows[index] = self._model.logits(tuple(self.tokens(slot)))
+        self.num_decodes += 1
+        return np.array([rows[i] for i in batch.outputs], np.float32).reshape(-1, self._model.vocab_size)
+
+    def _wait(self) -> None:
+        end = time.perf_counter() + self._model.step_s
+        while True:
+            if self._is_aborted:
+                self._is_aborted = False
+                raise DecodeAborted
+            if time.perf_counter() >= end:
+                return
+            time.sleep(min(0.001, self._model.step_s))
+
+    def abort(self) -> None:
+        self._is_aborted = True
+
+    def clear_abort(self) -> None:
+        self._is_aborted = False
+
+    def remove(self, slot: int, start: int, end: int = -1) -> bool:
+        cells = self._cells[slot]
+        gone = [p for p in cells if p >= start and (end < 0 or p < end)]
+        if gone and start > 0 and not self._model.can_remove_partially():
+            return False
+        for position in gone:
+            del cells[position]
+        return True
+
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        assert not self._cells[target], f"slot {target} is not empty"
+        for position in range(start, end):
+            self._cells[target][position] = self._cells[source][position]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class ScriptedModel:
+    """A model whose next token is scripted.
+
+    ``pieces`` are the texts of the tokens; tokenizing picks the longest piece that fits. ``next_probs`` gives the next
+    token's probabilities from the tokens so far. ``ends`` are the tokens that end a generation.
+
+    Example::
+
+        model = ScriptedModel(["a", "b", "."], lambda tokens: [0.5, 0.4, 0.1], ends=[2])
+    """
+
+    n_ctx_train = 1 << 20
+
+    def __init__(
+        self,
+        pieces: Iterable[str | bytes],
+        next_probs: NextProbs,
+        *,
+        ends: Tokens[int] = (),
+        name: str = "scripted",
+        step_s: float = 0.0,
+        partial_removal: bool = True,
+    ) -> None:
+        self.name = name
+        self.step_s = step_s
+        self._pieces = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
+        self._next_probs = next_probs
+        self._ends = frozenset(ends)
+        self._partial_removal = partial_removal
+        self.vocab_size = len(self._pieces)
+        self.is_closed = False
+
+    def logits(self, tokens: tuple[int, ...]) -> Logits:
+        with np.errstate(divide="ignore"):
+            return np.log(np.asarray(self._next_probs(tokens), np.float64)).astype(np.float32)
+
+    def open_context(self, config: EngineConfig, n_threads: int) -> ScriptedContext:
+        return ScriptedContext(self, config)
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        raw, tokens = text.encode(), []
+        by_length = sorted(range(self.vocab_size), key=lambda token: -len(self._pieces[token]))
+        while raw:
+            token = next((t for t in by_length if self._pieces[t] and raw.startswith(self._pieces[t])), None)
+            if token is None:
+                raise ConfigError(f"no scripted piece begins {raw[:10]!r}.")
+            tokens.append(token)
+            raw = raw[len(self._pieces[token]) :]
+        return tokens
+
+    def token_bytes(self, token: int) -> bytes:
+        return b"" if token in self._ends else self._pieces[token]
+
+    def token_label(self, token: int) -> str:
+        return self._pieces[token].decode("utf-8", "replace")
+
+    def is_end(self, token: int) -> bool:
+        return token in self._ends
+
+    def render_chat(self, messages: list[dict[str, str]]) -> str:
+        return "".join(message["content"] for message in messages)
+
+    def can_remove_partially(self) -> bool:
+        return self._partial_removal
+
+    def close(self) -> None:
+        self.is_closed = True
