@@ -44,9 +44,7 @@ def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> 
     return Outcome(num_committed, min(num_committed, verdict.accepted), finish_reason)
 
 
-def _commit_token(
-    sequence: Sequence, draft: Draft, verdict: Verdict, index: int, token: int, model: Model
-) -> None:
+def _commit_token(sequence: Sequence, draft: Draft, verdict: Verdict, index: int, token: int, model: Model) -> None:
     position = sequence.num_generated
     sequence.tokens.append(token)
     sequence.generation.tokens.append(token)

@@ -10,7 +10,6 @@ from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import OutOfMemory
 
-
 PREFILL_BESIDE_DECODE = 32
 
 

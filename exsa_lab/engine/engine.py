@@ -94,9 +94,7 @@ class Engine:
         self._num_pending = 0
         self._stop_loading = threading.Event()
         self._opened: Future[tuple[Models, Loop]] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(open_models, progress), name="exsa-engine", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(open_models, progress), name="exsa-engine", daemon=True)
         self._thread.start()
         self._models, self._loop = self._wait_until_open()
         self._state = EngineState.OPEN
@@ -257,7 +255,7 @@ class Engine:
         try:
             models = open_models(on_progress)
             loop = assemble(models, self.config)
-        except BaseException as error:  # noqa: BLE001  raised again where the engine was asked for
+        except BaseException as error:  # raised again where the engine was asked for
             self._opened.set_exception(error)
             return
         self._opened.set_result((models, loop))
@@ -282,8 +280,10 @@ class Engine:
     def _step(self, loop: Loop) -> None:
         try:
             loop.step()
-        except Exception as cause:  # noqa: BLE001  a defect must end the generations it hit, never hang their cells
-            error = DecodeError(f"the engine step failed: {cause!r}.", hint="Please report it with %exsa_doctor's text.")
+        except Exception as cause:  # a defect must end the generations it hit, never hang their cells
+            error = DecodeError(
+                f"the engine step failed: {cause!r}.", hint="Please report it with %exsa_doctor's text."
+            )
             error.__cause__ = cause
             for sequence in loop.sequences:
                 loop.fail(sequence, error)
@@ -366,5 +366,5 @@ class Engine:
 def _answer(future: Future[Any], function: Callable[[Loop], Any], loop: Loop) -> None:
     try:
         future.set_result(function(loop))
-    except BaseException as error:  # noqa: BLE001  it belongs to the caller, who waits for it
+    except BaseException as error:  # it belongs to the caller, who waits for it
         future.set_exception(error)

@@ -165,7 +165,7 @@ class Generation:
     def _tell(self, listener: Listener, events: list[Event]) -> None:
         try:
             listener(events)
-        except Exception:  # noqa: BLE001  a broken view must not stop the engine, which serves others
+        except Exception:  # a broken view must not stop the engine, which serves others
             with self._lock:
                 if listener in self._listeners:
                     self._listeners.remove(listener)

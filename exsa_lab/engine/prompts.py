@@ -7,9 +7,7 @@ from exsa_lab.errors import ConfigError, PromptTooLong
 from exsa_lab.runtime.protocol import Model
 
 
-def encode_prompt(
-    model: Model, prompt: str | list[dict[str, str]], params: SamplingParams, n_ctx: int
-) -> list[int]:
+def encode_prompt(model: Model, prompt: str | list[dict[str, str]], params: SamplingParams, n_ctx: int) -> list[int]:
     """Render and tokenize a prompt.
 
     Raises ConfigError for an empty or malformed prompt, PromptTooLong when it leaves no room for a token.

@@ -21,7 +21,10 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Share the first ``length`` positions of ``source`` with the empty slot ``target`` (the draft's: ``draft_length``)."""
+    """Share the first ``length`` positions of slot ``source`` with the empty slot ``target``.
+
+    In the draft's cache it is the first ``draft_length``.
+    """
 
     source: int
     target: int

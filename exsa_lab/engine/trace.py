@@ -121,6 +121,6 @@ class Trace:
             events = [from_json(event) for event in data.pop("events")]
             return cls(events=events, **data)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
-            raise ConfigError(f"{path} is not a trace: {cause!r}.", hint="Save one with gen.trace.save(path).") from cause
-
-
+            raise ConfigError(
+                f"{path} is not a trace: {cause!r}.", hint="Save one with gen.trace.save(path)."
+            ) from cause

@@ -41,7 +41,8 @@ def _load() -> ModuleType:
         module = importlib.import_module("llama_cpp.llama_cpp")
     except (ImportError, OSError, RuntimeError) as cause:
         raise RuntimeUnavailable(
-            f"llama_cpp cannot be imported: {cause}.", hint="Reinstall it with `pip install --force-reinstall llama-cpp-python`."
+            f"llama_cpp cannot be imported: {cause}.",
+            hint="Reinstall it with `pip install --force-reinstall llama-cpp-python`.",
         ) from cause
     callback = module.llama_log_callback(_on_log)
     _keep_alive.append(callback)
@@ -134,15 +135,12 @@ _DEVICE_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
 def devices() -> list[Device]:
     """List llama.cpp's devices. llama-cpp-python has no binding for these queries, so they are bound here."""
     lib = llama()
-    found = []
     try:
         base, registry = _ggml(lib, "ggml-base"), _ggml(lib, "ggml")
         registry.ggml_backend_dev_count.restype = ctypes.c_size_t
-        for index in range(registry.ggml_backend_dev_count()):
-            found.append(_device(base, registry, index))
+        return [_device(base, registry, index) for index in range(registry.ggml_backend_dev_count())]
     except (OSError, AttributeError):
-        return found  # A build that hides these symbols: nothing to tell.
-    return found
+        return []  # A build that hides these symbols: nothing to tell.
 
 
 def _ggml(lib: ModuleType, name: str) -> ctypes.CDLL:

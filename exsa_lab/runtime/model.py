@@ -110,13 +110,19 @@ class LlamaModel:
     def _read_template(self) -> ChatTemplate:
         raw = self._lib.llama_model_chat_template(self._pointer, None)
         if not raw:
-            raise ConfigError(f"{self.name} has no chat template.", hint="Use chat=False (--no-chat) for raw completion.")
+            raise ConfigError(
+                f"{self.name} has no chat template.", hint="Use chat=False (--no-chat) for raw completion."
+            )
         try:
             source = raw.decode("utf-8")
         except UnicodeDecodeError as cause:
-            raise InvalidModel(f"the chat template of {self.name} is not valid text.", hint="Use chat=False.") from cause
+            raise InvalidModel(
+                f"the chat template of {self.name} is not valid text.", hint="Use chat=False."
+            ) from cause
         bos, eos = self._lib.llama_vocab_bos(self._vocab), self._lib.llama_vocab_eos(self._vocab)
-        return ChatTemplate(source, self.token_label(bos) if bos >= 0 else "", self.token_label(eos) if eos >= 0 else "")
+        return ChatTemplate(
+            source, self.token_label(bos) if bos >= 0 else "", self.token_label(eos) if eos >= 0 else ""
+        )
 
     def can_remove_partially(self) -> bool:
         return not (self._lib.llama_model_is_recurrent(self._pointer) or self._lib.llama_model_is_hybrid(self._pointer))

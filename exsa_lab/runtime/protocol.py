@@ -92,4 +92,4 @@ class Model(Protocol):
 
 
 class DecodeAborted(Exception):
-    """A decode stopped because `Context.abort` was called; cells after each sequence's last known position are stale."""
+    """A decode stopped because `Context.abort` was called; the cells of its tokens are stale."""
