@@ -1,0 +1,247 @@
+"""What a GGUF file says about its model: read in milliseconds, before llama.cpp sees the file."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from exsa_lab.errors import InvalidModel
+from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, read_header, read_strings
+
+_LAYER_OF = re.compile(r"blk\.(\d{1,5})\.")
+_MAX_LAYERS = 4_096
+_MAX_WIDTH = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyFacts:
+    """The tokenizer's kind, its special tokens, and where its token texts lie in the file."""
+
+    path: Path
+    kind: str
+    """"gpt2" (BPE), "llama" (SentencePiece), "bert", "t5", ..."""
+    pre: str
+    """Name of the pre-tokenizer, "" where the file has none."""
+    size: int
+    bos_id: int | None
+    eos_id: int | None
+    eot_id: int | None
+    add_bos: bool
+    add_eos: bool
+    region: ArrayRegion = field(repr=False)
+
+    def read_tokens(self) -> list[bytes]:
+        """Read all token texts, as stored (BPE texts in GPT-2's byte alphabet)."""
+        return read_strings(self.path, self.region)
+
+    def token_text(self, token: int | None) -> str:
+        """Return one token's stored text, "" for None or an id outside the vocabulary."""
+        if token is None or not 0 <= token < self.size:
+            return ""
+        return self.read_tokens()[token].decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFFacts:
+    """Facts of one model file. Sizes in bytes."""
+
+    path: Path
+    file_bytes: int
+    version: int
+    architecture: str
+    name: str
+    layers: int
+    embedding: int
+    heads: int
+    kv_heads: tuple[int, ...]
+    """Key/value heads of each layer (grouped-query attention has fewer than ``heads``; 0: no attention)."""
+    key_length: int
+    value_length: int
+    context_limit: int
+    """Tokens of context the model was trained for."""
+    feed_forward: int
+    experts: int
+    vocabulary: VocabularyFacts
+    chat_template: str | None
+    tensor_types: MappingProxyType[str, int]
+    """Bytes stored in each tensor type, largest first."""
+    layer_bytes: tuple[int, ...]
+    other_bytes: int
+    """Weights outside the layers: embedding, output and norms."""
+    output_bytes: int
+    """The output matrix; the embedding again where the two are tied."""
+    num_parameters: int
+    split_count: int
+    """Files the model is split into, 1 for a whole one."""
+
+    @property
+    def quantisation(self) -> str:
+        """The tensor type that holds most of the weights, such as ``"Q4_1"``."""
+        return next(iter(self.tensor_types), "none")
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(self.layer_bytes) + self.other_bytes
+
+    def kv_bytes_per_token(self, kv_type: str = "f16") -> float:
+        """Bytes one KV cell takes over all layers.
+
+        ``sum over layers of kv_heads * (key_length + value_length) * bytes per element``, where an element of
+        f16 takes 2 bytes, of q8_0 34/32 and of q4_0 18/32. Layers with a sliding window are counted in full,
+        as llama.cpp allocates them in full by default.
+        """
+        kinds = {kind.name.lower(): kind for kind in TENSOR_TYPES.values()}
+        kind = kinds[kv_type.lower()]
+        return sum(self.kv_heads) * (self.key_length + self.value_length) * kind.block_bytes / kind.block
+
+
+def read_facts(path: Path | str) -> GGUFFacts:
+    """Read and check a GGUF file's header.
+
+    Every length is checked against the file's size and every tensor must lie inside the file, so a damaged or
+    hostile header ends here and not in llama.cpp. Raises ModelNotFound or InvalidModel.
+
+    Example: ``read_facts("model.gguf").layers``.
+    """
+    path = Path(path).expanduser()
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return _facts(path, read_header(path))  # Raises with the right sentence.
+    return _read_facts(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@functools.lru_cache(maxsize=32)
+def _read_facts(path: Path, _size: int, _mtime_ns: int, _inode: int) -> GGUFFacts:
+    return _facts(path, read_header(path))
+
+
+def _facts(path: Path, header: Header) -> GGUFFacts:
+    fields = _Fields(path, header)
+    layers = fields.integer("block_count", 1, _MAX_LAYERS)
+    embedding = fields.integer("embedding_length", 1, _MAX_WIDTH)
+    heads = max(fields.per_layer("attention.head_count", layers, default=1))
+    kv_heads = fields.per_layer("attention.head_count_kv", layers, default=heads)
+    head_length = embedding // max(heads, 1)
+    layer_bytes, sizes = _layer_sizes(header, layers), Counter[str]()
+    for tensor in header.tensors:
+        sizes[tensor.type] += tensor.size_bytes
+    by_name = {tensor.name: tensor.size_bytes for tensor in header.tensors}
+    return GGUFFacts(
+        path=path,
+        file_bytes=header.size_bytes,
+        version=header.version,
+        architecture=fields.architecture,
+        name=fields.text("general.name") or path.stem,
+        layers=layers,
+        embedding=embedding,
+        heads=heads,
+        kv_heads=kv_heads,
+        key_length=fields.integer("attention.key_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
+        value_length=fields.integer("attention.value_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
+        context_limit=fields.integer("context_length", 1, 1 << 31),
+        feed_forward=max(fields.per_layer("feed_forward_length", layers, default=0)),
+        experts=fields.integer("expert_count", 0, 65_536, default=0),
+        vocabulary=_vocabulary(fields),
+        chat_template=fields.text("tokenizer.chat_template"),
+        tensor_types=MappingProxyType(dict(sizes.most_common())),
+        layer_bytes=layer_bytes,
+        other_bytes=sum(sizes.values()) - sum(layer_bytes),
+        output_bytes=by_name.get("output.weight", by_name.get("token_embd.weight", 0)),
+        num_parameters=sum(_elements(tensor.shape) for tensor in header.tensors),
+        split_count=max(fields.plain_integer("split.count") or 1, 1),
+    )
+
+
+def _layer_sizes(header: Header, layers: int) -> tuple[int, ...]:
+    sizes = [0] * layers
+    for tensor in header.tensors:
+        match = _LAYER_OF.match(tensor.name)
+        if match and int(match[1]) < layers:
+            sizes[int(match[1])] += tensor.size_bytes
+    return tuple(sizes)
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    product = 1
+    for length in shape:
+        product *= length
+    return product
+
+
+def _vocabulary(fields: _Fields) -> VocabularyFacts:
+    region = fields.header.arrays.get("tokenizer.ggml.tokens")
+    if region is None or region.item_type != 8 or region.count == 0:
+        raise fields.invalid("has no vocabulary", "It may be an adapter or a projector rather than a language model.")
+    kind = fields.text("tokenizer.ggml.model") or "none"
+    pre = fields.text("tokenizer.ggml.pre") or ""
+
+    def flag(name: str, default: bool) -> bool:
+        value = fields.header.metadata.get(f"tokenizer.ggml.{name}", default)
+        return value if isinstance(value, bool) else default
+
+    def special(name: str) -> int | None:
+        token = fields.plain_integer(f"tokenizer.ggml.{name}_token_id")
+        return token if token is not None and 0 <= token < region.count else None
+
+    return VocabularyFacts(
+        path=fields.path,
+        kind=kind,
+        pre=pre,
+        size=region.count,
+        bos_id=special("bos"),
+        eos_id=special("eos"),
+        eot_id=special("eot"),
+        # llama.cpp's defaults where the file does not say.
+        add_bos=flag("add_bos_token", kind in ("llama", "bert") or pre in ("llama3", "llama-v3", "llama-bpe")),
+        add_eos=flag("add_eos_token", kind in ("t5", "bert")),
+        region=region,
+    )
+
+
+class _Fields:
+    """Typed access to the metadata; a wrong type or an absurd value is an InvalidModel."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path, self.header = path, header
+        architecture = self.text("general.architecture")
+        if not architecture:
+            raise self.invalid("does not name its architecture", "It may not be a language model.")
+        self.architecture: str = architecture
+
+    def invalid(self, what: str, hint: str = "The file may be damaged.") -> InvalidModel:
+        return InvalidModel(f"{self.path.name} {what}.", hint=hint)
+
+    def text(self, key: str) -> str | None:
+        value = self.header.metadata.get(key)
+        if value is not None and not isinstance(value, str):
+            raise self.invalid(f"has {key} that is not a text")
+        return value
+
+    def plain_integer(self, key: str) -> int | None:
+        value = self.header.metadata.get(key)
+        return value if type(value) is int else None
+
+    def integer(self, key: str, low: int, high: int, *, default: int | None = None) -> int:
+        """One of the architecture's own numbers, between ``low`` and ``high``."""
+        key = f"{self.architecture}.{key}"
+        value: Any = self.header.metadata.get(key, default)
+        if value is None:
+            raise self.invalid(f"has no {key}", "It may not be a language model.")
+        if type(value) is not int or not low <= value <= high:
+            raise self.invalid(f"has the impossible {key} {str(value)[:40]}")
+        return value
+
+    def per_layer(self, key: str, layers: int, *, default: int) -> tuple[int, ...]:
+        """A number that may be given once or for each layer."""
+        value = self.header.metadata.get(f"{self.architecture}.{key}")
+        if not isinstance(value, tuple):
+            return (self.integer(key, 0, _MAX_WIDTH, default=default),) * layers
+        if len(value) != layers or not all(type(item) is int and 0 <= item <= _MAX_WIDTH for item in value):
+            raise self.invalid(f"has the impossible {self.architecture}.{key} {str(value)[:40]}")
+        return value
