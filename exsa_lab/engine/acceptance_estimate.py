@@ -1,0 +1,174 @@
+"""How likely the next draft tokens are to be accepted, from what happened to the last ones.
+
+Everything here is a rate: accepted by tested, both decayed so that the recent past counts, with a prior that says
+what to expect while little was seen. Each drafter has rates shared by all sequences, which are the prior of each
+sequence's own.
+
+* draft model: by place in the draft (1, 2, 3, 4 and later), and by confidence. The confidence of a draft model is
+  the probability of its most probable token. It is calibrated: what counts is how often tokens of that confidence
+  were accepted (compare DISCO, arXiv 2405.04304, which trains a classifier for that).
+* n-gram: by match length. A token proposed after j accepted ones has a match that is j longer, so one table gives
+  the whole draft: a coincidence dies at once, a copy lives on.
+
+The confidence must be known before the token is drawn. Deciding by the drawn token's own probability whether it is
+tested at all would bend the output's distribution under sampling.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+CONFIDENCE_EDGES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.995)
+_CONFIDENCE_MIDDLES = (0.15, 0.28, 0.43, 0.58, 0.73, 0.85, 0.92, 0.96, 0.985, 0.995)
+NUM_PLACES = 4
+"""Places 1, 2, 3, and 4 and later."""
+MATCH_EDGES = (3, 4, 6, 8, 12, 17, 25, 40)
+"""First match length of each class after the first, which holds 2."""
+_MATCH_PRIORS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95)
+_LONGEST = 128
+_MATCH_CLASS = [bisect_right(MATCH_EDGES, length) for length in range(_LONGEST)]
+
+_SHARED_MEMORY = 0.99
+_OWN_MEMORY = 0.94
+_IDLE_MEMORY = 0.99
+"""Of a sequence's own rates, what one step leaves in which nothing was learned."""
+_SHARED_STRENGTH = 4.0
+_OWN_STRENGTH = 4.0
+_FIRST_RATE = 0.6
+
+
+class Rates:
+    """Accepted by tested in some classes, decayed by ``memory`` at each test of that class."""
+
+    __slots__ = ("accepted", "memory", "tested")
+
+    def __init__(self, num_classes: int, memory: float) -> None:
+        self.accepted = [0.0] * num_classes
+        self.tested = [0.0] * num_classes
+        self.memory = memory
+
+    def observe(self, index: int, accepted: float) -> None:
+        """Count one test; ``accepted`` is 1, 0, or a probability where the outcome is only guessed."""
+        self.accepted[index] = self.accepted[index] * self.memory + accepted
+        self.tested[index] = self.tested[index] * self.memory + 1.0
+
+    def rate(self, index: int, prior: float, strength: float) -> float:
+        """Return the posterior mean: the prior counts as ``strength`` tests."""
+        return (self.accepted[index] + strength * prior) / (self.tested[index] + strength)
+
+    def fade(self, factor: float) -> None:
+        """Make all that was seen count less."""
+        self.accepted = [value * factor for value in self.accepted]
+        self.tested = [value * factor for value in self.tested]
+
+
+@dataclass(slots=True)
+class DraftHistory:
+    """One sequence's own rates. Create it with `AcceptanceEstimate.new_history`."""
+
+    places: Rates = field(default_factory=lambda: Rates(NUM_PLACES, _OWN_MEMORY))
+    matches: Rates = field(default_factory=lambda: Rates(len(_MATCH_PRIORS), _OWN_MEMORY))
+    idle: int = 0
+    """Steps since the draft model was last tested on this sequence."""
+
+
+class AcceptanceEstimate:
+    """Rates of both drafters, shared by all sequences. Owned by the engine thread.
+
+    Example:
+        >>> estimate = AcceptanceEstimate()
+        >>> history = estimate.new_history()
+        >>> for _ in range(50): estimate.observe_model(history, [0.9, 0.9], accepted=2)
+        >>> estimate.model_survival(history, 2)[1] > 0.8
+        True
+    """
+
+    def __init__(self) -> None:
+        self._confidence = Rates(len(_CONFIDENCE_MIDDLES), _SHARED_MEMORY)
+        self._places = Rates(NUM_PLACES, _SHARED_MEMORY)
+        self._matches = Rates(len(_MATCH_PRIORS), _SHARED_MEMORY)
+
+    def new_history(self) -> DraftHistory:
+        """Start a sequence: it knows what the others have seen."""
+        return DraftHistory()
+
+    # Draft model
+
+    def observe_model(self, history: DraftHistory, confidences: list[float], accepted: int) -> None:
+        """Learn from one verified draft: its confidences, and how many tokens were accepted.
+
+        Tokens after the first refused one were never tested and say nothing.
+        """
+        for place, confidence in enumerate(confidences[: accepted + 1]):
+            self.observe_token(history, place, confidence, place < accepted)
+
+    def observe_token(self, history: DraftHistory, place: int, confidence: float, is_right: bool) -> None:
+        """Learn from one draft token at ``place`` (from 0), verified or only compared with what came."""
+        outcome = float(is_right)
+        self._confidence.observe(bisect_right(CONFIDENCE_EDGES, confidence), outcome)
+        self._observe_place(history, place, outcome)
+
+    def observe_guess(self, history: DraftHistory, place: int, confidence: float) -> None:
+        """Learn from a draft token whose outcome stays unknown: its calibrated confidence stands in for it."""
+        self._observe_place(history, place, self.calibrated(confidence))
+
+    def calibrated(self, confidence: float) -> float:
+        """How often tokens of this confidence were accepted; the confidence itself while nothing was seen."""
+        index = bisect_right(CONFIDENCE_EDGES, confidence)
+        return self._confidence.rate(index, _CONFIDENCE_MIDDLES[index], _SHARED_STRENGTH)
+
+    def model_survival(self, history: DraftHistory, max_tokens: int) -> list[float]:
+        """Probability that the first 1, 2, ... max_tokens draft tokens are all accepted. Never rises."""
+        rates = self.place_rates(history)
+        survival, alive = [], 1.0
+        for place in range(max_tokens):
+            alive *= rates[place] if place < NUM_PLACES else rates[-1]
+            survival.append(alive)
+        return survival
+
+    def place_rates(self, history: DraftHistory) -> list[float]:
+        """Acceptance at each place given that all before it were accepted."""
+        rates: list[float] = []
+        fade = _IDLE_MEMORY**history.idle
+        own = history.places
+        before_shared = before_own = _FIRST_RATE
+        for place in range(NUM_PLACES):
+            shared = self._places.rate(place, before_shared, _SHARED_STRENGTH)
+            prior = (shared + before_own) / 2 if place else shared
+            seen = own.tested[place] * fade
+            rate = (own.accepted[place] * fade + _OWN_STRENGTH * prior) / (seen + _OWN_STRENGTH)
+            rates.append(rate)
+            before_shared, before_own = shared, rate
+        return rates
+
+    def _observe_place(self, history: DraftHistory, place: int, outcome: float) -> None:
+        index = min(place, NUM_PLACES - 1)
+        if history.idle:
+            history.places.fade(_IDLE_MEMORY**history.idle)
+            history.idle = 0
+        history.places.observe(index, outcome)
+        self._places.observe(index, outcome)
+
+    # N-gram
+
+    def observe_ngram(self, history: DraftHistory, match_length: int, is_right: bool) -> None:
+        """Learn from one looked-up token, drafted or only compared with what came (`NgramIndex.learn`)."""
+        index = _MATCH_CLASS[min(match_length, _LONGEST - 1)]
+        history.matches.observe(index, float(is_right))
+        self._matches.observe(index, float(is_right))
+
+    def ngram_survival(self, history: DraftHistory, match_length: int, max_tokens: int) -> list[float]:
+        """Like `model_survival`, for a proposal whose match is ``match_length`` tokens long."""
+        own, shared = history.matches, self._matches
+        rates: dict[int, float] = {}
+        survival, alive = [], 1.0
+        for length in range(match_length, match_length + max_tokens):
+            index = _MATCH_CLASS[length if length < _LONGEST else -1]
+            rate = rates.get(index)
+            if rate is None:
+                prior = shared.rate(index, _MATCH_PRIORS[index], _SHARED_STRENGTH)
+                rate = rates[index] = own.rate(index, prior, _OWN_STRENGTH)
+            alive *= rate
+            survival.append(alive)
+        return survival

@@ -1,0 +1,90 @@
+"""Which costs to measure at load, in which order, and when to stop."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exsa_lab.engine.cost_model import CostModel, Kind
+
+DEADLINE_S = 1.5
+_MAX_SAMPLES = 5
+_SEQUENCES = 8
+
+Measure = Callable[[Kind, int, int], float]
+"""``measure(kind, num_tokens, num_sequences)`` runs one decode and returns its seconds, like a step would pay them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One point of a cost curve."""
+
+    kind: Kind
+    num_tokens: int
+    num_sequences: int = 1
+
+
+def calibration_plan(max_tokens: int, *, has_draft: bool) -> list[Measurement]:
+    """Return the points to measure, the most useful first; none above ``max_tokens`` per decode.
+
+    Powers of two give the curve's shape, the others find the jumps between them where kernels change.
+    """
+    plan = [Measurement("target", 1)]
+    if has_draft:
+        plan.append(Measurement("draft", 1))
+    plan += [Measurement("target", n) for n in (4, 8, 2, 16, 3, 5, 12, 6)]
+    if has_draft:
+        plan += [Measurement("draft", n) for n in (4, 16)]
+    plan += [Measurement("target", _SEQUENCES, _SEQUENCES), Measurement("target", 10), Measurement("target", 32)]
+    if has_draft:
+        plan.append(Measurement("draft", 64))
+    plan += [Measurement("target", n) for n in (7, 14, 24, 64)]
+    return [point for point in plan if point.num_tokens <= max(1, max_tokens)]
+
+
+def calibrate(
+    measure: Measure,
+    clock: Callable[[], float],
+    *,
+    has_draft: bool,
+    max_tokens: int = 64,
+    deadline_s: float = DEADLINE_S,
+) -> CostModel:
+    """Measure the curves within ``deadline_s`` seconds of ``clock``; medians of up to 5 samples.
+
+    The whole plan is gone through again and again, so that every point has samples from different moments. A point
+    that would take longer than what is left is skipped; single-token steps are measured in any case. The first
+    decode of each kind only warms up.
+    """
+    end = clock() + deadline_s
+    plan = calibration_plan(max_tokens, has_draft=has_draft)
+    samples: dict[Measurement, list[float]] = {}
+    for kind in ("target", "draft") if has_draft else ("target",):
+        measure(kind, 1, 1)
+    for _ in range(_MAX_SAMPLES):
+        for point in plan:
+            must = point.num_tokens == 1 and point not in samples
+            if must or clock() + _expected_seconds(point, samples) <= end:
+                samples.setdefault(point, []).append(measure(point.kind, point.num_tokens, point.num_sequences))
+    return _model({point: statistics.median_low(values) for point, values in samples.items()})
+
+
+def _expected_seconds(point: Measurement, samples: dict[Measurement, list[float]]) -> float:
+    if point in samples:
+        return samples[point][-1]
+    known = [other for other in samples if other.kind == point.kind and other.num_tokens <= point.num_tokens]
+    nearest = max(known, key=lambda other: other.num_tokens)
+    return samples[nearest][-1] * point.num_tokens / nearest.num_tokens
+
+
+def _model(medians: dict[Measurement, float]) -> CostModel:
+    curves: dict[Kind, dict[int, float]] = {"target": {}, "draft": {}}
+    for point, seconds in medians.items():
+        if point.num_sequences == 1:
+            curves[point.kind][point.num_tokens] = seconds
+    several = medians.get(Measurement("target", _SEQUENCES, _SEQUENCES))
+    per_sequence = 0.0
+    if several and _SEQUENCES in curves["target"]:
+        per_sequence = (several - curves["target"][_SEQUENCES]) / (_SEQUENCES - 1)
+    return CostModel.from_measurements(curves["target"], curves["draft"], seconds_per_sequence=per_sequence)

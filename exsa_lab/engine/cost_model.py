@@ -1,0 +1,204 @@
+"""What a step costs on this machine: measured curves, kept honest by the steps that really ran.
+
+Seconds of one target decode of n tokens are not linear and not convex in n: kernels change with the batch size. The
+measured points are therefore kept as measured, with straight lines between them, and never smoothed.
+
+Online correction separates two things that one slow step cannot tell apart:
+
+* the machine became slower or faster as a whole (another program, heat, a longer context). One common factor
+  follows that quickly. It scales every cost alike, so it changes no decision.
+* one point of the curve is wrong. Only a change of n between neighbouring steps shows that, because the common
+  factor is the same for both. Such differences go into corrections by n, slowly and clipped.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+Kind = Literal["target", "draft"]
+
+EXACT_POINTS = 32
+"""Up to this many tokens each n has a correction of its own; above, neighbours within some 10 % share one."""
+
+_COMMON_GAIN = 0.25
+_POINT_GAIN = 0.1
+_MAX_CORRECTION = math.log(4.0)
+_FORGET_EVERY = 64
+_FORGET = 0.97
+_MIN_NOISE = 0.03
+_CLIP = 3.0
+
+
+class CostCurve:
+    """Seconds by number of tokens: measured points, straight lines between, a correction for each point.
+
+    ``points`` are seconds by tokens; they must be positive. Beyond the last point the curve goes on with the slope
+    of its end, but never steeper than its average.
+    """
+
+    def __init__(self, points: Mapping[int, float]) -> None:
+        if not points or any(n < 1 or not 0 < seconds < math.inf for n, seconds in points.items()):
+            raise ValueError(f"A cost curve needs positive seconds for positive token counts, not {dict(points)!r}.")
+        self.points = dict(sorted(points.items()))
+        """As measured, without corrections."""
+        self._knots = list(self.points)
+        self._seconds = list(self.points.values())
+        self._corrections = [0.0] * len(self._knots)
+        self._visits = [0] * len(self._knots)
+        self._table: list[float] = []
+
+    def table(self, limit: int) -> list[float]:
+        """Return seconds for 0..limit tokens or more (0 tokens cost nothing), corrections included."""
+        if len(self._table) <= limit:
+            self._table = self._build(-(-(limit + 1) // 64) * 64)
+        return self._table
+
+    def __call__(self, num_tokens: int) -> float:
+        return self.table(num_tokens)[num_tokens]
+
+    def correct(self, num_tokens: int, log_change: float) -> None:
+        """Move the point at ``num_tokens`` by a factor of ``exp(log_change)``."""
+        index = self._knot(num_tokens)
+        moved = self._corrections[index] + log_change
+        self._corrections[index] = min(_MAX_CORRECTION, max(-_MAX_CORRECTION, moved))
+        self._table = []
+
+    def gain(self, num_tokens: int) -> float:
+        """How much of a new difference to believe at this point: less, the more often it was seen."""
+        index = self._knot(num_tokens)
+        self._visits[index] += 1
+        return max(_POINT_GAIN, 0.5 / self._visits[index])
+
+    def forget(self, factor: float) -> None:
+        """Draw all corrections towards what was measured at first, so that a point given up is tried again."""
+        self._corrections = [c * factor for c in self._corrections]
+        self._table = []
+
+    def _knot(self, num_tokens: int) -> int:
+        """Index of the point that stands for ``num_tokens``; a new one where none is near."""
+        n = bin_of(num_tokens)
+        index = bisect_left(self._knots, n)
+        if index == len(self._knots) or self._knots[index] != n:
+            seconds = self(n)  # the interpolated value becomes a point, so the curve does not change
+            before = self._corrections[max(0, index - 1)]
+            self._knots.insert(index, n)
+            self._seconds.insert(index, seconds / math.exp(before))
+            self._corrections.insert(index, before)
+            self._visits.insert(index, 0)
+        return index
+
+    def _build(self, size: int) -> list[float]:
+        knots = self._knots
+        seconds = [s * math.exp(c) for s, c in zip(self._seconds, self._corrections, strict=True)]
+        if knots[0] > 1:
+            knots, seconds = [1, *knots], [seconds[0], *seconds]
+        if knots[-1] < size:
+            knots, seconds = [*knots, size], [*seconds, _extrapolate(knots, seconds, size)]
+        table: list[float] = np.interp(np.arange(size), knots, seconds).tolist()
+        table[0] = 0.0
+        return table
+
+
+class CostModel:
+    """Seconds of target and draft decodes; see the module's text for how it learns. Owned by the engine thread.
+
+    Example:
+        >>> costs = CostModel.from_measurements({1: 0.007, 4: 0.019, 16: 0.040}, {1: 0.001})
+        >>> round(costs.step_seconds(4) / costs.step_seconds(1), 1)
+        2.7
+    """
+
+    def __init__(self, target: CostCurve, draft: CostCurve | None = None, *, seconds_per_sequence: float = 0.0) -> None:
+        self.target = target
+        self.draft = draft
+        self.seconds_per_sequence = seconds_per_sequence
+        """What each further sequence in a target decode adds."""
+        self._common = 0.0
+        self._noise = 0.1
+        self._last = 0
+        self._observed = 0
+
+    @classmethod
+    def from_measurements(
+        cls,
+        target: Mapping[int, float],
+        draft: Mapping[int, float] | None = None,
+        *,
+        seconds_per_sequence: float = 0.0,
+    ) -> CostModel:
+        """Build from seconds by number of tokens, as measured with one sequence."""
+        return cls(
+            CostCurve(target), CostCurve(draft) if draft else None, seconds_per_sequence=max(0.0, seconds_per_sequence)
+        )
+
+    @property
+    def slow_down(self) -> float:
+        """How much slower than at calibration the machine is now as a whole; 1 is the same."""
+        return math.exp(self._common)
+
+    def step_seconds(self, num_tokens: int, num_sequences: int = 1) -> float:
+        """Seconds of one target decode of ``num_tokens`` that belong to ``num_sequences``."""
+        return (self.target(num_tokens) + self.sequences_seconds(num_sequences)) * self.slow_down
+
+    def draft_seconds(self, num_tokens: int) -> float:
+        """Seconds of one draft decode; infinite where there is no draft model."""
+        return self.draft(num_tokens) * self.slow_down if self.draft else math.inf
+
+    def sequences_seconds(self, num_sequences: int) -> float:
+        """The part of a target decode, at the speed of calibration, that comes from having several sequences."""
+        return self.seconds_per_sequence * max(0, num_sequences - 1)
+
+    def observe(self, kind: Kind, num_tokens: int, num_sequences: int, seconds: float) -> None:
+        """Learn from a decode that really ran. A single spike moves next to nothing."""
+        if num_tokens < 1 or not 0 < seconds < math.inf:
+            return
+        if kind == "draft":
+            self._observe_draft(num_tokens, seconds)
+        else:
+            self._observe_target(num_tokens, num_sequences, seconds)
+
+    def _observe_draft(self, num_tokens: int, seconds: float) -> None:
+        if self.draft is None:
+            return
+        difference = self._clip(math.log(seconds / self.draft_seconds(num_tokens)))
+        self.draft.correct(num_tokens, self.draft.gain(num_tokens) * difference)
+
+    def _observe_target(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
+        surprise = math.log(seconds / self.step_seconds(num_tokens, num_sequences))
+        difference = self._clip(surprise)
+        self._noise += 0.05 * (min(abs(surprise), 1.0) - self._noise)
+        self._common += _COMMON_GAIN * difference
+        here, before = bin_of(num_tokens), self._last
+        if before and before != here:
+            self.target.correct(here, self.target.gain(here) * difference / 2)
+            self.target.correct(before, -self.target.gain(before) * difference / 2)
+        self._last = here
+        self._observed += 1
+        if self._observed % _FORGET_EVERY == 0:
+            self.target.forget(_FORGET)
+
+    def _clip(self, surprise: float) -> float:
+        bound = _CLIP * max(self._noise, _MIN_NOISE)
+        return min(bound, max(-bound, surprise))
+
+
+def bin_of(num_tokens: int) -> int:
+    """The token count whose correction ``num_tokens`` shares."""
+    if num_tokens <= EXACT_POINTS:
+        return num_tokens
+    width = 1 << (num_tokens.bit_length() - 4)
+    return num_tokens // width * width
+
+
+def _extrapolate(knots: list[int], seconds: list[float], num_tokens: int) -> float:
+    average = seconds[-1] / knots[-1]
+    slope = average
+    if len(knots) > 1:
+        slope = (seconds[-1] - seconds[-2]) / (knots[-1] - knots[-2])
+        slope = min(slope, average) if slope > 0 else average
+    return seconds[-1] + slope * (num_tokens - knots[-1])

@@ -1,0 +1,268 @@
+"""How many tokens each sequence drafts in the next step, and whether to draft at all. Pure arithmetic, no clock.
+
+A step with k_i draft tokens for sequence i commits E_i(k_i) tokens in expectation and takes the time of one target
+decode of all tokens plus the draft's decodes. The lengths are chosen to maximise goodput, expected committed tokens
+per second of the whole step (TurboSpec, arXiv 2406.14066):
+
+    sum_i E_i(k_i) / (T_target(sum_i (1 + k_i)) + T_draft),     E_i(k) = 1 + sum_{j<=k} S_i(j)
+
+S_i(j) is the probability that the first j draft tokens are all accepted. With one acceptance rate a for every place
+it is a^j, and E(k) = (1 - a^(k+1)) / (1 - a) (Leviathan et al., arXiv 2211.17192). S_i never rises with j and
+T_target depends on the sum only, so the best way to spend K draft tokens is to take the K largest S_i(j) of all
+sequences, and trying every K is exact even where the cost curve has jumps.
+
+Three more rules keep "auto" from being slower than plain decoding where the estimates are wrong:
+
+* an account in units of plain steps. It earns 1 % of the time spent and what drafting gains, and pays what drafting
+  loses, both against plain decoding at the same costs. Nothing is drafted while it is overdrawn.
+* probing. Where the draft model does not pay, a short draft is tried when the account affords it, ever more rarely
+  while that fails, and never where even a draft that is always right could not win. N-gram drafts need no probing:
+  what they would have been worth is known from the tokens that came (`NgramIndex.learn`).
+* a plain step now and then while drafting, because only that shows what plain decoding costs now (cost_model.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exsa_lab.config import DrafterName
+from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
+from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
+from exsa_lab.engine.events import DraftReason
+from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, worth
+
+__all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
+
+PROBE_SHARE = 0.01
+"""Share of the time that may be lost on probing."""
+FIRST_CREDIT = 6.0
+MAX_CREDIT = 24.0
+"""The account in plain steps: what may be lost before anything was earned, and most that can be saved up."""
+MIN_GAIN = 1.02
+"""Expected speed-up below which drafting is not worth its risk."""
+PLAIN_EVERY = 64
+"""Steps with a draft after which a plain one is due."""
+_SHIFT = 1.15
+"""Change of the common slow-down since the last plain step that makes the next one due at once."""
+_FIRST_GAP, _LAST_GAP = 8, 256
+"""Steps between probes: at first, and after many that failed."""
+_NO_LIMIT = 1 << 30
+
+
+class DraftLengthPolicy:
+    """Chooses draft lengths; learns acceptance and keeps the account. Owned by the engine thread.
+
+    Each step: `choose`, then for model drafts `StepPlan.take` before each token, then `observe` with what came of
+    it. `choose` changes nothing.
+    """
+
+    def __init__(self, costs: CostModel, *, has_draft: bool, estimate: AcceptanceEstimate | None = None) -> None:
+        self.costs = costs
+        self.has_draft = has_draft and costs.draft is not None
+        self.estimate = estimate or AcceptanceEstimate()
+        self.balance = FIRST_CREDIT
+        """The account, in plain steps."""
+        self._steps_since_plain = 0
+        self._slow_down_at_plain = costs.slow_down
+        self._probe_gap = _FIRST_GAP
+        self._steps_since_model = 0
+
+    def new_history(self) -> DraftHistory:
+        """What a new sequence keeps for the policy."""
+        return self.estimate.new_history()
+
+    @property
+    def draft_token_seconds(self) -> float:
+        """Seconds of a draft decode of one token, at the speed of calibration."""
+        return self.costs.draft.table(1)[1] if self.costs.draft else 0.0
+
+    def choose(
+        self,
+        requests: Sequence[DraftRequest],
+        *,
+        other_tokens: int = 0,
+        other_sequences: int = 0,
+        budget: int = _NO_LIMIT,
+    ) -> StepPlan:
+        """Choose drafter and length for every decoding sequence of the next step.
+
+        ``other_tokens`` and ``other_sequences`` share the step without being decided here: prefill chunks, and
+        sequences whose length the user fixed. ``budget`` bounds all tokens of the step.
+        """
+        costs = self._step_costs(requests, other_tokens, other_sequences, budget)
+        plain_rate = len(requests) / costs.plain_seconds if requests else 0.0
+        drafters = [self._possible_drafters(request) for request in requests]
+        if not any(drafters):
+            return self._plan(requests, costs, drafters, plain_rate)
+        if self._is_plain_due():
+            return self._plan(requests, costs, drafters, plain_rate, plain_reason=DraftReason.PROBING)
+        if self.balance <= 0:
+            return self._plan(requests, costs, drafters, plain_rate)
+        names, lengths, rate = self._best(requests, drafters, costs)
+        if any(lengths) and rate > MIN_GAIN * plain_rate:
+            return self._plan(requests, costs, drafters, rate, names=names, lengths=lengths)
+        return self._probe(requests, drafters, costs, plain_rate)
+
+    def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
+        """Learn from one step; ``outcomes[i]`` belongs to ``plan.requests[i]``."""
+        drafted = committed = first_tokens = 0
+        decodes: list[int] = []
+        self._steps_since_model += 1
+        for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
+            committed += 1 + outcome.accepted
+            drafted += outcome.verified
+            if choice.drafter != "model" or not (outcome.verified or outcome.peeked is not None):
+                request.history.idle += 1
+                continue
+            decodes.append(outcome.verified + (outcome.peeked is not None))
+            first_tokens += request.draft_lag
+            self._learn(request.history, choice, outcome)
+        self._settle(plan, drafted, committed, self._draft_seconds(decodes, first_tokens))
+
+    def observe_ngram(self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]]) -> None:
+        """Learn from what `NgramIndex.learn` returned for the tokens just committed, drafted or not."""
+        for match_length, is_right in outcomes:
+            self.estimate.observe_ngram(history, match_length, is_right)
+
+    # Choosing
+
+    def _step_costs(
+        self, requests: Sequence[DraftRequest], other_tokens: int, other_sequences: int, budget: int
+    ) -> StepCosts:
+        num = len(requests)
+        base = other_tokens + num
+        longest = max([request.limit for request in requests], default=0)
+        most = max(base, min(budget, base + longest * num))
+        draft: list[float] = []
+        if self.has_draft and self.costs.draft:
+            draft = self.costs.draft.table(max([num, *(request.draft_lag for request in requests)]))
+        verify = self.costs.target.table(most)
+        return StepCosts(verify, draft, base, verify[num] + self.costs.sequences_seconds(num + other_sequences), most)
+
+    def _possible_drafters(self, request: DraftRequest) -> tuple[DrafterName, ...]:
+        if request.limit <= 0:
+            return ()
+        can_look_up = request.ngram_tokens > 0 and request.drafter in ("auto", "ngram")
+        can_model = self.has_draft and request.drafter in ("auto", "model")
+        if can_look_up:
+            return ("ngram", "model") if can_model else ("ngram",)
+        return ("model",) if can_model else ()
+
+    def _candidate(self, request: DraftRequest, drafter: DrafterName) -> Candidate:
+        if drafter == "model":
+            survival = self.estimate.model_survival(request.history, request.limit)
+            return Candidate(survival, True, request.draft_lag)
+        length = min(request.limit, request.ngram_tokens)
+        return Candidate(self.estimate.ngram_survival(request.history, request.match_length, length), False)
+
+    def _best(
+        self, requests: Sequence[DraftRequest], drafters: list[tuple[DrafterName, ...]], costs: StepCosts
+    ) -> tuple[list[DrafterName], list[int], float]:
+        """The best drafter and length of every sequence, and the goodput of the step."""
+        if len(requests) == 1:
+            request = requests[0]
+            found = [(name, *best_lengths([self._candidate(request, name)], costs)) for name in drafters[0]]
+            name, lengths, rate = max(found, key=lambda one: one[2])
+            return [name], lengths, rate
+        names: list[DrafterName] = []
+        candidates = []
+        for request, possible in zip(requests, drafters, strict=True):
+            options = [self._candidate(request, name) for name in possible] or [Candidate([], False)]
+            index = 0
+            if len(options) > 1:
+                index = max(range(len(options)), key=lambda i: worth(options[i], costs, len(requests)))
+            names.append(possible[index] if possible else "none")
+            candidates.append(options[index])
+        return names, *best_lengths(candidates, costs)
+
+    def _probe(
+        self,
+        requests: Sequence[DraftRequest],
+        drafters: list[tuple[DrafterName, ...]],
+        costs: StepCosts,
+        plain_rate: float,
+    ) -> StepPlan:
+        """A step in which the sequence nearest to its draft tries a short one, if it is time for that."""
+        lag, index = min(((r.draft_lag, i) for i, r in enumerate(requests) if "model" in drafters[i]), default=(0, -1))
+        if index < 0 or self._steps_since_model < self._probe_gap:
+            return self._plan(requests, costs, drafters, plain_rate)
+        _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
+        price = (costs.draft[lag] + costs.draft[1]) / costs.plain_seconds
+        if not length or self.balance < price:
+            return self._plan(requests, costs, drafters, plain_rate)
+        lengths = [length if i == index else 0 for i in range(len(requests))]
+        names: list[DrafterName] = ["model"] * len(requests)
+        return self._plan(requests, costs, drafters, plain_rate, names=names, lengths=lengths, is_probe=True)
+
+    def _plan(
+        self,
+        requests: Sequence[DraftRequest],
+        costs: StepCosts,
+        drafters: list[tuple[DrafterName, ...]],
+        rate: float,
+        *,
+        names: list[DrafterName] | None = None,
+        lengths: list[int] | None = None,
+        is_probe: bool = False,
+        plain_reason: DraftReason | None = None,
+    ) -> StepPlan:
+        choices = []
+        reason = DraftReason.PROBING if is_probe else DraftReason.MEASURED_GAIN
+        for index, possible in enumerate(drafters):
+            if names and lengths and lengths[index]:
+                choices.append(Choice(names[index], lengths[index], reason))
+            else:
+                choices.append(Choice("none", 0, plain_reason or self._why_plain(possible, costs, len(requests))))
+        return StepPlan(self, requests, choices, costs, rate)
+
+    def _why_plain(self, possible: tuple[DrafterName, ...], costs: StepCosts, num_sequences: int) -> DraftReason:
+        if not possible:
+            return DraftReason.NO_DRAFTER
+        for name in possible:
+            longest = (costs.max_tokens - costs.base_tokens) // num_sequences
+            if perfect_gain(costs, num_sequences, longest, uses_model=name == "model")[0] > MIN_GAIN:
+                return DraftReason.NOT_WORTH_IT
+        return DraftReason.CANNOT_WIN
+
+    # Learning
+
+    def _learn(self, history: DraftHistory, choice: Choice, outcome: Outcome) -> None:
+        confidences = outcome.confidences
+        self.estimate.observe_model(history, list(confidences), outcome.accepted)
+        if outcome.peeked is not None and outcome.accepted == len(confidences):
+            place = len(confidences)
+            if outcome.peeked_right is None:
+                self.estimate.observe_guess(history, place, outcome.peeked)
+            else:
+                self.estimate.observe_token(history, place, outcome.peeked, outcome.peeked_right)
+        self._steps_since_model = 0
+        if choice.reason is DraftReason.PROBING:
+            has_won = outcome.verified > 0 and outcome.accepted == outcome.verified
+            self._probe_gap = 1 if has_won else min(_LAST_GAP, max(_FIRST_GAP, 2 * self._probe_gap))
+
+    def _settle(self, plan: StepPlan, drafted: int, committed: int, draft_seconds: float) -> None:
+        """Enter the step into the account."""
+        if not plan.requests:
+            return
+        costs = plan.costs
+        base = costs.base_tokens
+        extra = (costs.verify[base + drafted] - costs.verify[base] + draft_seconds) / costs.plain_seconds
+        earned = committed / len(plan.requests) - 1 + PROBE_SHARE * (1 + extra)
+        self.balance = min(MAX_CREDIT, self.balance + earned - extra)
+        if drafted:
+            self._steps_since_plain += 1
+        else:
+            self._steps_since_plain = 0
+            self._slow_down_at_plain = self.costs.slow_down
+
+    def _draft_seconds(self, decodes: list[int], first_tokens: int) -> float:
+        if not decodes or not self.costs.draft:
+            return 0.0
+        table = self.costs.draft.table(max(first_tokens, len(decodes)))
+        return table[first_tokens] + sum(table[sum(d > place for d in decodes)] for place in range(1, max(decodes)))
+
+    def _is_plain_due(self) -> bool:
+        shift = self.costs.slow_down / self._slow_down_at_plain
+        has_shifted = self._steps_since_plain >= 4 and not 1 / _SHIFT < shift < _SHIFT
+        return has_shifted or self._steps_since_plain >= PLAIN_EVERY

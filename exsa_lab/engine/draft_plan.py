@@ -1,0 +1,132 @@
+"""What goes in and out of the draft length policy for one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
+from exsa_lab.engine.acceptance_estimate import DraftHistory
+from exsa_lab.engine.events import DraftReason
+from exsa_lab.engine.goodput import SMALL, StepCosts
+
+if TYPE_CHECKING:
+    from exsa_lab.engine.draft_length import DraftLengthPolicy
+
+
+@dataclass(slots=True)
+class DraftRequest:
+    """What the policy must know of one decoding sequence with ``draft_length="auto"``."""
+
+    history: DraftHistory
+    drafter: DrafterName = "auto"
+    limit: int = MAX_DRAFT_LENGTH
+    """Most draft tokens it can use: what it may still generate less one, and room in the context."""
+    ngram_tokens: int = 0
+    """Length of the n-gram proposal, 0 for none."""
+    match_length: int = 0
+    draft_lag: int = 1
+    """Tokens of the sequence that the draft's cache lacks, the last committed one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One sequence's draft in one step: who drafts, how many tokens, and why."""
+
+    drafter: DrafterName
+    k: int
+    reason: DraftReason
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one sequence's draft."""
+
+    accepted: int = 0
+    verified: int = 0
+    """Draft tokens that took part in the verification."""
+    confidences: tuple[float, ...] = ()
+    """Draft model: confidence of each verified token. N-gram drafts are learned from `NgramIndex.learn` instead."""
+    peeked: float | None = None
+    """Draft model: confidence of the token that was looked at and not taken."""
+    peeked_right: bool | None = None
+    """Whether that token is the one that came; None where the text took another turn before, or nobody compared."""
+
+
+class Take(Enum):
+    """What to do with the token a draft model would draw next."""
+
+    STOP = "leave it and stop"
+    LAST = "take it and stop"
+    MORE = "take it and draft on"
+
+
+class StepPlan:
+    """The choices of one step, and the running decisions while the draft model drafts.
+
+    ``choices[i]`` belongs to ``requests[i]``. For a model draft, ``k`` is what is expected to pay; ask `take` before
+    each token is drawn, which may end the draft sooner or let it run longer.
+    """
+
+    def __init__(
+        self,
+        policy: DraftLengthPolicy,
+        requests: Sequence[DraftRequest],
+        choices: list[Choice],
+        costs: StepCosts,
+        tokens_per_second: float,
+    ) -> None:
+        self.requests = requests
+        self.choices = choices
+        self.costs = costs
+        self.tokens_per_second = tokens_per_second
+        """The price of time: what the step is expected to earn."""
+        self._policy = policy
+        self._planned = [choice.k for choice in choices]
+        self._taken = [0] * len(choices)
+        self._alive = [1.0] * len(choices)
+        self._total = costs.base_tokens + sum(self._planned)
+
+    def take(self, index: int, confidence: float) -> Take:
+        """Decide about the draft model's next token of ``requests[index]``, before it is drawn.
+
+        ``confidence`` is the probability of the most probable token there. The token is taken where it, or a run
+        that starts with it, is expected to bring more than it costs at the price of time of this step.
+        """
+        taken = self._taken[index]
+        alive = self._alive[index] * self._policy.estimate.calibrated(confidence)
+        run = self._best_run(index, alive)
+        if run == 0:
+            self._replan(index, taken)
+            return Take.STOP
+        self._taken[index], self._alive[index] = taken + 1, alive
+        if run == 1:
+            self._replan(index, taken + 1)
+            return Take.LAST
+        self._replan(index, max(self._planned[index], taken + run))
+        return Take.MORE
+
+    def _best_run(self, index: int, alive: float) -> int:
+        """How many more tokens pay best, the one at hand being accepted with probability ``alive``."""
+        request, taken, policy = self.requests[index], self._taken[index], self._policy
+        without = self._total - self._planned[index] + taken
+        room = min(request.limit - taken, self.costs.max_tokens - without)
+        verify, price = self.costs.verify, self.tokens_per_second
+        decode = policy.draft_token_seconds
+        rates = policy.estimate.place_rates(request.history)
+        best_run, best, gain = 0, 0.0, 0.0
+        for run in range(1, room + 1):
+            gain += alive
+            value = gain - price * (verify[without + run] - verify[without] + (run - 1) * decode)
+            if value > best:
+                best_run, best = run, value
+            alive *= rates[min(taken + run, len(rates) - 1)]
+            if alive < SMALL:
+                break
+        return best_run
+
+    def _replan(self, index: int, length: int) -> None:
+        self._total += length - self._planned[index]
+        self._planned[index] = length
