@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
@@ -203,6 +203,36 @@ class Engine:
             generation.wait(timeout=5)
             raise
         return generation
+
+    def map(
+        self, prompts: Iterable[str | list[Message]], *, progress: bool = True, **params: Any
+    ) -> list[Generation]:
+        """Generate for many prompts at once; returns their handles in the order of the prompts.
+
+        Nothing is raised for a prompt that fails: look at ``.error``. An interrupt cancels all of them and is raised
+        on. ``progress`` shows a bar.
+        """
+        from tqdm.auto import tqdm
+
+        todo = list(prompts)
+        in_flight: deque[Generation] = deque()
+        generations: list[Generation] = []
+        with tqdm(total=len(todo), unit="prompt", disable=not progress) as bar:
+            try:
+                for prompt in todo:
+                    if len(in_flight) >= 2 * self.config.n_seq_max:
+                        in_flight.popleft().wait()
+                        bar.update()
+                    generations.append(self.submit(prompt, **params))
+                    in_flight.append(generations[-1])
+                for generation in in_flight:
+                    generation.wait()
+                    bar.update()
+            except BaseException:
+                for generation in generations:
+                    generation.cancel("interrupted")
+                raise
+        return generations
 
     def cancel(self, generation: Generation) -> None:
         """Ask for a generation to be stopped; see `Generation.cancel`."""

@@ -70,7 +70,7 @@ class Generation:
         return Trace(
             events=list(self.events),
             prompt=self.prompt if isinstance(self.prompt, str) else "\n".join(m["content"] for m in self.prompt),
-            params=asdict(self.params) | {"seed": self.seed},
+            params=asdict(self.params) | {"seed": self.seed, "stop": list(self.params.stop)},
             config=asdict(self._engine.config),
             models=self._engine.model_names,
             stats=self.stats.as_dict(),

@@ -1,0 +1,257 @@
+"""Cancel, failure, interrupt and close at any moment: slots come back, the others finish with the right text."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.generation import Generation
+from exsa_lab.errors import DecodeError, GenerationCancelled, OutOfMemory
+from exsa_lab.testing import Entry, ScriptedContext, ScriptedModel, markov, scripted_engine
+
+LETTERS = [chr(ord("a") + i) for i in range(12)]
+PROMPTS = ["abc", "bcd", "cde", "def", "efg", "fgh"]
+
+
+def model(step_s: float = 0.002) -> ScriptedModel:
+    return ScriptedModel(LETTERS, markov(12, 1), step_s=step_s)
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.0005)
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, str]:
+    """What each prompt gives by itself."""
+    with scripted_engine(model(0)) as engine:
+        return {p: engine.generate(p, max_tokens=30, draft_length=0).text for p in [*PROMPTS, "abcdefgh" * 12]}
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    before = threading.active_count()
+    with scripted_engine(model(), model(), n_seq_max=3, n_ctx=256, step_tokens=16) as engine:
+        yield engine
+        engine.drain(timeout=10)
+        assert (engine.status().slots_used, engine.status().running, engine.status().waiting) == (0, 0, 0)
+        assert engine.call(lambda loop: loop.context.num_cells_used == loop.slots.num_cells_used)  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def submit_all(engine: Engine, **params: object) -> list[Generation]:
+    return [engine.submit(p, **{"max_tokens": 30, "draft_length": 2, **params}) for p in PROMPTS]
+
+
+def check_others(gens: list[Generation], cancelled: Generation, alone: dict[str, str]) -> None:
+    assert cancelled.wait(timeout=10)
+    assert cancelled.state == "cancelled"
+    for gen in gens:
+        if gen is not cancelled:
+            assert gen.result(timeout=10) == alone[str(gen.prompt)]
+
+
+def test_cancel_while_waiting(engine: Engine, alone: dict[str, str]) -> None:
+    gens = submit_all(engine)
+    gens[-1].cancel("not needed")
+    check_others(gens, gens[-1], alone)
+    assert gens[-1].text == ""
+    with pytest.raises(GenerationCancelled, match="not needed"):
+        gens[-1].result()
+
+
+def test_cancel_while_decoding_keeps_the_partial_text(engine: Engine, alone: dict[str, str]) -> None:
+    gens = submit_all(engine)
+    wait_until(lambda: len(gens[0].tokens) >= 5)
+    gens[0].cancel()
+    check_others(gens, gens[0], alone)
+    assert gens[0].text
+    assert alone["abc"].startswith(gens[0].text)
+    assert gens[0].finish_reason == "cancelled"
+
+
+def test_cancel_in_the_middle_of_a_prefill(alone: dict[str, str]) -> None:
+    with scripted_engine(model(0.02), n_seq_max=3, n_ctx=256, step_tokens=16) as engine:
+        gens = [engine.submit(p, max_tokens=30, draft_length=0) for p in ("abcdefgh" * 12, "abc")]
+        wait_until(lambda: gens[0].state == "running")
+        gens[0].cancel()
+        check_others(gens, gens[0], alone)
+        assert gens[0].tokens == []
+        assert engine.status().slots_used == 0
+
+
+def test_a_large_decode_is_aborted_and_the_others_go_on(alone: dict[str, str]) -> None:
+    with scripted_engine(model(0.5), n_seq_max=3, n_ctx=512, step_tokens=128) as engine:
+        short, long = engine.submit("abc", max_tokens=2, draft_length=0), engine.submit("abcdefgh" * 12, max_tokens=2)
+        wait_until(lambda: long.state == "running")
+        time.sleep(0.05)
+        begin = time.perf_counter()
+        long.cancel()
+        assert long.wait(timeout=5)
+        assert time.perf_counter() - begin < 0.4, "the decode of 0.5 s was not aborted"
+        assert short.result(timeout=10) == alone["abc"][:2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_cancel_at_any_moment(data: st.DataObject) -> None:
+    """Random cancels at random decodes of a run; what is not cancelled is right, what is cancelled is a prefix."""
+    cancels = data.draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5)), max_size=6))
+    with scripted_engine(model(0)) as engine:
+        expected = {p: engine.generate(p, max_tokens=20, draft_length=0).text for p in PROMPTS}
+    with scripted_engine(model(0), model(0), n_seq_max=3, n_ctx=96, step_tokens=12) as engine:
+        gens: list[Generation] = []
+        count = 0
+
+        def before_decode(_: list[Entry]) -> None:
+            nonlocal count
+            for moment, index in cancels:
+                if moment == count and index < len(gens):
+                    gens[index].cancel()
+            count += 1
+
+        engine.call(lambda loop: setattr(loop.context, "before_decode", before_decode))
+        gens += [engine.submit(p, max_tokens=20, draft_length=i % 4) for i, p in enumerate(PROMPTS)]
+        for gen in gens:
+            assert gen.wait(timeout=10)
+            assert expected[str(gen.prompt)].startswith(gen.text)
+            assert gen.state == "cancelled" or gen.text == expected[str(gen.prompt)]
+            assert [e.state for e in gen.events if hasattr(e, "state") and e.state.is_final] == [gen.state]
+        assert engine.status().slots_used == 0
+        assert engine.call(lambda loop: loop.context.num_cells_used) == engine.status().cells_used  # type: ignore[attr-defined]
+
+
+def fail_when(engine: Engine, is_hit: Callable[[list[Entry]], bool], error: Exception) -> None:
+    def before_decode(entries: list[Entry]) -> None:
+        if is_hit(entries):
+            raise error
+
+    def install(context: ScriptedContext) -> None:
+        context.before_decode = before_decode
+
+    engine.call(lambda loop: install(loop.context))  # type: ignore[arg-type]
+
+
+def test_a_decode_that_fails_for_one_sequence_fails_only_that(engine: Engine, alone: dict[str, str]) -> None:
+    poison = LETTERS.index("e"), LETTERS.index("f"), LETTERS.index("g")
+    fail_when(
+        engine,
+        lambda entries: any((s, 0, poison[0]) in entries for s in range(3)),
+        DecodeError("llama_decode failed with code -3."),
+    )
+    gens = submit_all(engine)
+    for gen in gens:
+        gen.wait(timeout=10)
+        if gen.prompt == "efg":
+            assert (gen.state, gen.finish_reason) == ("failed", "error")
+            with pytest.raises(DecodeError, match="code -3"):
+                gen.result()
+        else:
+            assert gen.text == alone[str(gen.prompt)]
+
+
+def test_no_cells_for_one_step_is_survived_alone(engine: Engine, alone: dict[str, str]) -> None:
+    fail_when(engine, lambda entries: len({slot for slot, _, _ in entries}) > 1, OutOfMemory("no free cells."))
+    for gen in submit_all(engine):
+        assert gen.result(timeout=10) == alone[str(gen.prompt)]
+
+
+def test_a_defect_in_a_step_fails_what_ran_and_the_engine_serves_on(engine: Engine, alone: dict[str, str]) -> None:
+    gens = submit_all(engine)
+    fail_when(engine, lambda _: True, ZeroDivisionError("a bug"))
+    for gen in gens:
+        assert gen.wait(timeout=10)
+        assert gen.state in ("failed", "finished")
+    with pytest.raises(DecodeError, match="a bug"):
+        gens[-1].result()
+    fail_when(engine, lambda _: False, ZeroDivisionError())
+    assert engine.generate("abc", max_tokens=30).text == alone["abc"]
+
+
+def test_a_timeout_ends_a_generation_and_keeps_its_text(alone: dict[str, str]) -> None:
+    with scripted_engine(model(0.01), n_seq_max=2) as engine:
+        slow = engine.submit("abc", max_tokens=2000, timeout=0.15, draft_length=0)
+        other = engine.submit("bcd", max_tokens=30, draft_length=0)
+        waiting = engine.submit("cde", max_tokens=5, timeout=0.01, draft_length=0)
+        with pytest.raises(GenerationCancelled, match=r"timeout of 0\.15 s"):
+            slow.result(timeout=10)
+        assert slow.text
+        assert waiting.wait(timeout=10)
+        assert waiting.state == "cancelled"
+        assert other.result(timeout=10) == alone["bcd"]
+
+
+def test_close_with_many_in_flight_ends_them_all() -> None:
+    before = threading.active_count()
+    engine = scripted_engine(model(0.01), n_seq_max=4)
+    gens = [engine.submit(PROMPTS[i % 6], max_tokens=500) for i in range(20)]
+    wait_until(lambda: gens[0].tokens)
+    engine.close()
+    for gen in gens:
+        assert gen.wait(timeout=5)
+        assert gen.state == "cancelled"
+    assert threading.active_count() == before
+    reference = weakref.ref(engine)
+    del engine, gens, gen
+    gc.collect()
+    assert reference() is None
+
+
+def test_an_interrupt_cancels_and_keeps_the_text(engine: Engine, alone: dict[str, str]) -> None:
+    def interrupt() -> None:
+        wait_until(lambda: engine.generations and len(engine.generations[-1].tokens) > 3)
+        import _thread
+
+        _thread.interrupt_main()
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate("abc", max_tokens=1900, draft_length=0)
+    helper.join()
+    gen = engine.generations[-1]
+    assert gen.state == "cancelled"
+    assert alone["abc"][:4] == gen.text[:4]
+    assert engine.generate("bcd", max_tokens=30).text == alone["bcd"]
+
+
+def test_cancelling_the_awaiting_task_cancels_the_generation(engine: Engine, alone: dict[str, str]) -> None:
+    async def scenario() -> None:
+        gen, other = engine.submit("abc", max_tokens=200), engine.submit("bcd", max_tokens=30)
+
+        async def wait() -> str:
+            return await gen
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await other == alone["bcd"]
+        gen.wait(timeout=5)
+        assert gen.state == "cancelled"
+
+    asyncio.run(scenario())
+
+
+def test_an_event_loop_that_closes_leaves_the_engine_alone(engine: Engine, alone: dict[str, str]) -> None:
+    gen = engine.submit("abc", max_tokens=30, draft_length=0)
+
+    async def peek() -> None:
+        async for _ in gen.stream():
+            return
+
+    asyncio.run(peek())
+    assert gen.result(timeout=10) == alone["abc"]
