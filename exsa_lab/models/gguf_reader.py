@@ -70,7 +70,7 @@ TENSOR_TYPES: dict[int, TensorType] = {
         (6, "Q5_0", 32, 22),
         (7, "Q5_1", 32, 24),
         (8, "Q8_0", 32, 34),
-        (9, "Q8_1", 32, 40),
+        (9, "Q8_1", 32, 36),
         (10, "Q2_K", 256, 84),
         (11, "Q3_K", 256, 110),
         (12, "Q4_K", 256, 144),
@@ -171,7 +171,7 @@ def read_region(path: Path, region: ArrayRegion) -> bytes:
     """Return an array's bytes; raises InvalidModel when the file has shrunk since."""
     with open_regular(path) as file:
         file.seek(region.start)
-        raw = file.read(region.end - region.start)
+        raw: bytes = file.read(region.end - region.start)
     if len(raw) != region.end - region.start:
         raise InvalidModel(f"{path.name} changed while it was read.", hint="Try again once it is written.")
     return raw

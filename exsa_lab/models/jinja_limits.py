@@ -24,24 +24,30 @@ from contextvars import ContextVar
 from typing import Any
 
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.filters import FILTERS
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import pass_context
 
 _TEXT_PER_UNIT = 32
 """Characters of an intermediate text that cost one unit: copying them is cheap."""
 _MAX_INTEGER_BITS = 4_096
+# fmt: off
 _SAFE_FILTERS = (
-    "abs capitalize count d default dictsort e escape first float int items last length list lower map max min "
-    "reject rejectattr reverse round safe select selectattr sort string title trim unique upper wordcount"
-).split()
+    "abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int", "items", "last",
+    "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "round", "safe", "select",
+    "selectattr", "sort", "string", "title", "trim", "unique", "upper", "wordcount",
+)
+_TEXT_METHODS = frozenset({
+    "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii", "isdecimal",
+    "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "join", "lower", "lstrip", "partition",
+    "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split",
+    "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+})
+# fmt: on
 _METHODS: dict[type, frozenset[str]] = {
-    str: frozenset(
-        "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric "
-        "isspace istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex "
-        "rpartition rsplit rstrip split splitlines startswith strip swapcase title upper".split()
-    ),
+    str: _TEXT_METHODS,
     list: frozenset({"count", "index"}),
     tuple: frozenset({"count", "index"}),
     dict: frozenset({"get", "items", "keys", "values"}),
@@ -220,8 +226,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             del self.globals[name]
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree: nodes.Template = super()._parse(source, name, filename)
-        return _add_costs(tree)
+        tree: nodes.Template = _add_costs(super()._parse(source, name, filename))
+        return tree
+
+    def wrap_str_format(self, _value: Any) -> None:
+        """Leave str.format as it is, for `call` to refuse: a width in its format makes text of any size."""
 
     def call(self, context: Context, function: Any, *args: Any, **kwargs: Any) -> Any:
         _spend(8)
@@ -242,7 +251,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return _sized(operation(left, right))
 
 
-def _add_costs(node: Any) -> Any:
+def _add_costs(node: Any) -> Any:  # Any: jinja2's nodes declare their fields in a way types cannot follow.
     """Wrap the nodes of a template that could multiply in the filters that pay for them."""
     for name, value in node.iter_fields():
         if isinstance(value, list):
@@ -254,7 +263,8 @@ def _add_costs(node: Any) -> Any:
     elif isinstance(node, nodes.Output):
         node.nodes = [_wrapped(child, "_pay_output") for child in node.nodes]
     elif isinstance(node, nodes.Compare):
-        for operand in (node, *node.ops):
+        node.expr = _wrapped(node.expr, "_pay_size")
+        for operand in node.ops:
             operand.expr = _wrapped(operand.expr, "_pay_size")
     elif (
         isinstance(node, nodes.Filter | nodes.Test) and node.node is not None
@@ -273,5 +283,5 @@ def _makes_value(node: nodes.Node) -> bool:
     return isinstance(node, nodes.Concat)
 
 
-def _wrapped(node: nodes.Expr, filter_name: str) -> nodes.Filter:
+def _wrapped(node: Any, filter_name: str) -> nodes.Filter:
     return nodes.Filter(node, filter_name, [], [], None, None, lineno=node.lineno, environment=node.environment)

@@ -32,11 +32,8 @@ def check_vocabulary(target: GGUFFacts, draft: GGUFFacts) -> None:
         adds = getattr(ours, f"add_{what}"), getattr(theirs, f"add_{what}")
         ids = getattr(ours, f"{what}_id"), getattr(theirs, f"{what}_id")
         if adds[0] != adds[1] or (adds[0] and ids[0] != ids[1]):
-            raise _mismatch(
-                target.name,
-                draft.name,
-                f"the {what.upper()} token is {_special(ours, what)} in the target, {_special(theirs, what)} in the draft",
-            )
+            found = f"{_special(ours, what)} in the target, {_special(theirs, what)} in the draft"
+            raise _mismatch(target.name, draft.name, f"the {what.upper()} token is {found}")
     _check_sizes(target.name, draft.name, ours.size, theirs.size)
     if ours.size == theirs.size and read_region(ours.path, ours.region) == read_region(theirs.path, theirs.region):
         return  # Byte for byte the same list: no need to look at single tokens.
