@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import threading
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,6 +14,7 @@ from exsa_lab.config import EngineConfig, did_you_mean
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import ConfigError, EngineNotLoaded
+from exsa_lab.hardware import Hardware, detect
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
 from exsa_lab.models.resolve import resolve, resolve_draft
 from exsa_lab.models.vocabulary import check_vocabulary
@@ -89,22 +92,55 @@ def _opener(
     facts: GGUFFacts, target: Path, draft: Path | None, config: EngineConfig
 ) -> Callable[[ProgressCallback], Models]:
     def open_models(progress: ProgressCallback) -> Models:
-        from exsa_lab.hardware import detect
         from exsa_lab.runtime.model import LlamaModel
 
-        n_threads = config.n_threads or detect().usable_threads
+        hardware = detect()
+        n_threads = config.n_threads or hardware.usable_threads
+        cost_facts = _cost_facts(target, draft, config, hardware, n_threads)
         share = 0.95 if draft is not None else 1.0
         opened = LlamaModel(target, config, progress=lambda done: progress(share * done))
         if draft is None:
-            return Models(opened, None, n_threads)
+            return Models(opened, None, n_threads, cost_facts=cost_facts)
         try:
             partner = LlamaModel(draft, config, progress=lambda done: progress(share + (1 - share) * done))
         except BaseException:
             opened.close()
             raise
-        return Models(opened, partner, n_threads)
+        return Models(opened, partner, n_threads, cost_facts=cost_facts)
 
     return open_models
+
+
+def _cost_facts(
+    target: Path, draft: Path | None, config: EngineConfig, hardware: Hardware, n_threads: int
+) -> dict[str, str | int | None]:
+    """Everything the cost of a step depends on."""
+    from exsa_lab.runtime.library import build, devices
+
+    made = build()
+    return {
+        "target": _fingerprint(target),
+        "draft": _fingerprint(draft) if draft else None,
+        "machine": f"{platform.machine()} {hardware.cpu} {hardware.usable_threads}",
+        "devices": ", ".join(device.description for device in devices()),
+        "build": f"{made.version} {made.llama_cpp_version} {made.system_info}",
+        "n_threads": n_threads,
+        **{name: getattr(config, name) for name in _COST_SETTINGS},
+    }
+
+
+_COST_SETTINGS = ("n_ctx", "n_seq_max", "n_batch", "n_ubatch", "n_gpu_layers", "flash_attention")
+
+
+def _fingerprint(path: Path) -> str:
+    """Tell one model file from another: size, first and last bytes. Reading all of a large one takes too long."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        digest = hashlib.sha256(file.read(1 << 16))
+        file.seek(max(0, size - (1 << 16)))
+        digest.update(file.read())
+    return f"{size}-{digest.hexdigest()[:16]}"
 
 
 def _settings(config: dict[str, Any]) -> EngineConfig:

@@ -195,6 +195,13 @@ def test_a_timeout_ends_a_generation_and_keeps_its_text(alone: dict[str, str]) -
 
 def test_close_with_many_in_flight_ends_them_all() -> None:
     before = threading.active_count()
+    reference = close_with_many_in_flight()
+    assert threading.active_count() == before
+    gc.collect()
+    assert reference() is None
+
+
+def close_with_many_in_flight() -> weakref.ref[Engine]:
     engine = scripted_engine(model(0.01), n_seq_max=4)
     gens = [engine.submit(PROMPTS[i % 6], max_tokens=500) for i in range(20)]
     wait_until(lambda: gens[0].tokens)
@@ -202,11 +209,7 @@ def test_close_with_many_in_flight_ends_them_all() -> None:
     for gen in gens:
         assert gen.wait(timeout=5)
         assert gen.state == "cancelled"
-    assert threading.active_count() == before
-    reference = weakref.ref(engine)
-    del engine, gens, gen
-    gc.collect()
-    assert reference() is None
+    return weakref.ref(engine)
 
 
 def test_an_interrupt_cancels_and_keeps_the_text(engine: Engine, alone: dict[str, str]) -> None:

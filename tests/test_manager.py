@@ -37,9 +37,8 @@ async def test_a_stream_yields_every_event_once_from_the_first_to_the_final_stat
 
 
 async def test_awaiting_raises_what_went_wrong() -> None:
-    with scripted_engine(model(), n_ctx=32) as engine:
-        with pytest.raises(ConfigError, match="empty"):
-            await engine.submit("")
+    with scripted_engine(model(), n_ctx=32) as engine, pytest.raises(ConfigError, match="empty"):
+        await engine.submit("")
 
 
 async def test_drain_waits_for_everything_and_an_error_in_the_block_cancels() -> None:
@@ -50,10 +49,15 @@ async def test_drain_waits_for_everything_and_an_error_in_the_block_cancels() ->
         assert [gen.state for gen in gens] == ["finished"] * 4
         assert batch.pending == []
         with pytest.raises(RuntimeError, match="mine"):
-            async with BatchManager(engine) as other:
-                gen = other.submit("abc", max_tokens=2000)
-                raise RuntimeError("mine")
-        assert gen.state == "cancelled"
+            await fail_in_the_block(batch := BatchManager(engine))
+        assert batch.pending == []
+        assert engine.generations[-1].state == "cancelled"
+
+
+async def fail_in_the_block(batch: BatchManager) -> None:
+    async with batch:
+        batch.submit("abc", max_tokens=2000)
+        raise RuntimeError("mine")
 
 
 async def test_a_full_queue_is_refused_with_a_clear_line() -> None:

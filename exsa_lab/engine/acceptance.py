@@ -93,7 +93,8 @@ def residual(p: Distribution, q: Distribution) -> Distribution:
     Where q covers p up to rounding nothing is left, and p itself is returned; a refusal is then all but impossible.
     """
     q_probs = q.probs if p.ids is None and q.ids is None else q.probabilities(_ids(p))
-    weights = np.maximum(p.probs - q_probs, 0.0)
+    weights = p.probs - q_probs
+    np.maximum(weights, 0.0, out=weights)
     return Distribution.from_weights(p.ids, weights) if weights.any() else p
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exsa_lab.config import EngineConfig
+from exsa_lab.engine.cost_cache import Facts
+from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.drafters import ModelDrafter
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.loop import Loop
+from exsa_lab.engine.measure_costs import find_costs
 from exsa_lab.engine.slots import SlotTable
 from exsa_lab.runtime.protocol import Model
 
@@ -20,6 +23,10 @@ class Models:
     draft: Model | None = None
     n_threads: int = 1
     notes: tuple[str, ...] = ()
+    cost_facts: Facts | None = None
+    """What the cost of a step depends on; None leaves costs unmeasured."""
+    costs: CostModel | None = None
+    """Costs that are known already."""
 
     def close(self) -> None:
         if self.draft is not None:
@@ -43,7 +50,10 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
             drafter = ModelDrafter(models.draft, opened[-1], slots)
         elif not can_roll_back:
             models.notes += (f"{models.target.name} cannot roll its memory back, so draft_length is 0.",)
-        drafting = Drafting(drafter, config, can_roll_back=can_roll_back)
+        if models.costs is None and models.cost_facts is not None:
+            models.costs, note = find_costs(context, drafter, models.cost_facts, anew=config.recalibrate)
+            models.notes += (note,) if note else ()
+        drafting = Drafting(drafter, models.costs, config, can_roll_back=can_roll_back)
         return Loop(models.target, context, drafting, slots, config)
     except BaseException:
         for context in opened:

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from exsa_lab.engine.draft_plan import Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.sampling import Distribution, apply_chain, top_with_probability
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.slots import SlotTable
 from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
 
-KeepDrafting = Callable[[Sequence, "Draft"], bool]
-"""Asked after each drafted token of a sequence: is another one worth its cost?"""
-
 
 @dataclass(slots=True)
 class Draft:
     """Tokens proposed for one sequence in one round."""
 
-    drafter: str
+    drafter: str = "none"
+    reason: DraftReason = DraftReason.NO_DRAFTER
+    """Why it is as long as it is."""
     tokens: list[int] = field(default_factory=list)
     probs: list[float] = field(default_factory=list)
-    """The drafter's own probability of each token: its confidence, and the q that is shown."""
+    """The drafter's own probability of each token: the q that is shown."""
     dists: list[Distribution] = field(default_factory=list)
     """The distribution each token was drawn from; one-hot where nothing was drawn."""
-    reason: DraftReason = DraftReason.FIXED
-    """Why it is as long as it is."""
+    confidences: list[float] = field(default_factory=list)
+    """Draft model: probability of the most probable token at each place, known before one was drawn."""
+    peeked: tuple[int, float] | None = None
+    """Draft model: most probable token and its probability where the draft stopped short of taking one."""
 
 
-def draft_by_lookup(sequence: Sequence, length: int) -> Draft:
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """A sequence that is to be drafted for by the model."""
+
+    sequence: Sequence
+    limit: int
+    """Most tokens."""
+    decide: Callable[[float], Take]
+    """Asked with the confidence before each token is drawn."""
+    reason: DraftReason
+
+
+def draft_by_lookup(sequence: Sequence, length: int, reason: DraftReason) -> Draft:
     """Propose what followed the same words before (prompt lookup); costs no model."""
-    draft = Draft("ngram")
-    if sequence.ngrams is not None:
-        draft.tokens, _ = sequence.ngrams.propose(length)
-        draft.probs = [1.0] * len(draft.tokens)
-        draft.dists = [Distribution.one_hot(token) for token in draft.tokens]
-    return draft
+    assert sequence.ngrams is not None
+    tokens, _ = sequence.ngrams.propose(length)
+    dists = [Distribution.one_hot(token) for token in tokens]
+    return Draft("ngram", reason, tokens, [1.0] * len(tokens), dists)
 
 
 class ModelDrafter:
@@ -48,6 +61,8 @@ class ModelDrafter:
 
     def __init__(self, model: Model, context: Context, slots: SlotTable) -> None:
         self.context = context
+        self.on_decode: Callable[[int, int, float], None] = lambda num_tokens, num_sequences, seconds: None
+        """Told of every decode: tokens, sequences, seconds."""
         self._model = model
         self._slots = slots
         self._batch: Batch = context.new_batch()
@@ -57,20 +72,18 @@ class ModelDrafter:
         assert sequence.slot is not None
         return sequence.num_tokens - self._slots.num_drafted(sequence.slot)
 
-    def draft(self, requests: list[tuple[Sequence, int]], keep_drafting: KeepDrafting) -> list[Draft]:
-        """Propose up to k tokens for each (sequence, k >= 1); raises OutOfMemory when its cache is full.
+    def draft(self, requests: list[ModelRequest]) -> list[Draft]:
+        """Propose tokens for each request, in lockstep; raises OutOfMemory when the draft's cache is full.
 
-        A draft ends early at an end token, or when ``keep_drafting`` says so. Afterwards the cache holds each
+        A draft ends at its limit, at an end token, or when ``decide`` says so. Afterwards the cache holds each
         sequence's tokens and its draft but for the draft's last token.
         """
-        drafts = [Draft("model") for _ in requests]
-        self._catch_up([sequence for sequence, _ in requests])
-        active = list(range(len(requests)))
+        drafts = [Draft("model", request.reason) for request in requests]
+        self._catch_up([request.sequence for request in requests])
+        active = list(zip(requests, drafts, strict=True))
         while active:
-            rows = self._step([(requests[i][0], drafts[i]) for i in active])
-            for row, i in zip(rows, active, strict=True):
-                self._choose(requests[i][0], drafts[i], row)
-            active = [i for i in active if self._goes_on(*requests[i], drafts[i], keep_drafting)]
+            rows = self._decode([(request.sequence, draft) for request, draft in active])
+            active = [pair for pair, row in zip(active, rows, strict=True) if self._choose(*pair, row)]
         return drafts
 
     def forget(self, sequence: Sequence) -> None:
@@ -94,7 +107,7 @@ class ModelDrafter:
         self._batch.add(sequence.tokens[start : start + count], start, sequence.slot, outputs)
         self._slots.set_drafted(sequence.slot, start + count)
 
-    def _step(self, active: list[tuple[Sequence, Draft]]) -> Logits:
+    def _decode(self, active: list[tuple[Sequence, Draft]]) -> Logits:
         self._batch.clear()
         for sequence, draft in active:
             assert sequence.slot is not None
@@ -104,21 +117,29 @@ class ModelDrafter:
                 self._slots.set_drafted(sequence.slot, position + 1)
             else:
                 self._feed(sequence, self.lag(sequence), outputs=1)
-        return self.context.decode(self._batch)
+        begin = time.perf_counter()
+        logits = self.context.decode(self._batch)
+        self.on_decode(self._batch.num_tokens, len(active), time.perf_counter() - begin)
+        return logits
 
-    def _choose(self, sequence: Sequence, draft: Draft, row: Logits) -> None:
+    def _choose(self, request: ModelRequest, draft: Draft, row: Logits) -> bool:
+        """Take the next token, or leave it; returns whether to go on."""
+        sequence = request.sequence
         if sequence.params.temperature == 0:
-            token, prob = top_with_probability(row)
-            dist = Distribution.one_hot(token)
+            best, confidence = top_with_probability(row)
+            dist = Distribution.one_hot(best)
         else:
             dist = apply_chain(row, sequence.params)
-            token = dist.sample(sequence.random.draft_uniform())
-            prob = dist.probability(token)
-        draft.tokens.append(token)
-        draft.probs.append(prob)
-        draft.dists.append(dist)
-
-    def _goes_on(self, sequence: Sequence, length: int, draft: Draft, keep_drafting: KeepDrafting) -> bool:
-        if len(draft.tokens) >= length or self._model.is_end(draft.tokens[-1]):
+            best, confidence = dist.top()
+        # Decided by the confidence, which is known before the draw: deciding by the token drawn would bend the output.
+        take = request.decide(confidence)
+        if take is Take.STOP:
+            draft.peeked = (best, confidence)
             return False
-        return keep_drafting(sequence, draft)
+        is_greedy = sequence.params.temperature == 0
+        token = best if is_greedy else dist.sample(sequence.random.draft_uniform())
+        draft.tokens.append(token)
+        draft.probs.append(confidence if is_greedy else dist.probability(token))
+        draft.dists.append(dist)
+        draft.confidences.append(confidence)
+        return take is Take.MORE and len(draft.tokens) < request.limit and not self._model.is_end(token)

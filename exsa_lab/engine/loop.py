@@ -73,6 +73,7 @@ class Loop:
         return [*self._scheduler.running, *self._scheduler.waiting]
 
     def add(self, sequence: Sequence) -> None:
+        self.drafting.begin(sequence)
         self._scheduler.add(sequence)
 
     def cancel(self, sequence: Sequence, reason: str) -> None:
@@ -116,12 +117,13 @@ class Loop:
         """Advance every sequence the scheduler picks by one decode of the target."""
         begin = time.perf_counter()
         self._step = _Step()
-        schedule = self._scheduler.schedule(prefill_beside_decode=self.drafting.prefill_beside_decode())
+        schedule = self._scheduler.schedule(self.drafting.prefill_beside_decode)
         self._announce(schedule, begin)
         self._perform_slot_operations()
         if schedule.work:
             drafts = self._draft(schedule.work)
             self._execute(schedule.work, drafts)
+            self.drafting.finish_step()
         self._perform_slot_operations()
         self._record(begin)
 
@@ -226,7 +228,7 @@ class Loop:
             sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
         if item.has_output:
             try:
-                self._finish_round(sequence, draft or Draft("none", reason=DraftReason.FIRST_TOKEN), rows, now)
+                self._finish_round(sequence, draft or Draft(reason=DraftReason.FIRST_TOKEN), rows, now)
             except DecodeError as error:  # NaN logits: this sequence is lost, the others are not
                 self.fail(sequence, error)
                 return
@@ -248,11 +250,11 @@ class Loop:
         )
         outcome = commit(sequence, draft, verdict, self.target)
         self.slots.truncate(sequence.slot, min(num_before + outcome.num_accepted, sequence.num_tokens))
-        self.drafting.observe_round(sequence, draft, verdict)
+        self.drafting.observe_round(sequence, draft, verdict, sequence.tokens[num_before:])
         self._add_round(sequence, draft, outcome, now)
         if outcome.finish_reason:
             self._end(sequence, State.FINISHED, outcome.finish_reason)
-        elif sequence.num_tokens >= self.slots.n_cells:
+        elif sequence.num_tokens > self.slots.n_cells:
             self._end(sequence, State.FINISHED, "length", "the context is full")
 
     def _add_round(self, sequence: Sequence, draft: Draft, outcome: Outcome, now: float) -> None:

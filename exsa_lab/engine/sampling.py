@@ -22,6 +22,8 @@ _COLDEST = 1e-30
 """Smallest temperature float32 can divide by; colder ones choose the same tokens."""
 _BLOCK = 64
 """Tokens per block where a long row is reduced block by block first."""
+_LONG = 4096
+"""Weights beyond which grouping beats sorting."""
 _NUCLEUS_GUESS = 1e-3
 """A nucleus rarely holds tokens less probable than this fraction of the best one: look there first."""
 
@@ -54,6 +56,11 @@ class Distribution:
     def is_one_hot(self) -> bool:
         """Whether only one token was left."""
         return self.ids is not None and len(self.ids) == 1
+
+    def top(self) -> tuple[int, float]:
+        """The most probable token and its probability."""
+        index = int(self.probs.argmax())
+        return (index if self.ids is None else int(self.ids[index])), float(self.probs[index])
 
     def probability(self, token: int) -> float:
         """Probability of one token; 0 for one that was cut."""
@@ -206,37 +213,57 @@ def _cut_tail(weights: NDArray[np.float32], top_p: float, min_p: float) -> NDArr
     """Ascending indices that top-p and then min-p keep; None for all.
 
     Both keep a head of the tokens in falling order, so the shorter head is the result, and only tokens that min-p
-    keeps need sorting.
+    keeps can matter.
     """
     if top_p >= 1.0:
         return np.flatnonzero(weights >= min_p) if min_p > 0.0 else None
-    total = float(weights.sum(dtype=np.float64))
-    wanted = top_p * total
+    wanted = top_p * float(weights.sum(dtype=np.float64))
     head = np.flatnonzero(weights >= max(min_p, _NUCLEUS_GUESS))
     if min_p < _NUCLEUS_GUESS and float(weights[head].sum(dtype=np.float64)) < wanted:
-        # All tokens below this share no more than half of what may be missing, however many they are.
-        enough = 0.5 * (1.0 - top_p) * total / len(weights)
-        head = np.flatnonzero(weights >= max(min_p, enough))
-    falling = np.sort(weights[head])[::-1]
-    count = int(np.cumsum(falling, dtype=np.float64).searchsorted(wanted)) + 1
-    return head if count >= len(head) else head[_find_largest(weights[head], count)]
+        head = np.flatnonzero(weights >= min_p)
+    return head[_find_nucleus(weights[head], wanted)]
+
+
+def _find_nucleus(weights: NDArray[np.float32], wanted: float) -> NDArray[np.intp]:
+    """Ascending indices of the smallest set of the largest weights whose sum is ``wanted`` or more; all if none is."""
+    above, num_above, edge = 0.0, 0, weights
+    if len(weights) > _LONG:
+        # Sort only the weights where the sum is reached. The upper half of a float's bits, read as an integer, puts
+        # weights that agree to 7 binary digits together and keeps their order.
+        groups = weights.view(np.int32) >> 16
+        sums = np.cumsum(np.bincount(groups, weights)[::-1])
+        rank = min(int(sums.searchsorted(wanted)), len(sums) - 1)
+        group = len(sums) - 1 - rank
+        above = float(sums[rank - 1]) if rank else 0.0
+        num_above = int(np.count_nonzero(groups > group))
+        edge = weights[groups == group]
+    falling = np.sort(edge)[::-1]
+    last = min(int(np.cumsum(falling, dtype=np.float64).searchsorted(wanted - above)), len(falling) - 1)
+    return _take_largest(weights, falling[last], num_above + last + 1)
 
 
 def _find_largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Ascending indices of the ``count`` largest values (fewer than all), the first among equals."""
-    head = None
     num_blocks = len(values) // _BLOCK
-    if num_blocks > 4 * count:
-        # The count-th largest of the block maxima is a bound that at least count values reach, and few more do.
-        maxima = values[: num_blocks * _BLOCK].reshape(num_blocks, _BLOCK).max(axis=1)
-        head = np.flatnonzero(values >= np.partition(maxima, num_blocks - count)[num_blocks - count])
-        values = values[head]
-    cutoff = np.partition(values, len(values) - count)[len(values) - count]
+    if num_blocks <= 4 * count:
+        return _take_largest(values, _nth_largest(values, count), count)
+    # The count-th largest of the block maxima is a bound that at least count values reach, and few more do.
+    maxima = values[: num_blocks * _BLOCK].reshape(num_blocks, _BLOCK).max(axis=1)
+    head = np.flatnonzero(values >= _nth_largest(maxima, count))
+    return head[_take_largest(values[head], _nth_largest(values[head], count), count)]
+
+
+def _nth_largest(values: NDArray[np.float32], n: int) -> np.float32:
+    smallest: np.float32 = np.partition(values, len(values) - n)[len(values) - n]
+    return smallest
+
+
+def _take_largest(values: NDArray[np.float32], cutoff: np.float32, count: int) -> NDArray[np.intp]:
+    """Ascending indices of the ``count`` largest values, given the smallest one of them; the first among equals."""
     keep = values > cutoff
     equal = np.flatnonzero(values == cutoff)
     keep[equal[: count - np.count_nonzero(keep)]] = True
-    kept = np.flatnonzero(keep)
-    return kept if head is None else head[kept]
+    return np.flatnonzero(keep)
 
 
 def _invert_cdf(weights: NDArray[np.float64], u: float) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exsa_lab.config import SamplingParams
+from exsa_lab.engine.acceptance_estimate import DraftHistory
 
 if TYPE_CHECKING:
     from exsa_lab.engine.emitter import Emitter
@@ -32,7 +33,10 @@ class Sequence:
     """Its slot in the KV cache while it runs."""
     round: int = 0
     """Rounds done so far."""
+    history: DraftHistory = field(default_factory=DraftHistory)
+    """What became of its drafts so far."""
     ngrams: NgramIndex | None = None
+    """Its text, indexed for lookup; None where that drafter is not wanted."""
     deadline: float | None = None
     """Monotonic time at which it is cancelled."""
 

@@ -105,7 +105,8 @@ class LlamaModel:
         with self._template_lock:
             if self._template is None:
                 self._template = self._read_template()
-        return self._template.render(messages, add_generation_prompt=True)
+            template = self._template
+        return template.render(messages, add_generation_prompt=True)
 
     def _read_template(self) -> ChatTemplate:
         raw = self._lib.llama_model_chat_template(self._pointer, None)

@@ -32,7 +32,7 @@ class Harness:
         self.finished: list[Sequence] = []
 
     def step(self) -> Schedule:
-        schedule = self.scheduler.schedule(prefill_beside_decode=self.beside)
+        schedule = self.scheduler.schedule(lambda _: self.beside)
         for work in schedule.work:
             slot = work.sequence.slot
             assert slot is not None
