@@ -1,0 +1,17 @@
+"""What a notebook shows of a generation. One widget is one .py, one .js and one .css file."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["TokenStrip", "show", "static_html", "static_text"]
+
+_HOMES = {"TokenStrip": "token_strip", "show": "display", "static_html": "static", "static_text": "static"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the static views must not cost the import of ipywidgets."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

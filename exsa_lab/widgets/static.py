@@ -1,0 +1,122 @@
+"""The token strip without a script: one piece of HTML, or plain text, made from the events.
+
+Styles are inline and of the kinds that survive the sanitizers of JupyterLab (untrusted notebooks) and nbconvert; the
+colours are mid-tones with a contrast of at least 3:1 on white and on near-black, and no mark relies on them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from exsa_lab.engine.events import Event, TokenEvent
+from exsa_lab.widgets.rows import TOKEN_KINDS, Row, Tally, to_rows, visible
+
+MAX_DETAILED_TOKENS = 4_000
+"""Beyond this many tokens neighbours of one kind are merged and lose their tooltip, to keep the notebook small."""
+
+_TAGS = {"t": "span", "a": "span", "b": "span", "r": "span", "x": "s", "d": "s"}
+_STYLES = {
+    "t": "",
+    "a": "border-bottom:2px solid #009e73",
+    "b": "border-bottom:3px double #0072b2",
+    "r": "border-bottom:2px dotted #d55e00",
+    "x": "opacity:.78;font-size:.88em",
+    "d": "opacity:.72;font-size:.88em;font-style:italic",
+}
+# MathJax would typeset what stands between dollar signs.
+_NO_MATH = "mathjax_ignore tex2jax_ignore"
+
+
+def static_html(
+    events: Iterable[Event], stats: Any = None, *, title: str | None = None, strip_id: str | None = None
+) -> str:
+    """Return the whole strip as HTML with inline styles and no script, every text escaped.
+
+    ``stats`` (a `Stats`) gives speed and TTFT where it is there. With ``strip_id`` the HTML sits in an element that a
+    page holding that `TokenStrip` replaces by the live view.
+    """
+    events = list(events)
+    tally = Tally()
+    tally.add(events)
+    rows = to_rows(events)
+    parts = [
+        f'<div class="{_NO_MATH}" style="line-height:1.7">',
+        f'<div style="font-weight:600">{escape(visible(title))}</div>' if title else "",
+        f'<div style="font-size:.86em;opacity:.8">{escape(_headline(tally, stats))}</div>',
+        '<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;margin:.4em 0;max-width:78ch">',
+        *_token_html(rows),
+        "</div>",
+        f'<div style="font-size:.86em;opacity:.8">{_legend(tally)}</div>',
+        f'<div style="font-size:.86em">{escape(tally.summary())}</div>' if tally.state.is_final else "",
+        "</div>",
+    ]
+    html = "".join(parts)
+    return f'<exsa-strip class="{_NO_MATH}" data-strip="{escape(strip_id)}">{html}</exsa-strip>' if strip_id else html
+
+
+def static_text(events: Iterable[Event], stats: Any = None) -> str:
+    """Return the generated text, control characters made visible, and below it one line on how it went."""
+    events = list(events)
+    tally = Tally()
+    tally.add(events)
+    text = visible("".join(event.text for event in events if isinstance(event, TokenEvent)))
+    note = tally.summary() if tally.state.is_final else ""
+    return f"{text}\n\n[{' '.join(part for part in (_headline(tally, stats), note) if part)}]"
+
+
+def _headline(tally: Tally, stats: Any) -> str:
+    head = tally.head(stats)
+    numbers = [
+        f"{head['tok_s']:.1f} tok/s" if head["tok_s"] else "",
+        f"{head['acceptance']:.0%} of drafts accepted" if head["acceptance"] is not None else "",
+        f"{head['per_round']:.2f} tokens per round" if head["per_round"] else "",
+        f"{head['generated']:,} tokens",
+        f"first after {head['ttft_s']:.2f} s" if head["ttft_s"] else "",
+    ]
+    return " · ".join([head["state"], *(number for number in numbers if number)]) + "."
+
+
+def _token_html(rows: list[Row]) -> Iterator[str]:
+    rounds = {row[1]: row for row in rows if row[0] == "R"}
+    tokens = [row for row in rows if row[0] != "R"]
+    for row in tokens[:MAX_DETAILED_TOKENS]:
+        yield _marked(row[0], row[2], _tooltip(row, rounds.get(row[6])))
+    for kind, group in groupby(tokens[MAX_DETAILED_TOKENS:], key=lambda row: row[0]):
+        yield _marked(kind, "".join(row[2] for row in group), "")
+
+
+def _marked(kind: str, text: str, tooltip: str) -> str:
+    """Mark the text; the space before a word stays outside, so that words are underlined and not the gaps."""
+    lead, body = ("", text) if not text.strip() else re.fullmatch(r"(\s*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    style = f' style="{_STYLES[kind]}"' if _STYLES[kind] and body else ""
+    title = f' title="{escape(tooltip)}"' if tooltip else ""
+    # A newline inside an underlined element would draw a stub of its line.
+    style = "" if body.strip("\n") == "" else style
+    return f"{escape(lead)}<{_TAGS[kind]}{style}{title}>{escape(body)}</{_TAGS[kind]}>"
+
+
+def _tooltip(row: Row, round_row: Row | None) -> str:
+    kind, token_id, text, p, q, u, round_number = row
+    parts = [f"{json.dumps(text, ensure_ascii=False)} id {token_id}", TOKEN_KINDS[kind].name]
+    parts += [f"{name} {value:.3g}" for name, value in (("p", p), ("q", q), ("u", u)) if value is not None]
+    if round_row is None:
+        parts.append(f"round {round_number}")
+    else:
+        _, number, k, accepted, step_ms, time_s, _, drafter, _ = round_row
+        parts.append(f"round {number}: {accepted} of {k} accepted, {step_ms:.3g} ms, at {time_s:.2f} s")
+        parts += [f"drafter {drafter}"] if drafter and kind != "t" else []
+    return " · ".join(parts)
+
+
+def _legend(tally: Tally) -> str:
+    marks = (
+        _marked(kind, name, f"{meaning}") + f" {tally.counts[kind]:,}"
+        for kind, (name, meaning) in TOKEN_KINDS.items()
+        if tally.counts[kind]
+    )
+    return " &nbsp; ".join(marks)
