@@ -1,0 +1,125 @@
+"""The ``exsa-lab`` command: open the lab, run the demo, measure, or ask the doctor."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from exsa_lab import __version__
+from exsa_lab.errors import ExsaError
+
+QUICKSTART = "01_quickstart.ipynb"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 1 after an error that was said in one line."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and not args.takes_rest:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    command: Callable[[argparse.Namespace, list[str]], int] = args.run
+    try:
+        return command(args, rest)
+    except ExsaError as error:
+        print(f"exsa-lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("exsa-lab: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="exsa-lab",
+        description="A Jupyter-native lab for local language models.",
+        # Otherwise `--no-b` would be taken here instead of reaching JupyterLab.
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"exsa-lab {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="lab | demo | bench | doctor")
+
+    lab = commands.add_parser(
+        "lab",
+        help="copy the notebooks here and open them in JupyterLab",
+        description="Copy the notebooks into a folder, never over one you changed, and open JupyterLab on the "
+        "quickstart. Other arguments go to JupyterLab: exsa-lab lab --no-browser --port 8890",
+        allow_abbrev=False,
+    )
+    lab.add_argument("--folder", type=Path, default=Path("exsa_notebooks"), help="where (default: %(default)s)")
+    lab.set_defaults(run=_lab, takes_rest=True)
+
+    demo = commands.add_parser(
+        "demo",
+        help="run a notebook without a browser and write it as HTML",
+        description="Run a notebook from top to bottom and write one HTML file that shows the same tokens and needs "
+        "neither scripts nor a network.",
+    )
+    demo.add_argument("--notebook", type=Path, help="the notebook to run (default: the quickstart)")
+    demo.add_argument("--output", type=Path, help="the file to write (default: NOTEBOOK.html, here)")
+    demo.set_defaults(run=_demo, takes_rest=False)
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure on this machine",
+        description="Measure on this machine; the arguments are those of python -m exsa_lab.bench.",
+        add_help=False,
+    )
+    bench.set_defaults(run=_bench, takes_rest=True)
+
+    doctor = commands.add_parser("doctor", help="show what exsa_lab finds here: machine, models, build")
+    doctor.set_defaults(run=_doctor, takes_rest=False)
+    return parser
+
+
+def _lab(args: argparse.Namespace, rest: list[str]) -> int:
+    from exsa_lab.bundle import copy_notebooks
+
+    _need("jupyterlab")
+    from jupyterlab.labapp import main as jupyterlab
+
+    for line in copy_notebooks(args.folder):
+        print(line)
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in rest:
+        print("Running as root (a container?): passing --allow-root to JupyterLab.")
+        rest = ["--allow-root", *rest]
+    status = jupyterlab([str(args.folder / QUICKSTART), *rest])
+    return int(status or 0)
+
+
+def _demo(args: argparse.Namespace, rest: list[str]) -> int:
+    from exsa_lab.bundle import notebooks_folder
+
+    _need("nbconvert")
+    from exsa_lab.demo import write_html
+
+    notebook = args.notebook or notebooks_folder() / QUICKSTART
+    output = args.output or Path(f"{notebook.stem.lstrip('0123456789_')}.html")
+    print(f"Written: {write_html(notebook, output, say=print)}")
+    return 0
+
+
+def _bench(args: argparse.Namespace, rest: list[str]) -> int:
+    sys.argv = ["exsa-lab bench", *rest]
+    runpy.run_module("exsa_lab.bench", run_name="__main__")
+    return 0
+
+
+def _doctor(args: argparse.Namespace, rest: list[str]) -> int:
+    from exsa_lab.doctor import report
+
+    print(report().text)
+    return 0
+
+
+def _need(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ExsaError(f"{package} is not installed.", hint="Install it with: pip install 'exsa-lab[lab]'")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

