@@ -22,6 +22,8 @@ A message is one sentence that says what happened; ``hint`` says what to do abou
 
 from __future__ import annotations
 
+import traceback
+
 
 class ExsaError(Exception):
     """Base of all exsa_lab errors: a message for people, and a hint on what to do."""
@@ -33,6 +35,11 @@ class ExsaError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback: one line, in which a file's or a model's words cannot act."""
+        line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(self))
+        return [f"{type(self).__name__}: {line}"]
 
 
 class ConfigError(ExsaError, ValueError):
@@ -91,7 +98,12 @@ class OutOfMemory(EngineError):
 
 
 class DecodeError(EngineError):
-    """llama.cpp failed during a step."""
+    """llama.cpp failed during a step, or exsa_lab did: then the cause is kept."""
+
+    def _render_traceback_(self) -> list[str]:
+        if self.__cause__ is None:
+            return super()._render_traceback_()
+        return "".join(traceback.format_exception(self)).splitlines()  # a defect: where it happened matters
 
 
 class GenerationCancelled(ExsaError):

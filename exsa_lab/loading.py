@@ -66,6 +66,15 @@ def get_engine() -> Engine:
         return _current[1]
 
 
+def use(engine: Engine) -> Engine:
+    """Make this the kernel's engine, closing the one before: for an engine on scripted models, say."""
+    global _current
+    with _lock:
+        unload()
+        _current = (("", None, ()), engine)  # the arguments of no `load`
+        return engine
+
+
 def unload() -> bool:
     """Close the kernel's engine and free its memory; False when there was none."""
     global _current

@@ -21,6 +21,7 @@ TESTED = ((0, 3, 36), (0, 3, 37))
 """First tested version of llama-cpp-python and the first that is not: its low-level API moves between releases."""
 
 _LOG_LINES = 400
+_DEBUG_LEVEL = 1
 _log: deque[str] = deque(maxlen=_LOG_LINES)
 """The newest lines llama.cpp wrote. Appended by its log callback, which may run on any of its threads."""
 _keep_alive: list[Any] = []
@@ -65,7 +66,9 @@ def _check_version() -> None:
         )
 
 
-def _on_log(_level: int, text: bytes, _data: object) -> None:
+def _on_log(level: int, text: bytes, _data: object) -> None:
+    if level == _DEBUG_LEVEL:
+        return  # Hundreds of lines for each context, which would push out what explains a failure.
     line = text.decode("utf-8", "replace").rstrip("\n")
     if line and line != ".":
         _log.append(line)
