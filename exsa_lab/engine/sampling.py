@@ -22,10 +22,9 @@ _COLDEST = 1e-30
 """Smallest temperature float32 can divide by; colder ones choose the same tokens."""
 _BLOCK = 64
 """Tokens per block where a long row is reduced block by block first."""
-_LONG = 4096
-"""Weights beyond which grouping beats sorting."""
-_NUCLEUS_GUESS = 1e-3
-"""A nucleus rarely holds tokens less probable than this fraction of the best one: look there first."""
+_NUCLEUS_FLOORS = (1e-3, 1e-4, 1e-5, 0.0)
+"""Where to look for the nucleus in turn, as fractions of the best token's probability, so that few tokens are sorted.
+The first is nearly always enough at temperature 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +86,8 @@ def apply_chain(logits: Row, params: SamplingParams) -> Distribution:
 
     In this order: temperature (logits / T; 0 leaves the best token alone), top-k (the k largest), top-p (the smallest
     set of the most probable whose share of what top-k left is at least top_p), min-p (tokens of at least min_p times
-    the best one's probability). What remains is normalised. Between equal logits the lower token id counts as the
-    more probable one.
+    the best one's probability). What remains is normalised. Among equals the lower token id counts as the more
+    probable one.
 
     Raises DecodeError where the logits are not numbers.
     """
@@ -218,34 +217,19 @@ def _cut_tail(weights: NDArray[np.float32], top_p: float, min_p: float) -> NDArr
     if top_p >= 1.0:
         return np.flatnonzero(weights >= min_p) if min_p > 0.0 else None
     wanted = top_p * float(weights.sum(dtype=np.float64))
-    head = np.flatnonzero(weights >= max(min_p, _NUCLEUS_GUESS))
-    if min_p < _NUCLEUS_GUESS and float(weights[head].sum(dtype=np.float64)) < wanted:
-        head = np.flatnonzero(weights >= min_p)
-    return head[_find_nucleus(weights[head], wanted)]
-
-
-def _find_nucleus(weights: NDArray[np.float32], wanted: float) -> NDArray[np.intp]:
-    """Ascending indices of the smallest set of the largest weights whose sum is ``wanted`` or more; all if none is."""
-    above, num_above, edge = 0.0, 0, weights
-    if len(weights) > _LONG:
-        # Sort only the weights where the sum is reached. The upper half of a float's bits, read as an integer, puts
-        # weights that agree to 7 binary digits together and keeps their order.
-        groups = weights.view(np.int32) >> 16
-        sums = np.cumsum(np.bincount(groups, weights)[::-1])
-        rank = min(int(sums.searchsorted(wanted)), len(sums) - 1)
-        group = len(sums) - 1 - rank
-        above = float(sums[rank - 1]) if rank else 0.0
-        num_above = int(np.count_nonzero(groups > group))
-        edge = weights[groups == group]
-    falling = np.sort(edge)[::-1]
-    last = min(int(np.cumsum(falling, dtype=np.float64).searchsorted(wanted - above)), len(falling) - 1)
-    return _take_largest(weights, falling[last], num_above + last + 1)
+    for floor in _NUCLEUS_FLOORS:
+        head = np.flatnonzero(weights >= max(floor, min_p))
+        if floor <= min_p or float(weights[head].sum(dtype=np.float64)) > wanted:
+            break
+    falling = np.sort(weights[head])[::-1]
+    count = int(np.cumsum(falling, dtype=np.float64).searchsorted(wanted)) + 1
+    return head if count >= len(head) else head[_take_largest(weights[head], falling[count - 1], count)]
 
 
 def _find_largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Ascending indices of the ``count`` largest values (fewer than all), the first among equals."""
     num_blocks = len(values) // _BLOCK
-    if num_blocks <= 4 * count:
+    if num_blocks <= count:
         return _take_largest(values, _nth_largest(values, count), count)
     # The count-th largest of the block maxima is a bound that at least count values reach, and few more do.
     maxima = values[: num_blocks * _BLOCK].reshape(num_blocks, _BLOCK).max(axis=1)
