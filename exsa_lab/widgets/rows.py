@@ -93,8 +93,8 @@ def _token_row(kind: str, event: TokenEvent | RejectedEvent) -> Row:
 
 
 def _round_row(event: RoundEvent) -> Row:
-    step_ms = _short(1000 * (event.draft_s + event.verify_s + event.sample_s))
-    time_s, reason = _short(event.time_s), str(event.reason)
+    step_ms = _short(1000 * (event.draft_s + event.verify_s + event.sample_s)) or 0.0
+    time_s, reason = _short(event.time_s) or 0.0, str(event.reason)
     return ["R", event.round, event.k, event.accepted, step_ms, time_s, reason, event.drafter, event.batch_sequences]
 
 

@@ -7,14 +7,13 @@ colours are mid-tones with a contrast of at least 3:1 on white and on near-black
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import groupby
 from typing import Any
 
 from exsa_lab.engine.events import Event, TokenEvent
-from exsa_lab.widgets.rows import TOKEN_KINDS, Row, Tally, to_rows, visible
+from exsa_lab.widgets.rows import REJECTED_KINDS, TOKEN_KINDS, Row, Tally, to_rows, visible
 
 MAX_DETAILED_TOKENS = 4_000
 """Beyond this many tokens neighbours of one kind are merged and lose their tooltip, to keep the notebook small."""
@@ -85,18 +84,24 @@ def _token_html(rows: list[Row]) -> Iterator[str]:
     rounds = {row[1]: row for row in rows if row[0] == "R"}
     tokens = [row for row in rows if row[0] != "R"]
     for row in tokens[:MAX_DETAILED_TOKENS]:
-        yield _marked(row[0], row[2], _tooltip(row, rounds.get(row[6])))
+        yield _marked(row[0], _shown(row), _tooltip(row, rounds.get(row[6])))
     for kind, group in groupby(tokens[MAX_DETAILED_TOKENS:], key=lambda row: row[0]):
-        yield _marked(kind, "".join(row[2] for row in group), "")
+        yield _marked(kind, "".join(map(_shown, group)), "")
+
+
+def _shown(row: Row) -> str:
+    """The token's text; a rejected line break is a sign, for the line was never broken."""
+    text: str = row[2]
+    return text.replace("\n", "↵") if row[0] in REJECTED_KINDS else text
 
 
 def _marked(kind: str, text: str, tooltip: str) -> str:
     """Mark the text; the space before a word stays outside, so that words are underlined and not the gaps."""
-    lead, body = ("", text) if not text.strip() else re.fullmatch(r"(\s*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    style = f' style="{_STYLES[kind]}"' if _STYLES[kind] and body else ""
+    body = text.lstrip() or text
+    lead = text[: len(text) - len(body)]
+    # A line break inside an underlined element would draw a stub of its line.
+    style = f' style="{_STYLES[kind]}"' if _STYLES[kind] and body.strip("\n") else ""
     title = f' title="{escape(tooltip)}"' if tooltip else ""
-    # A newline inside an underlined element would draw a stub of its line.
-    style = "" if body.strip("\n") == "" else style
     return f"{escape(lead)}<{_TAGS[kind]}{style}{title}>{escape(body)}</{_TAGS[kind]}>"
 
 

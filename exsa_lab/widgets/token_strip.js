@@ -97,7 +97,9 @@ function makeText(store) {
   let inChunk = 0;
 
   function add(row) {
-    const [kind, , text, , , , round] = row;
+    const [kind, , ownText, , , , round] = row;
+    const isRejected = "xd".includes(kind);
+    const text = isRejected ? ownText.replaceAll("\n", "↵") : ownText; // a line that was never broken stays whole
     // The space before a word stays outside of the mark: words are underlined, not the gaps between them.
     const lead = text.trim() ? text.length - text.trimStart().length : 0;
     const node = makeToken(kind, text.slice(lead));
@@ -112,11 +114,14 @@ function makeText(store) {
     if (rounds.has(round)) rounds.get(round).push(node);
     else rounds.set(round, [node]);
     // The space of a rejected token has to vanish with it.
-    if ("xd".includes(kind)) node.prepend(text.slice(0, lead));
+    if (isRejected) node.prepend(text.slice(0, lead));
     else chunk.append(text.slice(0, lead));
     chunk.append(node);
     inChunk += 1;
-    if ((inChunk >= CHUNK_TOKENS && text.endsWith("\n")) || inChunk >= MAX_CHUNK_TOKENS) chunk = null;
+    if ((inChunk >= CHUNK_TOKENS && text.endsWith("\n")) || inChunk >= MAX_CHUNK_TOKENS) {
+      chunk.classList.add("full"); // only now may the browser skip it: an open one would jump to an estimated height
+      chunk = null;
+    }
   }
 
   function update() {

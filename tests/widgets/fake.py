@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from exsa_lab.engine.events import (
@@ -119,3 +120,19 @@ def speculative_rounds(pieces: list[str], k: int = 4, seed: int = 1) -> list[lis
         batches.append([*batch, round_event(number, k, num_right, 0.2 + 0.03 * number)])
         number += 1
     return [*batches, [StateEvent(State.FINISHED, "stop", 0.2 + 0.03 * number)]]
+
+
+def play(gen: FakeGeneration, batches: list[list[Event]], pause_s: float = 0.0) -> threading.Thread:
+    """Publish the batches from a thread of their own, as the engine does."""
+
+    def run() -> None:
+        for batch in batches:
+            time.sleep(pause_s)
+            if gen.num_cancels:
+                gen.publish([StateEvent(State.CANCELLED, "cancelled")])
+                return
+            gen.publish(batch)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,174 @@
+"""The strip sends every row once, in order and in bounded messages, and answers a page that came late."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ipywidgets import Widget
+
+from exsa_lab.engine.events import Event, State, StateEvent
+from exsa_lab.widgets import token_strip
+from exsa_lab.widgets.rows import to_rows
+from exsa_lab.widgets.token_strip import WIDGET_VIEW, TokenStrip
+from tests.widgets.fake import PROSE, FakeGeneration, play, speculative_rounds, split_tokens, token
+
+Messages = list[dict[str, Any]]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Messages]:
+    messages: Messages = []
+    monkeypatch.setattr(TokenStrip, "send", lambda _self, content: messages.append(json.loads(json.dumps(content))))
+    yield messages
+    Widget.close_all()
+
+
+def _finished(num_tokens: int) -> FakeGeneration:
+    gen = FakeGeneration()
+    gen.publish([token(i, f" {i}") for i in range(num_tokens)])
+    gen.publish([StateEvent(State.FINISHED, "length")])
+    return gen
+
+
+def _joined(messages: Messages) -> list[Any]:
+    rows: list[Any] = []
+    for message in messages:
+        assert message["type"] == "delta"
+        assert message["start"] == len(rows)
+        rows += message["rows"]
+    return rows
+
+
+def test_deltas_add_up_to_all_rows(sent: Messages) -> None:
+    gen = FakeGeneration()
+    strip = TokenStrip(gen, update_hz=1000)
+
+    play(gen, speculative_rounds(split_tokens(PROSE)), pause_s=0.002)
+
+    assert strip.feed.wait(10)
+    assert len(sent) > 1
+    assert _joined(sent) == to_rows(gen.events)
+    assert sent[-1]["head"]["final"]
+
+
+def test_the_snapshot_is_set_once_at_the_end(sent: Messages) -> None:
+    gen = FakeGeneration()
+    strip = TokenStrip(gen, update_hz=1000)
+    changes: list[Any] = []
+    strip.observe(changes.append, "snapshot")
+
+    play(gen, speculative_rounds(split_tokens(PROSE)), pause_s=0.001)
+
+    assert strip.feed.wait(10)
+    assert len(changes) == 1
+    assert strip.snapshot["rows"] == to_rows(gen.events)
+    assert strip.snapshot["head"]["summary"] == sent[-1]["head"]["summary"] != ""
+
+
+def test_messages_and_snapshot_are_bounded(sent: Messages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_strip, "MAX_ROWS", 10)
+    monkeypatch.setattr(token_strip, "MAX_SNAPSHOT_ROWS", 25)
+
+    strip = TokenStrip(_finished(98))
+
+    assert strip.feed.wait(10)
+    assert len(_joined(sent)) == 98
+    assert max(len(message["rows"]) for message in sent) == 10
+    assert (strip.snapshot["start"], len(strip.snapshot["rows"])) == (73, 25)
+
+
+def test_a_change_of_state_alone_reaches_the_page(sent: Messages) -> None:
+    gen = FakeGeneration()
+    gen.publish([StateEvent(State.CANCELLED)])
+
+    assert TokenStrip(gen).feed.wait(10)
+    assert [message["head"]["state"] for message in sent] == ["cancelled"]
+
+
+def test_a_late_page_gets_what_it_lacks(sent: Messages) -> None:
+    strip = TokenStrip(_finished(30))
+    assert strip.feed.wait(10)
+    sent.clear()
+
+    strip._receive(strip, {"type": "hello", "have": 12}, [])
+
+    assert [message["start"] for message in sent] == [12]
+    assert len(sent[0]["rows"]) == 18
+
+
+@pytest.mark.parametrize("content", [None, "stop", {}, {"type": "hello"}, {"type": "hello", "have": "0"}, {"type": []}])
+def test_unexpected_messages_of_the_page_are_ignored(sent: Messages, content: Any) -> None:
+    gen = _finished(3)
+    strip = TokenStrip(gen)
+    assert strip.feed.wait(10)
+    sent.clear()
+
+    strip._receive(strip, content, [])
+
+    assert (sent, gen.num_cancels) == ([], 0)
+
+
+@pytest.mark.parametrize("have", [-5, 10**9])
+def test_a_hello_out_of_range_is_answered_within_it(sent: Messages, have: int) -> None:
+    strip = TokenStrip(_finished(3))
+    assert strip.feed.wait(10)
+    sent.clear()
+
+    strip._receive(strip, {"type": "hello", "have": have}, [])
+
+    assert 0 <= sent[0]["start"] <= 3
+
+
+@pytest.mark.usefixtures("sent")
+def test_stop_cancels_the_generation() -> None:
+    gen = FakeGeneration()
+    strip = TokenStrip(gen)
+
+    strip._handle_custom_msg({"type": "stop"}, [])
+    gen.publish([StateEvent(State.CANCELLED)])
+
+    assert gen.num_cancels == 1
+    assert strip.feed.wait(10)
+
+
+@pytest.mark.usefixtures("sent")
+def test_the_bundle_is_the_widget_while_live_and_static_after() -> None:
+    gen = FakeGeneration()
+    strip = TokenStrip(gen)
+    live, _ = strip._repr_mimebundle_()
+
+    play(gen, speculative_rounds(split_tokens(PROSE)))
+    assert strip.feed.wait(10)
+    final, _ = strip._repr_mimebundle_()
+
+    assert live[WIDGET_VIEW]["model_id"] == strip.model_id
+    assert set(final) == {"text/html", "text/plain"}
+    assert f'data-strip="{strip.strip_id}"' in final["text/html"]
+    assert PROSE in final["text/plain"]
+
+
+@pytest.mark.usefixtures("sent")
+def test_a_failing_view_does_not_stop_the_generation(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("the page is gone")
+
+    gen = FakeGeneration()
+    strip = TokenStrip(gen, on_final=fail)
+    events: list[Event] = [StateEvent(State.FINISHED)]
+    gen.publish(events)
+
+    assert strip.feed.wait(10)
+    assert isinstance(strip.feed.error, RuntimeError)
+    assert "the generation itself goes on" in caplog.text
+    assert gen.state is State.FINISHED
+
+
+def test_assets_are_package_files_without_external_resources() -> None:
+    for text in (str(TokenStrip._esm), str(TokenStrip._css)):
+        assert len(text) > 1000
+        assert "http" not in text
+        assert "import " not in text.replace("important", "")
+        assert "innerHTML" not in text
