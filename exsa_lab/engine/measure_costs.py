@@ -12,6 +12,8 @@ from exsa_lab.runtime.protocol import Batch, Context
 
 DEPTH = 128
 """Tokens of context that the measured decodes attend to."""
+ENOUGH_POINTS = 6
+"""Fewer points of the target's curve than this are not worth keeping."""
 TOKEN = 1
 """Any token costs the same."""
 
@@ -32,7 +34,11 @@ def find_costs(context: Context, drafter: ModelDrafter | None, facts: Facts, *, 
     if drafter is not None:
         contexts["draft"] = drafter.context
     costs = measure_costs(contexts)
-    return costs, " ".join(part for part in (note, save_costs(folder, facts, costs)) if part)
+    if len(costs.target.points) < ENOUGH_POINTS:
+        kept = "The machine was too busy to measure what a step costs; the next load measures again."
+    else:
+        kept = save_costs(folder, facts, costs)
+    return costs, " ".join(part for part in (note, kept) if part)
 
 
 def measure_costs(contexts: dict[Kind, Context]) -> CostModel:
