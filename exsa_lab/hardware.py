@@ -61,11 +61,17 @@ class Hardware:
 class LlamaDevice(Protocol):
     """A device as `exsa_lab.runtime.library.devices` lists it."""
 
-    name: str
-    description: str
-    kind: str
-    free_memory: int
-    total_memory: int
+    # Properties, because a frozen dataclass has no attributes that could be set.
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def free_memory(self) -> int: ...
+    @property
+    def total_memory(self) -> int: ...
 
 
 def detect(devices: Callable[[], Sequence[LlamaDevice]] | None = None, *, can_offload: bool = False) -> Hardware:

@@ -1,0 +1,38 @@
+"""The section about what drafting can gain on this machine, from the measured cost of a step."""
+
+from __future__ import annotations
+
+from exsa_lab.engine.break_even import best_case_speedup, break_even, round_cost, verdict_sentence
+from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.engine import Engine
+from exsa_lab.widgets.panel import Section
+
+_LENGTHS = (1, 2, 3, 4, 6, 8, 16)
+
+
+def speculation_section(engine: Engine | None) -> Section:
+    """The verdict in a sentence, and for each draft length what it costs and what it needs."""
+    if engine is None:
+        return Section("Speculation", (("verdict", "load an engine: what pays is measured then"),))
+    return engine.call(lambda loop: _from_costs(loop.drafting.costs))  # the engine thread owns the cost model
+
+
+def _from_costs(costs: CostModel | None) -> Section:
+    if costs is None:
+        return Section("Speculation", (("verdict", "nothing was measured for this engine"),))
+    header = ("draft tokens", "cost in single steps", "break-even acceptance", "best case, model", "best case, copying")
+    rows = tuple(_row(costs, k) for k in _LENGTHS)
+    step = f"A single step takes {1000 * costs.step_seconds(1):.1f} ms now."
+    return Section("Speculation", rows, header, (verdict_sentence(costs), step))
+
+
+def _row(costs: CostModel, k: int) -> tuple[str, ...]:
+    has_draft = costs.draft is not None
+    needed = break_even(costs, k, uses_model=has_draft)
+    return (
+        str(k),
+        f"{round_cost(costs, k, uses_model=has_draft):.1f}",
+        "cannot win" if needed is None else f"{needed:.0%}",
+        f"{best_case_speedup(costs, k):.1f}x" if has_draft else "",
+        f"{best_case_speedup(costs, k, uses_model=False):.1f}x",
+    )

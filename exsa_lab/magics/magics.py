@@ -1,0 +1,197 @@
+"""The notebook commands. Each one parses its line, calls, and displays; everything else is elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+from dataclasses import fields
+from typing import Any, cast
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.display import display
+
+from exsa_lab import loading
+from exsa_lab.config import EngineConfig, SamplingParams, did_you_mean
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.generation import Generation
+from exsa_lab.errors import ConfigError, EngineNotLoaded
+from exsa_lab.magics.arguments import option_fields, parse
+from exsa_lab.magics.formatting import fill
+from exsa_lab.magics.interrupts import watch
+from exsa_lab.magics.progress import load_with_progress
+from exsa_lab.widgets.display import VIEW_NAMES, ViewName, show
+
+LATEST = "_exsa"
+"""The variable that always holds the latest generation of a cell."""
+
+
+@magics_class
+class ExsaMagics(Magics):
+    """Generate from a cell, and look after the kernel's engine."""
+
+    # Generating
+
+    @cell_magic
+    @magic_arguments()
+    @argument("--name", metavar="VAR", help="Variable that gets the generation; _exsa always gets it.")
+    @argument(
+        "-b", "--background", action="store_true", help="Return at once; the output goes on while other cells run."
+    )
+    @argument("--view", choices=VIEW_NAMES, default="tokens", help="How to show it (default: tokens).")
+    @argument("--format", action="store_true", help="Fill {name} in the cell from the notebook's variables.")
+    @option_fields(SamplingParams)
+    def exsa(self, line: str, cell: str) -> None:
+        """Generate text from the prompt in this cell, loading the default models if none are loaded.
+
+        The generation is in _exsa: its text, tokens, stats and trace. Interrupting the kernel stops it and keeps the
+        text so far.
+        """
+        args = parse(self.exsa, line)
+        prompt = self._prompt(cell, args)
+        params = _given(args, SamplingParams)
+        SamplingParams.from_kwargs(**params)  # a mistake should not wait for a model to load
+        generation = self._engine().submit(prompt, **params)
+        self._bind(generation, args.name)
+        if args.background:
+            show(generation, args.view)
+            return
+        watch(generation, cast(ViewName, args.view))
+        generation.result()
+
+    @line_magic
+    @magic_arguments()
+    @argument("which", metavar="ID|all", help="Number of the generation, its variable, or all.")
+    def exsa_cancel(self, line: str) -> None:
+        """Cancel a generation, or all of them; the text so far is kept."""
+        which = parse(self.exsa_cancel, line).which
+        active = [generation for generation in loading.get_engine().generations if not generation.state.is_final]
+        chosen = active if which == "all" else [self._find(which, loading.get_engine())]
+        for generation in chosen:
+            generation.cancel("%exsa_cancel")
+        print(_cancelled(chosen, active))
+
+    @line_magic
+    @magic_arguments()
+    @argument("--once", action="store_true", help="A snapshot that is not updated.")
+    def exsa_jobs(self, line: str) -> None:
+        """Show what is waiting, running and done, live, with a button to stop each."""
+        from exsa_lab.widgets.jobs import show_jobs
+
+        args = parse(self.exsa_jobs, line)
+        show_jobs(loading.get_engine(), self.shell.user_ns, is_live=not args.once)
+
+    # The engine
+
+    @line_magic
+    @magic_arguments()
+    @argument(
+        "target", nargs="?", default=loading.DEFAULT_TARGET, help="Catalog name or .gguf path (default: %(default)s)."
+    )
+    @argument("--draft", default="auto", help='The draft: catalog name, .gguf path, "auto" or "none" (default: auto).')
+    @option_fields(EngineConfig)
+    def exsa_load(self, line: str) -> None:
+        """Load target and draft into this kernel; the same line again changes nothing."""
+        args = parse(self.exsa_load, line)
+        draft = None if args.draft.lower() == "none" else args.draft
+        load_with_progress(args.target, draft, **_given(args, EngineConfig))
+
+    @line_magic
+    @magic_arguments()
+    def exsa_unload(self, line: str) -> None:
+        """Close the kernel's engine and free its memory."""
+        parse(self.exsa_unload, line)
+        print(
+            "Unloaded; its memory is free."
+            if loading.unload()
+            else "No engine is loaded, so there is nothing to unload."
+        )
+
+    @line_magic
+    @magic_arguments()
+    def exsa_status(self, line: str) -> None:
+        """Show what the engine is doing and what it holds."""
+        from exsa_lab.doctor import status
+
+        parse(self.exsa_status, line)
+        display(status())
+
+    # The machine
+
+    @line_magic
+    @magic_arguments()
+    def exsa_doctor(self, line: str) -> None:
+        """Show machine, build, models, plan and memory, what is active, and what to change."""
+        from exsa_lab.doctor import report
+
+        parse(self.exsa_doctor, line)
+        display(report())
+
+    @line_magic
+    @magic_arguments()
+    def exsa_models(self, line: str) -> None:
+        """List the models of the catalog and which of them are on this machine."""
+        from exsa_lab.doctor import models
+
+        parse(self.exsa_models, line)
+        display(models())
+
+    @line_magic
+    @magic_arguments()
+    @argument("name", nargs="?", help="The benchmark; without it they are listed.")
+    @argument("rest", nargs=argparse.REMAINDER, help="Its own options.")
+    def exsa_bench(self, line: str) -> None:
+        """Measure on this machine, in a process of its own, with the output as it comes."""
+        from exsa_lab.magics.bench import run
+
+        args = parse(self.exsa_bench, line)
+        run([args.name, *args.rest] if args.name else ["--help"])
+
+    # Parts
+
+    def _prompt(self, cell: str, args: argparse.Namespace) -> str:
+        if args.name is not None and (not args.name.isidentifier() or keyword.iskeyword(args.name)):
+            raise ConfigError(f"--name is {args.name!r}.", hint="It must be a valid variable name.")
+        if not cell.strip():
+            raise ConfigError("the cell is empty.", hint="Write the prompt below the %%exsa line.")
+        text = cell.removesuffix("\n")
+        return fill(text, self.shell.user_ns, hidden=self.shell.user_ns_hidden) if args.format else text
+
+    def _engine(self) -> Engine:
+        try:
+            return loading.get_engine()
+        except EngineNotLoaded:
+            return load_with_progress(loading.DEFAULT_TARGET)
+
+    def _bind(self, generation: Generation, name: str | None) -> None:
+        """Before anything waits, so that the handle is there after an interrupt too."""
+        self.shell.user_ns[LATEST] = generation
+        if name:
+            self.shell.user_ns[name] = generation
+
+    def _find(self, which: str, engine: Engine) -> Generation:
+        held = self.shell.user_ns.get(which)
+        if isinstance(held, Generation):
+            return held
+        for generation in engine.generations:
+            if str(generation.id) == which:
+                return generation
+        active = [str(generation.id) for generation in engine.generations if not generation.state.is_final]
+        raise ConfigError(
+            f"there is no generation {which!r}.{did_you_mean(which, ['all'])}",
+            hint=f"Active now: {', '.join(active)}." if active else "None is active now.",
+        )
+
+
+def _given(args: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
+    """What the user gave of a configuration's fields."""
+    return {field.name: getattr(args, field.name) for field in fields(config) if hasattr(args, field.name)}
+
+
+def _cancelled(chosen: list[Generation], active: list[Generation]) -> str:
+    over = [generation for generation in chosen if generation not in active]
+    if over:
+        return f"Generation {over[0].id} is {over[0].state} already."
+    if not chosen:
+        return "Nothing is waiting or running."
+    return f"Cancelled generation{'s' * (len(chosen) > 1)} {', '.join(str(generation.id) for generation in chosen)}."

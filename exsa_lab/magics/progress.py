@@ -1,0 +1,93 @@
+"""Loading with a progress bar: in a notebook one display that is updated, in a terminal one line that is rewritten."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from html import escape
+from typing import Any
+
+from IPython.core.getipython import get_ipython
+from IPython.display import display, update_display
+
+from exsa_lab.engine.engine import Engine
+from exsa_lab.errors import EngineNotLoaded
+from exsa_lab.loading import get_engine, load
+from exsa_lab.magics.interrupts import CellInterrupted
+from exsa_lab.widgets.rows import visible
+
+_WIDTH = 24
+_PERIOD_S = 0.1
+
+
+def load_with_progress(target: str, draft: str | None = "auto", **config: Any) -> Engine:
+    """Load the kernel's engine as `exsa_lab.load` does, show how far it is, and at the end what there is now."""
+    before = _current()
+    replaced = f" Closed the engine before it ({before.target.name})." if before else ""
+    begin = time.monotonic()
+    bar = ProgressBar(f"Loading {target}")
+    try:
+        engine = load(target, draft, progress=bar.update, **config)
+    except KeyboardInterrupt:
+        bar.finish("")
+        raise CellInterrupted("Interrupted while loading; no engine is loaded.") from None
+    except BaseException:
+        bar.finish("")
+        raise
+    if engine is before:
+        bar.finish(f"{_models(engine)} is loaded already.")
+    else:
+        notes = "".join(f"\n{note}" for note in engine.notes)
+        bar.finish(f"Loaded {_models(engine)} in {time.monotonic() - begin:.1f} s.{replaced}{notes}")
+    return engine
+
+
+def _current() -> Engine | None:
+    try:
+        return get_engine()
+    except EngineNotLoaded:
+        return None
+
+
+def _models(engine: Engine) -> str:
+    return engine.target.name + (f" with the draft {engine.draft.name}" if engine.draft else " without a draft")
+
+
+class ProgressBar:
+    """Appears with the first `update`, which may come from any thread, and gives way to one line of text."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._is_notebook = hasattr(get_ipython(), "kernel")
+        self._is_animated = self._is_notebook or sys.stdout.isatty()
+        self._display_id = uuid.uuid4().hex
+        self._is_shown = False
+        self._not_before = 0.0
+
+    def update(self, fraction: float) -> None:
+        """Show the fraction done, 0..1; too many calls cost nothing."""
+        now = time.monotonic()
+        if not self._is_animated or (now < self._not_before and fraction < 1):
+            return
+        self._not_before = now + _PERIOD_S
+        filled = round(_WIDTH * fraction)
+        rest = "getting ready" if fraction >= 1 else f"{fraction:4.0%}"
+        self._show(f"{self._label}  {'█' * filled}{'░' * (_WIDTH - filled)}  {rest}")
+
+    def finish(self, text: str) -> None:
+        """Put a text in place of the bar; "" takes the bar away."""
+        if text or self._is_shown:
+            self._show(text)
+        if not self._is_notebook and text:
+            sys.stdout.write("\n")
+
+    def _show(self, text: str) -> None:
+        text = "\n".join(visible(line) for line in text.split("\n"))
+        if self._is_notebook:
+            data = {"text/plain": text, "text/html": f'<div style="white-space:pre-wrap">{escape(text)}</div>'}
+            (update_display if self._is_shown else display)(data, raw=True, display_id=self._display_id)
+        else:
+            sys.stdout.write(f"\r\x1b[K{text}" if sys.stdout.isatty() else text)
+            sys.stdout.flush()
+        self._is_shown = True
