@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exsa_lab.errors import InvalidModel
+from exsa_lab.models.gguf_checks import check_assertions, check_rotary
 from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, read_header, read_strings
 
 _LAYER_OF = re.compile(r"blk\.(\d{1,5})\.")
@@ -132,6 +133,12 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     for tensor in header.tensors:
         sizes[tensor.type] += tensor.size_bytes
     by_name = {tensor.name: tensor.size_bytes for tensor in header.tensors}
+    vocabulary = _vocabulary(fields)
+    key_length = fields.integer("attention.key_length", 1, _MAX_WIDTH, default=max(head_length, 1))
+    check_assertions(path, header)
+    check_rotary(
+        path, fields.architecture, fields.integer("rope.dimension_count", 0, 1 << 20, default=key_length), key_length
+    )
     return GGUFFacts(
         path=path,
         file_bytes=header.size_bytes,
@@ -142,12 +149,12 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         embedding=embedding,
         heads=heads,
         kv_heads=kv_heads,
-        key_length=fields.integer("attention.key_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
+        key_length=key_length,
         value_length=fields.integer("attention.value_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
         context_limit=fields.integer("context_length", 1, 1 << 31),
         feed_forward=max(fields.per_layer("feed_forward_length", layers, default=0)),
         experts=fields.integer("expert_count", 0, 65_536, default=0),
-        vocabulary=_vocabulary(fields),
+        vocabulary=vocabulary,
         chat_template=fields.text("tokenizer.chat_template"),
         tensor_types=MappingProxyType(dict(sizes.most_common())),
         layer_bytes=layer_bytes,

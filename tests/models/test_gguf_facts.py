@@ -211,6 +211,25 @@ def test_impossible_metadata(tmp_path: Path, changes: dict[str, object], message
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"llama__attention__layer_norm_rms_epsilon": -1.0}, "impossible llama.attention.layer_norm_rms_epsilon"),
+        ({"llama__attention__layer_norm_rms_epsilon": float("nan")}, "that is not a number"),
+        ({"llama__rope__scaling__type": "dynamic"}, "unknown rope scaling 'dynamic'"),
+        ({"llama__rope__dimension_count": 64}, "rotates 64 of the 8 dimensions"),
+        ({"llama__expert_count": 2000}, "impossible llama.expert_count"),
+        ({"llama__expert_count": 4}, "uses 0 of 4 experts"),
+        ({"llama__expert_used_count": 4}, "uses 4 of 0 experts"),
+        ({"tokenizer__ggml__tokens": [b"a", b"b", b"a"]}, "the token 'a' twice"),
+        ({"tokenizer__ggml__model": "llama"}, "no token for the byte 0x00"),
+    ],
+)
+def test_what_llama_cpp_would_abort_over(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidModel, match=message):
+        read_facts(write(tmp_path / "m.gguf", **changes))
+
+
+@pytest.mark.parametrize(
     ("tensor", "message"),
     [
         (("x", (33, 2), gguf_files.Q8_0), "do not divide into blocks"),

@@ -35,7 +35,7 @@ def test_the_first_five_texts_may_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tokenizer__ggml__model": "llama"}, "tokenizer is 'gpt2' in the target, 'llama' in the draft"),
+        ({"tokenizer__ggml__model": "t5"}, "tokenizer is 'gpt2' in the target, 't5' in the draft"),
         (
             {"tokenizer__ggml__add_bos_token": True},
             r"BOS token is 1 '<s>' and never added in the target, 1 '<s>' in the",

@@ -1,0 +1,75 @@
+"""What llama.cpp asserts rather than reports: a file that breaks one of these would end the kernel.
+
+Found by loading files with mutated headers in child processes (llama.cpp as of llama-cpp-python 0.3.36). Whatever
+else it refuses, it refuses with an error. This list cannot be complete: a file from an untrusted source can be
+loaded in a child process first, see `exsa_lab.models.trial`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from exsa_lab.errors import InvalidModel
+from exsa_lab.models.gguf_reader import Header, read_strings
+
+_ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
+_MAX_EXPERTS = 1_024
+_FULLY_ROTARY = ("qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3")
+"""Architectures whose rotary embedding must span the whole head."""
+
+
+def check_assertions(path: Path, header: Header) -> None:
+    """Raise InvalidModel for metadata that llama.cpp would abort the process over."""
+    _check_numbers(path, header)
+    _check_experts(path, header)
+    _check_tokens(path, header)
+
+
+def check_rotary(path: Path, architecture: str, rotary: int, key_length: int) -> None:
+    """Raise InvalidModel where the rotary embedding does not fit the heads."""
+    if rotary > key_length or (architecture in _FULLY_ROTARY and rotary != key_length):
+        raise _invalid(path, f"rotates {rotary} of the {key_length} dimensions of its heads")
+
+
+def _invalid(path: Path, what: str) -> InvalidModel:
+    return InvalidModel(f"{path.name} {what}.", hint="The file is damaged or unsafe; get it again from its source.")
+
+
+def _check_numbers(path: Path, header: Header) -> None:
+    for key, value in header.metadata.items():
+        if isinstance(value, float) and value != value:
+            raise _invalid(path, f"has {key[:80]} that is not a number")
+        if key.endswith("epsilon") and isinstance(value, int | float) and value < 0:
+            raise _invalid(path, f"has the impossible {key[:80]} {value}")
+        if key.endswith(".rope.scaling.type") and value not in _ROPE_SCALINGS:
+            raise _invalid(path, f"has the unknown rope scaling {str(value)[:40]!r}")
+
+
+def _check_experts(path: Path, header: Header) -> None:
+    architecture = header.metadata.get("general.architecture")
+    counts = []
+    for key in ("expert_count", "expert_used_count"):
+        value = header.metadata.get(f"{architecture}.{key}", 0)
+        value = max(value, default=0) if isinstance(value, tuple) else value
+        if type(value) is not int or not 0 <= value <= _MAX_EXPERTS:
+            raise _invalid(path, f"has the impossible {architecture}.{key} {str(value)[:40]}")
+        counts.append(value)
+    experts, used = counts
+    if used > experts or (experts and not used):
+        raise _invalid(path, f"uses {used} of {experts} experts")
+
+
+def _check_tokens(path: Path, header: Header) -> None:
+    tokens = read_strings(path, header.arrays["tokenizer.ggml.tokens"])
+    known = set(tokens)
+    if len(known) != len(tokens):
+        twice = Counter(tokens).most_common(1)[0][0]
+        raise _invalid(
+            path, f"has the token {twice[:40].decode('utf-8', 'backslashreplace')!r} twice in its vocabulary"
+        )
+    if header.metadata.get("tokenizer.ggml.model") == "llama":
+        # SentencePiece falls back to single bytes, which must all be there.
+        missing = [byte for byte in range(256) if b"<0x%02X>" % byte not in known and bytes([byte]) not in known]
+        if missing:
+            raise _invalid(path, f"has no token for the byte 0x{missing[0]:02X}")
