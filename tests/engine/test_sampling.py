@@ -90,8 +90,8 @@ def test_chain_follows_its_definition(logits: NDArray[np.float32], params: Sampl
 @pytest.mark.parametrize("spread", [0.4, 2.0, 8.0])
 @pytest.mark.parametrize("grid", [0.0, 0.25], ids=["distinct", "ties"])
 def test_chain_on_a_long_row(cuts: dict[str, float], spread: float, grid: float) -> None:
-    logits = spread * np.random.default_rng(3).standard_normal(4999)
-    logits = (np.round(logits / grid) * grid if grid else logits).astype(np.float32)
+    exact = spread * np.random.default_rng(3).standard_normal(4999)
+    logits = (np.round(exact / grid) * grid if grid else exact).astype(np.float32)
     params = SamplingParams.from_kwargs(temperature=0.9, **cuts)
     # math.fsum over every head would take minutes here.
     weights = np.exp((logits - logits.max()) / np.float32(0.9))
@@ -263,7 +263,7 @@ def test_streams_of_seeds_and_of_drafts_are_unrelated() -> None:
         columns += list(zip(*(random.at(position) for position in range(4000)), strict=True))
         columns.append(tuple(random.draft_uniform() for _ in range(4000)))
     numbers = np.array(columns)
-    assert 0 <= numbers.min()
+    assert numbers.min() >= 0
     assert numbers.max() < 1
     correlation = np.corrcoef(numbers) - np.eye(len(columns))
     assert np.abs(correlation).max() < 4.5 / math.sqrt(4000)
