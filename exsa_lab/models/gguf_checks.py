@@ -15,6 +15,8 @@ from exsa_lab.models.gguf_reader import Header, read_strings
 
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 _MAX_EXPERTS = 1_024
+_NOT_WEIGHTS = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
+"""Types that llama.cpp has no matrix product for: it jumps through a null pointer."""
 _FULLY_ROTARY = ("qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3")
 """Architectures whose rotary embedding must span the whole head."""
 
@@ -23,6 +25,7 @@ def check_assertions(path: Path, header: Header) -> None:
     """Raise InvalidModel for metadata that llama.cpp would abort the process over."""
     _check_numbers(path, header)
     _check_experts(path, header)
+    _check_tensor_types(path, header)
     _check_tokens(path, header)
 
 
@@ -58,6 +61,13 @@ def _check_experts(path: Path, header: Header) -> None:
     experts, used = counts
     if used > experts or (experts and not used):
         raise _invalid(path, f"uses {used} of {experts} experts")
+
+
+def _check_tensor_types(path: Path, header: Header) -> None:
+    for tensor in header.tensors:
+        is_matrix = len(tensor.shape) > 1
+        if tensor.type in _NOT_WEIGHTS if is_matrix else tensor.type != "F32":
+            raise _invalid(path, f"stores the {'matrix' if is_matrix else 'vector'} {tensor.name!r} as {tensor.type}")
 
 
 def _check_tokens(path: Path, header: Header) -> None:

@@ -240,6 +240,8 @@ def test_what_llama_cpp_would_abort_over(tmp_path: Path, changes: dict[str, obje
         (("x" * 64, (32,), 0), "a tensor name"),
         (("blk.0.attn_norm.weight", (32,), 0), "same name"),
         (("x", (1, 1, 1, 1, 1), 0), "5 dimensions"),
+        (("x", (32, 32), 26), "stores the matrix 'x' as I32"),
+        (("x", (32,), gguf_files.Q8_0), "stores the vector 'x' as Q8_0"),
     ],
 )
 def test_impossible_tensors(tmp_path: Path, tensor: tuple[str, tuple[int, ...], int], message: str) -> None:
