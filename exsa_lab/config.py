@@ -99,6 +99,8 @@ class EngineConfig:
     """Most tokens computed at once inside it."""
     step_tokens: int = 512
     """Token budget of one engine step (decode first, then prefill chunks)."""
+    prefill_beside_decode: int = 0
+    """Prefill tokens that may share a step with decoding sequences; 0 takes as many as measured costs allow."""
     n_threads: int = 0
     """CPU threads; 0 means one per usable core."""
     n_gpu_layers: int = 0
@@ -122,6 +124,7 @@ class EngineConfig:
         _check_int("n_batch", self.n_batch, 1, 1 << 20)
         _check_int("n_ubatch", self.n_ubatch, 1, 1 << 20)
         _check_int("step_tokens", self.step_tokens, 1, 1 << 20)
+        _check_int("prefill_beside_decode", self.prefill_beside_decode, 0, 1 << 20)
         _check_int("n_threads", self.n_threads, 0, 4096)
         _check_int("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
         _check_int("prefix_cache_tokens", self.prefix_cache_tokens, 0, 1 << 24)

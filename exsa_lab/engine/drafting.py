@@ -65,7 +65,9 @@ class Drafting:
 
         As many as lengthen the step to at most `DECODE_STRETCH` times that of decoding alone, by the measured costs.
         """
-        if self.costs is None or not num_decoding:
+        if self._config.prefill_beside_decode:
+            return self._config.prefill_beside_decode
+        if self.costs is None:
             return PREFILL_BESIDE_DECODE
         most = self._config.step_tokens
         table = self.costs.target.table(num_decoding + most)
