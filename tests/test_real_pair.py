@@ -1,0 +1,199 @@
+"""The engine on the default pair: what scripted models cannot show."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import psutil
+import pytest
+
+import exsa_lab as xl
+from exsa_lab.config import EngineConfig, SamplingParams
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.sampling import apply_chain
+from exsa_lab.errors import ExsaError, InvalidModel, ModelNotFound, OutOfMemory, PromptTooLong
+from exsa_lab.models.resolve import resolve
+from exsa_lab.runtime.model import LlamaModel
+
+pytestmark = pytest.mark.real
+
+PROMPT = "Once upon a time"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    yield xl.load(n_ctx=4096)
+    xl.unload()
+
+
+def exact_joint(prompt: str, params: SamplingParams) -> dict[tuple[int, ...], float]:
+    """Probabilities of the first three sampled tokens, from plain decodes that share no engine code."""
+    model = LlamaModel(resolve("smollm2-135m").path, EngineConfig(n_ctx=512, n_seq_max=1))
+    context = model.open_context(EngineConfig(n_ctx=512, n_seq_max=1), 2)
+    batch = context.new_batch()
+    start = model.tokenize(prompt, add_special=True, parse_special=False)
+
+    def following(tokens: tuple[int, ...]) -> list[tuple[int, float]]:
+        context.remove(0, 0)
+        batch.clear()
+        batch.add([*start, *tokens], 0, 0, 1)
+        dist = apply_chain(context.decode(batch)[0], params)
+        assert dist.ids is not None
+        return list(zip(dist.ids.tolist(), dist.probs.tolist(), strict=True))
+
+    joint = {(): 1.0}
+    for _ in range(3):
+        joint = {(*k, token): p * q for k, p in joint.items() for token, q in following(k)}
+    context.close()
+    model.close()
+    return joint
+
+
+@pytest.mark.parametrize("drafter", ["model", "ngram"])
+def test_sampled_pairs_have_the_targets_joint_distribution(engine: Engine, drafter: str) -> None:
+    """Tokens 2 and 3 come out of a draft-verify round; their joint must be what plain sampling would give."""
+    setting = {"temperature": 1.0, "top_k": 3}
+    joint = exact_joint(PROMPT, SamplingParams(**setting))
+    count = 480
+    gens = engine.map(
+        [PROMPT] * count, progress=False, chat=False, max_tokens=4, drafter=drafter, draft_length=2, **setting
+    )
+    seen = Counter(tuple(gen.tokens[:3]) for gen in gens)
+    # The third and fourth best token can be so close that a batch of another shape swaps them.
+    assert sum(times for tokens, times in seen.items() if tokens not in joint) <= count // 100
+    if drafter == "model":
+        assert sum(gen.stats.drafted_tokens for gen in gens) > count
+    assert chi_square_z(joint, seen, count) < 4.0
+    wrong = {tokens: p for tokens, p in zip(joint, sorted(joint.values()), strict=True)}
+    assert chi_square_z(wrong, seen, count) > 4.0, "the test could not tell a wrong distribution"
+
+
+def chi_square_z(joint: dict[tuple[int, ...], float], seen: Counter[tuple[int, ...]], count: int) -> float:
+    """Chi-square as a standard normal deviate (Wilson-Hilferty); rare outcomes are pooled."""
+    common = [tokens for tokens, p in joint.items() if p * count >= 5]
+    expected = [joint[tokens] * count for tokens in common]
+    observed = [seen[tokens] for tokens in common]
+    expected.append(count - sum(expected))
+    observed.append(count - sum(observed))
+    bins = [(o, e) for o, e in zip(observed, expected, strict=True) if e > 1e-9]
+    statistic = sum((o - e) ** 2 / e for o, e in bins)
+    degrees = len(bins) - 1
+    return float(((statistic / degrees) ** (1 / 3) - (1 - 2 / (9 * degrees))) / math.sqrt(2 / (9 * degrees)))
+
+
+def test_a_seed_gives_the_same_text_in_any_company(engine: Engine) -> None:
+    alone = engine.generate(PROMPT, chat=False, max_tokens=24, temperature=0.8, seed=7, draft_length=0)
+    looked_up = engine.generate(PROMPT, chat=False, max_tokens=24, temperature=0.8, seed=7, drafter="ngram")
+    # Numerics depend on the batch's shape, so a draw next to a boundary may differ; most of the text may not.
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(alone.tokens, looked_up.tokens)))
+    assert same >= 12
+
+
+def test_a_second_load_is_the_same_engine_and_memory_does_not_grow(engine: Engine) -> None:
+    process = psutil.Process()
+    assert xl.load(n_ctx=4096) is engine
+    before = process.memory_info().rss
+    for _ in range(20):
+        assert xl.load(n_ctx=4096) is engine
+    assert process.memory_info().rss - before < 4 << 20
+
+
+def test_closing_gives_the_memory_back() -> None:
+    process = psutil.Process()
+    xl.unload()
+    gc.collect()
+    with xl.load(n_ctx=2048) as first:
+        first.generate("Hello", max_tokens=4)
+    xl.unload()
+    gc.collect()
+    empty = process.memory_info().rss
+    for _ in range(3):
+        with xl.load(n_ctx=2048) as engine:
+            engine.generate("Hello", max_tokens=4)
+            loaded = process.memory_info().rss
+        xl.unload()
+    gc.collect()
+    after = process.memory_info().rss
+    print(f"loaded {loaded >> 20} MiB, closed {empty >> 20} MiB, after three more {after >> 20} MiB")
+    assert loaded - after > 60 << 20, "the weights and caches are still there"
+    assert after - empty < 24 << 20
+
+
+def test_an_interrupt_in_a_long_prefill_stops_it_and_the_next_prompt_works() -> None:
+    engine = xl.load(n_ctx=4096, step_tokens=2048)
+    long = "word " * 2000
+    stopped: list[float] = []
+
+    def interrupt() -> None:
+        while not (engine.generations and engine.generations[-1].prompt == long and engine._loop._in_decode):
+            time.sleep(0.001)
+        time.sleep(0.1)
+        stopped.append(time.perf_counter())
+        signal.raise_signal(signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(long, chat=False, max_tokens=5)
+    seconds = time.perf_counter() - stopped[0]
+    helper.join()
+    print(f"interrupted a 2,000-token prefill after {seconds * 1000:.0f} ms")
+    gen = engine.generations[-1]
+    assert gen.state == "cancelled"
+    assert gen.tokens == []
+    assert engine.generate("Say hello.", max_tokens=8).state == "finished"
+    assert engine.status().slots_used == 0
+
+
+def test_the_engine_reports_what_it_cannot_do_and_keeps_serving(engine: Engine, tmp_path: object) -> None:
+    engine = xl.load(n_ctx=4096)
+    model = resolve("smollm2-135m").path
+    not_gguf, short = f"{tmp_path}/text.gguf", f"{tmp_path}/short.gguf"
+    with open(not_gguf, "wb") as file:
+        file.write(b"hello" * 100)
+    with open(short, "wb") as file:
+        file.write(model.read_bytes()[: 1 << 20])
+    for path, error in [
+        (f"{tmp_path}/none.gguf", ModelNotFound),
+        (not_gguf, InvalidModel),
+        (short, InvalidModel),
+    ]:
+        with pytest.raises(error) as caught:
+            xl.load(path)
+        assert "\n" not in str(caught.value)
+        assert xl.get_engine() is engine
+    with pytest.raises(PromptTooLong, match="context holds 4,096"):
+        engine.generate("word " * 5000, chat=False)
+    assert engine.generate("Say hello.", max_tokens=8).state == "finished"
+
+
+def test_too_much_memory_is_one_clear_line_and_nothing_stays_behind() -> None:
+    before = threading.active_count()
+    with pytest.raises((OutOfMemory, ExsaError)):
+        xl.load(n_ctx=1 << 24, n_seq_max=256, n_batch=4096, step_tokens=4096)
+    assert threading.active_count() <= before
+    assert xl.load(n_ctx=2048).generate("Say hello.", max_tokens=4).state == "finished"
+
+
+def test_logits_are_views_of_the_librarys_memory(engine: Engine) -> None:
+    rows = engine.call(lambda loop: loop.context.decode(_one_token(loop.context)))
+    assert rows.base is not None
+    assert rows.shape == (1, engine.target.vocab_size)
+    assert rows.dtype == np.float32
+    engine.call(lambda loop: loop.context.remove(0, 0))
+
+
+def _one_token(context: object) -> object:
+    batch = context.new_batch()  # type: ignore[attr-defined]
+    batch.add([1], 0, 0, 1)
+    return batch
+
+
