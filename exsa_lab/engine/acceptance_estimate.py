@@ -16,6 +16,7 @@ tested at all would bend the output's distribution under sampling.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
@@ -29,9 +30,12 @@ _MATCH_PRIORS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95)
 _LONGEST = 128
 _MATCH_CLASS = [bisect_right(MATCH_EDGES, length) for length in range(_LONGEST)]
 
-_SHARED_MEMORY = 0.99
-_OWN_MEMORY = 0.94
-_IDLE_MEMORY = 0.99
+_SHARED_MEMORY = 0.998
+_OWN_MEMORY = 0.98
+_RECENT_MEMORY = 0.8
+_RECENT_TESTS = (1 + _RECENT_MEMORY) / (1 - _RECENT_MEMORY)
+"""Independent tests that the recent rate is worth."""
+_IDLE_MEMORY = 0.95
 """Of a sequence's own rates, what one step leaves in which nothing was learned."""
 _SHARED_STRENGTH = 4.0
 _OWN_STRENGTH = 4.0
@@ -39,19 +43,32 @@ _FIRST_RATE = 0.6
 
 
 class Rates:
-    """Accepted by tested in some classes, decayed by ``memory`` at each test of that class."""
+    """Accepted by tested in some classes, decayed by ``memory`` at each test of that class.
 
-    __slots__ = ("accepted", "memory", "tested")
+    A long memory is accurate and slow. So the last few tests are also kept by themselves, and where they differ
+    from the long ones by more than chance allows, the long memory is dropped for them.
+    """
+
+    __slots__ = ("_recent", "_recent_tested", "accepted", "memory", "tested")
 
     def __init__(self, num_classes: int, memory: float) -> None:
         self.accepted = [0.0] * num_classes
         self.tested = [0.0] * num_classes
         self.memory = memory
+        self._recent = [0.0] * num_classes
+        self._recent_tested = [0.0] * num_classes
 
     def observe(self, index: int, accepted: float) -> None:
         """Count one test; ``accepted`` is 1, 0, or a probability where the outcome is only guessed."""
         self.accepted[index] = self.accepted[index] * self.memory + accepted
         self.tested[index] = self.tested[index] * self.memory + 1.0
+        recent = self._recent[index] = self._recent[index] * _RECENT_MEMORY + accepted
+        tested = self._recent_tested[index] = self._recent_tested[index] * _RECENT_MEMORY + 1.0
+        if self.tested[index] > 2 * tested:
+            rate = (self.accepted[index] + 0.5) / (self.tested[index] + 1.0)
+            chance = math.sqrt(rate * (1.0 - rate) / _RECENT_TESTS)
+            if abs(recent / tested - rate) > 2.5 * chance + 0.1:
+                self.accepted[index], self.tested[index] = recent, tested
 
     def rate(self, index: int, prior: float, strength: float) -> float:
         """Return the posterior mean: the prior counts as ``strength`` tests."""
@@ -59,8 +76,8 @@ class Rates:
 
     def fade(self, factor: float) -> None:
         """Make all that was seen count less."""
-        self.accepted = [value * factor for value in self.accepted]
-        self.tested = [value * factor for value in self.tested]
+        for values in (self.accepted, self.tested, self._recent, self._recent_tested):
+            values[:] = [value * factor for value in values]
 
 
 @dataclass(slots=True)
@@ -69,6 +86,8 @@ class DraftHistory:
 
     places: Rates = field(default_factory=lambda: Rates(NUM_PLACES, _OWN_MEMORY))
     matches: Rates = field(default_factory=lambda: Rates(len(_MATCH_PRIORS), _OWN_MEMORY))
+    overall: Rates = field(default_factory=lambda: Rates(2, _OWN_MEMORY))
+    """Of the draft model: what came (0) and what the calibrated confidence had said (1)."""
     idle: int = 0
     """Steps since the draft model was last tested on this sequence."""
 
@@ -106,8 +125,11 @@ class AcceptanceEstimate:
     def observe_token(self, history: DraftHistory, place: int, confidence: float, is_right: bool) -> None:
         """Learn from one draft token at ``place`` (from 0), verified or only compared with what came."""
         outcome = float(is_right)
+        said = self.calibrated(confidence)
         self._confidence.observe(bisect_right(CONFIDENCE_EDGES, confidence), outcome)
         self._observe_place(history, place, outcome)
+        history.overall.observe(0, outcome)
+        history.overall.observe(1, said)
 
     def observe_guess(self, history: DraftHistory, place: int, confidence: float) -> None:
         """Learn from a draft token whose outcome stays unknown: its calibrated confidence stands in for it."""
@@ -117,6 +139,22 @@ class AcceptanceEstimate:
         """How often tokens of this confidence were accepted; the confidence itself while nothing was seen."""
         index = bisect_right(CONFIDENCE_EDGES, confidence)
         return self._confidence.rate(index, _CONFIDENCE_MIDDLES[index], _SHARED_STRENGTH)
+
+    def chance(self, history: DraftHistory, confidence: float) -> float:
+        """Probability that this sequence's token of this confidence is accepted.
+
+        The calibrated confidence, with its odds shifted by how this sequence has lately done against it. Where
+        confidence says nothing this is the sequence's own rate, and where it says all there is no shift.
+        """
+        came, said = history.overall.accepted
+        tested = history.overall.tested[0] * _IDLE_MEMORY**history.idle
+        calibrated = self.calibrated(confidence)
+        if not tested:
+            return calibrated
+        expected = said / history.overall.tested[1]
+        actual = (tested * came / history.overall.tested[0] + _OWN_STRENGTH * expected) / (tested + _OWN_STRENGTH)
+        odds = _odds(calibrated) * _odds(actual) / _odds(expected)
+        return odds / (1.0 + odds)
 
     def model_survival(self, history: DraftHistory, max_tokens: int) -> list[float]:
         """Probability that the first 1, 2, ... max_tokens draft tokens are all accepted. Never rises."""
@@ -146,6 +184,7 @@ class AcceptanceEstimate:
         index = min(place, NUM_PLACES - 1)
         if history.idle:
             history.places.fade(_IDLE_MEMORY**history.idle)
+            history.overall.fade(_IDLE_MEMORY**history.idle)
             history.idle = 0
         history.places.observe(index, outcome)
         self._places.observe(index, outcome)
@@ -172,3 +211,8 @@ class AcceptanceEstimate:
             alive *= rate
             survival.append(alive)
         return survival
+
+
+def _odds(probability: float) -> float:
+    probability = min(0.999, max(0.001, probability))
+    return probability / (1.0 - probability)

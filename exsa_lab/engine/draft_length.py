@@ -45,7 +45,7 @@ PLAIN_EVERY = 64
 """Steps with a draft after which a plain one is due."""
 _SHIFT = 1.15
 """Change of the common slow-down since the last plain step that makes the next one due at once."""
-_FIRST_GAP, _LAST_GAP = 8, 256
+_FIRST_GAP, _LAST_GAP = 1, 256
 """Steps between probes: at first, and after many that failed."""
 _NO_LIMIT = 1 << 30
 
@@ -238,8 +238,9 @@ class DraftLengthPolicy:
                 self.estimate.observe_token(history, place, outcome.peeked, outcome.peeked_right)
         self._steps_since_model = 0
         if choice.reason is DraftReason.PROBING:
-            has_won = outcome.verified > 0 and outcome.accepted == outcome.verified
-            self._probe_gap = 1 if has_won else min(_LAST_GAP, max(_FIRST_GAP, 2 * self._probe_gap))
+            was_right = outcome.peeked_right is not False and outcome.accepted == outcome.verified
+            has_won = was_right and (outcome.verified > 0 or outcome.peeked_right is True)
+            self._probe_gap = 0 if has_won else min(_LAST_GAP, max(_FIRST_GAP, 2 * self._probe_gap))
 
     def _settle(self, plan: StepPlan, drafted: int, committed: int, draft_seconds: float) -> None:
         """Enter the step into the account."""

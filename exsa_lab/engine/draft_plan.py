@@ -88,6 +88,7 @@ class StepPlan:
         self._taken = [0] * len(choices)
         self._alive = [1.0] * len(choices)
         self._total = costs.base_tokens + sum(self._planned)
+        self._num_drafting = sum(choice.drafter == "model" and choice.k > 0 for choice in choices)
 
     def take(self, index: int, confidence: float) -> Take:
         """Decide about the draft model's next token of ``requests[index]``, before it is drawn.
@@ -96,8 +97,10 @@ class StepPlan:
         that starts with it, is expected to bring more than it costs at the price of time of this step.
         """
         taken = self._taken[index]
-        alive = self._alive[index] * self._policy.estimate.calibrated(confidence)
+        alive = self._alive[index] * self._policy.estimate.chance(self.requests[index].history, confidence)
         run = self._best_run(index, alive)
+        if run <= 1:
+            self._num_drafting -= 1
         if run == 0:
             self._replan(index, taken)
             return Take.STOP
@@ -110,12 +113,13 @@ class StepPlan:
 
     def _best_run(self, index: int, alive: float) -> int:
         """How many more tokens pay best, the one at hand being accepted with probability ``alive``."""
-        request, taken, policy = self.requests[index], self._taken[index], self._policy
+        request, taken = self.requests[index], self._taken[index]
         without = self._total - self._planned[index] + taken
         room = min(request.limit - taken, self.costs.max_tokens - without)
         verify, price = self.costs.verify, self.tokens_per_second
-        decode = policy.draft_token_seconds
-        rates = policy.estimate.place_rates(request.history)
+        # Sequences that draft together share the decodes.
+        decode = self.costs.draft[self._num_drafting] / self._num_drafting
+        rates = self._policy.estimate.place_rates(request.history)
         best_run, best, gain = 0, 0.0, 0.0
         for run in range(1, room + 1):
             gain += alive

@@ -1,0 +1,307 @@
+"""A simulated machine and simulated texts, to compare the draft length policy with every fixed choice.
+
+The text of a sequence is fixed beforehand, and so is, for each place, whether the draft model would be right there
+and how confident it would be. All strategies therefore produce the same text, and only their time differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from exsa_lab.config import DrafterName
+from exsa_lab.engine.acceptance_estimate import DraftHistory
+from exsa_lab.engine.cost_model import CostCurve, CostModel
+from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, StepPlan, Take
+from exsa_lab.engine.ngram import NgramIndex
+
+MS = 1e-3
+
+# Seconds by tokens, as measured on real machines.
+Q4_1 = {n: 6.9 * MS * x for n, x in {1: 1, 2: 1.9, 3: 2.4, 4: 4.1, 5: 6.8, 8: 5.0, 16: 11.3, 64: 27}.items()}
+Q8_0 = {n: 7.2 * MS * x for n, x in {1: 1, 2: 2.2, 3: 2.4, 4: 2.7, 5: 3.3, 8: 3.7, 16: 5.7, 64: 24}.items()}
+IQ4_NL = {n: 4.8 * MS * x for n, x in {1: 1, 2: 1.7, 3: 2.2, 4: 2.5, 5: 3.4, 8: 4.0, 16: 6.1, 64: 22}.items()}
+H100 = {
+    n: 1.15 * MS * x
+    for n, x in {1: 1, 2: 1.15, 3: 1.33, 4: 1.37, 5: 1.41, 8: 1.56, 12: 2.9, 16: 3.0, 32: 3.6, 64: 4.5, 512: 16}.items()
+}
+DRAFT_CPU = {
+    n: 0.9 * MS * x for n, x in {1: 1, 2: 0.9, 3: 1.1, 4: 1.5, 5: 2.1, 8: 2.5, 16: 5.1, 64: 8, 512: 38}.items()
+}
+DRAFT_H100 = {
+    n: 0.19 * MS * x for n, x in {1: 1, 2: 1.2, 3: 1.3, 4: 1.3, 5: 1.4, 8: 1.6, 16: 2.5, 64: 3, 512: 14}.items()
+}
+
+MACHINES: dict[str, tuple[dict[int, float], dict[int, float]]] = {
+    "Q4_1": (Q4_1, DRAFT_CPU),
+    "Q8_0": (Q8_0, DRAFT_CPU),
+    "IQ4_NL": (IQ4_NL, DRAFT_CPU),
+    "H100": (H100, DRAFT_H100),
+    "flat": ({1: 10 * MS, 64: 11 * MS, 512: 20 * MS}, {1: 1 * MS, 64: 1.1 * MS, 512: 5 * MS}),
+    "steep": ({1: 5 * MS, 64: 320 * MS}, {1: 0.5 * MS, 64: 8 * MS}),
+    "convex": ({n: (5 + 0.05 * n * n) * MS for n in (1, 2, 4, 8, 16, 32, 64)}, {1: 0.5 * MS, 16: 2 * MS, 512: 20 * MS}),
+    "jumpy": (
+        {1: 5 * MS, 2: 5.2 * MS, 3: 11 * MS, 8: 11.5 * MS, 9: 22 * MS, 16: 23 * MS, 64: 80 * MS},
+        {1: 0.4 * MS, 16: 1 * MS, 512: 15 * MS},
+    ),
+    "dear draft": ({1: 10 * MS, 16: 13 * MS, 64: 25 * MS}, {1: 6 * MS, 16: 8 * MS, 512: 30 * MS}),
+}
+
+
+@dataclass
+class Text:
+    """One sequence: its prompt, its text, and what the draft model would make of each place."""
+
+    prompt: list[int]
+    tokens: list[int]
+    is_right: list[bool]
+    confidence: list[float]
+
+
+@dataclass
+class Machine:
+    """True costs, what the policy was told of them, and how noisy its clock is."""
+
+    target: CostCurve
+    draft: CostCurve
+    believed: CostModel
+    noise: float = 0.0
+    spikes: float = 0.0
+    """Share of decodes that take eight times as long on the policy's clock."""
+    load: Callable[[float], float] = field(default=lambda _: 1.0)
+    """Slow-down by simulated time."""
+    seed: int = 0
+
+    @classmethod
+    def named(cls, name: str, **settings: object) -> Machine:
+        target, draft = MACHINES[name]
+        return cls(CostCurve(target), CostCurve(draft), CostModel.from_measurements(target, draft), **settings)  # type: ignore[arg-type]
+
+
+@dataclass
+class _State:
+    text: Text
+    index: NgramIndex
+    history: DraftHistory
+    drafter: DrafterName
+    done: int = 0
+    draft_cached: int = 0
+    """Tokens of prompt and text that the draft has in its cache."""
+
+    @property
+    def left(self) -> int:
+        return len(self.text.tokens) - self.done
+
+    @property
+    def lag(self) -> int:
+        return self.done + len(self.text.prompt) - self.draft_cached
+
+
+@dataclass
+class Result:
+    """Seconds, and how the tokens came."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+Fixed = tuple[DrafterName, int]
+
+
+class Simulation:
+    """Runs texts together as one batch, under the policy or with one fixed drafter and length."""
+
+    def __init__(self, machine: Machine, policy: DraftLengthPolicy | None = None) -> None:
+        self.machine = machine
+        self.policy = policy or DraftLengthPolicy(machine.believed, has_draft=True)
+        self.result = Result()
+        self._random = np.random.default_rng(machine.seed)
+
+    def run(
+        self,
+        texts: list[Text],
+        *,
+        drafter: DrafterName = "auto",
+        fixed: Fixed | None = None,
+        stop_after: int = 1 << 30,
+    ) -> Result:
+        """Decode all texts to their end, or until ``stop_after`` tokens; may go on with more texts."""
+        states = [_State(text, NgramIndex(text.prompt), self.policy.new_history(), drafter) for text in texts]
+        while (running := [state for state in states if state.left]) and sum(s.done for s in states) < stop_after:
+            if fixed:
+                self._fixed_step(running, fixed)
+            else:
+                self._policy_step(running)
+            self.result.steps += 1
+        return self.result
+
+    def _fixed_step(self, states: list[_State], fixed: Fixed) -> None:
+        drafter, k = fixed
+        lengths, decodes = [], []
+        for state in states:
+            limit = min(k, state.left - 1)
+            proposal = state.index.propose(limit)[0] if drafter == "ngram" else []
+            lengths.append(len(proposal) if drafter == "ngram" else limit)
+            decodes.append(limit if drafter == "model" else 0)
+        names: list[DrafterName] = [drafter] * len(states)
+        self._advance(states, names, lengths, decodes)
+
+    def _policy_step(self, states: list[_State]) -> None:
+        requests = []
+        for state in states:
+            limit = min(16, state.left - 1)
+            proposal, match = state.index.propose(limit)
+            requests.append(DraftRequest(state.history, state.drafter, limit, len(proposal), match, state.lag))
+        plan = self.policy.choose(requests)
+        lengths, decodes, confidences, peeks = self._draft(states, plan)
+        for choice in plan.choices:
+            self.result.reasons[choice.reason] = self.result.reasons.get(choice.reason, 0) + 1
+        starts = [state.done for state in states]
+        accepted = self._advance(states, [c.drafter for c in plan.choices], lengths, decodes, learn=True)
+        outcomes = []
+        for i, state in enumerate(states):
+            right = None
+            if peeks[i] is not None and accepted[i] == lengths[i]:
+                right = state.text.is_right[starts[i] + lengths[i]]
+            outcomes.append(Outcome(accepted[i], lengths[i], tuple(confidences[i]), peeks[i], right))
+        self.policy.observe(plan, outcomes)
+
+    def _draft(
+        self, states: list[_State], plan: StepPlan
+    ) -> tuple[list[int], list[int], list[list[float]], list[float | None]]:
+        lengths = [choice.k if choice.drafter == "ngram" else 0 for choice in plan.choices]
+        decodes = [0] * len(states)
+        confidences: list[list[float]] = [[] for _ in states]
+        peeks: list[float | None] = [None] * len(states)
+        active = [i for i, choice in enumerate(plan.choices) if choice.drafter == "model" and choice.k]
+        while active:
+            going_on = []
+            for i in active:
+                decodes[i] += 1
+                confidence = states[i].text.confidence[states[i].done + lengths[i]]
+                take = plan.take(i, confidence)
+                if take is Take.STOP:
+                    peeks[i] = confidence
+                    continue
+                lengths[i] += 1
+                confidences[i].append(confidence)
+                if take is Take.MORE:
+                    going_on.append(i)
+            active = going_on
+        return lengths, decodes, confidences, peeks
+
+    def _advance(
+        self,
+        states: list[_State],
+        names: list[DrafterName],
+        lengths: list[int],
+        decodes: list[int],
+        *,
+        learn: bool = False,
+    ) -> list[int]:
+        """Pay for the step and commit its tokens; returns the accepted draft tokens of each sequence."""
+        first = sum(state.lag for state, n in zip(states, decodes, strict=True) if n)
+        for place in range(max(decodes)):
+            self._decode("draft", first if not place else sum(n > place for n in decodes), 1, learn)
+        self._decode("target", len(states) + sum(lengths), len(states), learn)
+        accepted = []
+        for state, name, length, num_decodes in zip(states, names, lengths, decodes, strict=True):
+            start, tokens = state.done, state.text.tokens
+            if name == "ngram":
+                proposal = state.index.propose(length)[0]
+                outcomes = [proposal[i] == tokens[start + i] for i in range(length)]
+            else:
+                outcomes = state.text.is_right[start : start + length]
+            count = outcomes.index(False) if False in outcomes else length
+            state.done += count + 1
+            if num_decodes:
+                state.draft_cached = len(state.text.prompt) + start + min(count, num_decodes - 1)
+            learned = state.index.learn(tokens[start : state.done])
+            if learn:
+                self.policy.observe_ngram(state.history, learned)
+            accepted.append(count)
+            self.result.drafted += length
+            self.result.accepted += count
+        return accepted
+
+    def _decode(self, kind: str, num_tokens: int, num_sequences: int, learn: bool) -> None:
+        machine = self.machine
+        curve = machine.target if kind == "target" else machine.draft
+        seconds = curve(num_tokens) * machine.load(self.result.seconds)
+        self.result.seconds += seconds
+        if learn:
+            if machine.noise:
+                seconds *= math.exp(machine.noise * self._random.standard_normal())
+            if machine.spikes and self._random.random() < machine.spikes:
+                seconds *= 8
+            self.policy.costs.observe(kind, num_tokens, num_sequences, seconds)  # type: ignore[arg-type]
+
+
+# Texts
+
+
+def fresh_tokens(rng: np.random.Generator, n: int) -> list[int]:
+    """Text that repeats itself as little as prose does: some pairs come again, by chance."""
+    return (rng.zipf(1.3, n) % 4000).tolist()  # type: ignore[no-any-return]
+
+
+def steady(rng: np.random.Generator, n: int, acceptance: float) -> Text:
+    """The draft is right with the same probability everywhere, and its confidence says nothing."""
+    right = (rng.random(n) < acceptance).tolist()
+    return Text(fresh_tokens(rng, 100), fresh_tokens(rng, n), right, [0.7] * n)
+
+
+def switching(rng: np.random.Generator, n: int, period: int, low: float = 0.0, high: float = 0.97) -> Text:
+    """Stretches where the draft is right and stretches where it is not, in turn."""
+    text = steady(rng, n, 0.0)
+    for i in range(n):
+        text.is_right[i] = bool(rng.random() < (high if i // period % 2 == 0 else low))
+    return text
+
+
+def informative(rng: np.random.Generator, n: int, sharpness: float = 0.5, mean: float = 0.65) -> Text:
+    """The confidence is the probability of being right."""
+    confidence = rng.beta(mean * 2 * sharpness, (1 - mean) * 2 * sharpness, n)
+    right = (rng.random(n) < confidence).tolist()
+    return Text(fresh_tokens(rng, 100), fresh_tokens(rng, n), right, confidence.tolist())
+
+
+def copying(rng: np.random.Generator, n: int, copied: float, run: int = 60, acceptance: float = 0.5) -> Text:
+    """Stretches copied from the prompt, ``copied`` of the text, between fresh ones."""
+    text = steady(rng, n, acceptance)
+    text.prompt = fresh_tokens(rng, 600)
+    tokens: list[int] = []
+    while len(tokens) < n:
+        start = int(rng.integers(0, 600 - run))
+        tokens += text.prompt[start : start + run]
+        if copied < 1:
+            tokens += fresh_tokens(rng, max(1, round(run * (1 - copied) / copied)))
+    text.tokens = tokens[:n]
+    return text
+
+
+# Strategies
+
+LENGTHS = (1, 2, 3, 4, 5, 7, 11, 15)
+
+
+def best_fixed(
+    machine: Machine, texts: list[Text], drafter: DrafterName = "auto", stop_after: int = 1 << 30
+) -> tuple[float, Fixed]:
+    """Seconds of the best fixed drafter and length, found by trying them all."""
+    drafters: tuple[DrafterName, ...] = ("model", "ngram") if drafter == "auto" else (drafter,)
+    choices: list[Fixed] = [("none", 0), *((name, k) for name in drafters for k in LENGTHS)]
+    return min(
+        (Simulation(machine).run(texts, fixed=choice, stop_after=stop_after).seconds, choice) for choice in choices
+    )
+
+
+def plain_seconds(machine: Machine, texts: list[Text], stop_after: int = 1 << 30) -> float:
+    """Seconds without any draft."""
+    return Simulation(machine).run(texts, fixed=("none", 0), stop_after=stop_after).seconds
