@@ -95,6 +95,22 @@ function makeText(store) {
   const rounds = new Map(); // round -> its elements
   let chunk = null;
   let inChunk = 0;
+  let isFollowing = true; // the end of the text, until the reader scrolls up
+  let lastTop = 0;
+
+  box.addEventListener(
+    "scroll",
+    () => {
+      const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
+      if (isAtEnd || box.scrollTop < lastTop) isFollowing = isAtEnd;
+      lastTop = store.scroll = box.scrollTop;
+    },
+    { passive: true },
+  );
+
+  function follow() {
+    if (isFollowing) box.scrollTop = box.scrollHeight;
+  }
 
   function add(row) {
     const [kind, , ownText, , , , round] = row;
@@ -126,7 +142,6 @@ function makeText(store) {
 
   function update() {
     if (nodes.length === store.tokens.length) return;
-    const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
     for (const row of store.tokens.slice(nodes.length)) {
       if (!chunk) {
         chunk = box.appendChild(make("div", "exsa-chunk"));
@@ -134,7 +149,11 @@ function makeText(store) {
       }
       add(row);
     }
-    if (isAtEnd && !store.head.final) box.scrollTop = box.scrollHeight;
+    if (!store.head.final) {
+      follow();
+      // Chunks that come into sight now have their true height only after the next frame.
+      requestAnimationFrame(() => requestAnimationFrame(follow));
+    }
   }
 
   return { box, nodes, rounds, update };
@@ -187,7 +206,7 @@ function makeTip() {
 
   function fill(row, about) {
     const title = make("div", "exsa-tip-title");
-    title.append(make("code", "", about.text), make("span", "", `id ${about.id}`));
+    title.append(make("b", "", about.text), make("span", "", `id ${about.id}`));
     const kind = make("div", "exsa-tip-kind");
     kind.append(makeToken(row[0], about.name), ` ${about.meaning}`);
     const parts = [title, kind];
@@ -435,7 +454,6 @@ function mount(store, el, stop) {
   el.append(root);
   view.update();
   if (store.scroll !== null) text.box.scrollTop = store.scroll;
-  text.box.addEventListener("scroll", () => (store.scroll = text.box.scrollTop), { passive: true });
   store.views.add(view);
   return () => {
     store.views.delete(view);
