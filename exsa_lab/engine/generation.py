@@ -60,6 +60,11 @@ class Generation:
     # Reading
 
     @property
+    def engine(self) -> Engine:
+        """The engine it was submitted to."""
+        return self._engine
+
+    @property
     def text(self) -> str:
         """The text so far."""
         return "".join(self._texts)

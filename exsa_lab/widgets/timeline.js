@@ -1,0 +1,638 @@
+// The batch view. A store per widget model holds the rows the kernel sent (see timeline_rows.py); views draw it on a
+// canvas between a column of labels and one of numbers. Prompts are untrusted: text nodes only.
+
+const STATES = { waiting: "○", running: "◐", finished: "●", cancelled: "■", failed: "▲" };
+const COLORS = ["fg", "muted", "line", "own", "accepted", "rejected", "prompt", "bg"];
+const LANE = 22; // height of a lane, and of the gap under it
+const GAP = 4;
+const PANEL = 40;
+const AXIS = 20;
+const PANELS = [
+  { title: "slots in use", limit: "slots", means: false, parts: [["own", 4]] },
+  { title: "KV cells in use", limit: "cells", means: false, parts: [["own", 5]] },
+  { title: "tokens per step", limit: null, means: true, parts: [["own", 8], ["accepted", 7], ["prompt", 6]] },
+];
+const LEGEND = [
+  ["prompt", "prompt", "A chunk of the prompt was computed (prefill)"],
+  ["cached", "from the cache", "Prompt tokens taken from the prefix cache instead of being computed"],
+  ["own", "target's own", "A round's own token of the target"],
+  ["accepted", "accepted", "Draft tokens that the target accepted; below, draft tokens of the step"],
+  ["rejected", "rejected", "Draft tokens that were refused or discarded"],
+  ["waiting", "waiting", "Waiting for a slot"],
+];
+const HELP = "Arrow up and down: lanes. Arrow left and right: move in time. + and −: zoom. 0: everything.";
+
+function make(tag, className, text) {
+  const el = document.createElement(tag);
+  if (className) el.className = className;
+  if (text !== undefined) el.textContent = text;
+  return el;
+}
+
+const count = (number) => Math.round(number).toLocaleString("en");
+const seconds = (s) => (s < 1 ? `${Math.round(1000 * s)} ms` : `${s.toFixed(2)} s`);
+
+// ---- What the kernel sent ----------------------------------------------------------------------------------------
+
+function makeStore() {
+  return { lanes: new Map(), steps: [], idles: [], end: 0, most: 1, next: 0, limits: {}, views: new Set() };
+}
+
+function clear(store) {
+  Object.assign(store, { lanes: new Map(), steps: [], idles: [], end: 0, most: 1 });
+}
+
+/** Take a message; false where one before it was missed. */
+function take(store, { seq, reset, rows }) {
+  if (!reset && seq !== store.next) return false;
+  if (reset) clear(store);
+  store.next = seq + 1;
+  for (const row of rows) addRow(store, row);
+  for (const view of store.views) view.update();
+  return true;
+}
+
+function addRow(store, row) {
+  const [kind, id, t] = row;
+  if (kind === "lane") {
+    const sums = { tokens: 0, drafted: 0, accepted: 0, cached: 0, prompt: 0, first: null, firstTokens: 0 };
+    store.lanes.set(id, { id, begin: t, end: t, label: row[3], state: "waiting", detail: "", waits: [[t, null]], prefills: [], rounds: [], ...sums });
+  } else if (kind === "step") {
+    store.steps.push(row);
+    store.end = Math.max(store.end, row[2]);
+  } else if (kind === "idle") store.idles.push(row);
+  else if (store.lanes.has(id)) addToLane(store, store.lanes.get(id), row);
+}
+
+function addToLane(store, lane, row) {
+  const [kind, , t0, t1] = row;
+  if (kind === "state") {
+    lane.state = t1;
+    lane.detail = row[4];
+    const wait = lane.waits.at(-1);
+    if (t1 === "waiting" && wait[1] !== null) lane.waits.push([t0, null]);
+    else if (t1 !== "waiting" && wait[1] === null) wait[1] = t0;
+    lane.end = Math.max(lane.end, t0);
+  } else if (kind === "prefill") {
+    lane.prefills.push(row);
+    lane.prompt = row[6];
+    if (row[5]) lane.cached += row[4];
+    lane.end = Math.max(lane.end, t1);
+  } else {
+    const [, , , , rounds, drafted, accepted, committed] = row;
+    if (lane.first === null) [lane.first, lane.firstTokens] = [t1, committed];
+    lane.rounds.push(row);
+    lane.tokens += committed;
+    lane.drafted += drafted;
+    lane.accepted += accepted;
+    lane.end = Math.max(lane.end, t1);
+    store.most = Math.max(store.most, (drafted + Math.max(0, committed - accepted)) / rounds);
+  }
+  store.end = Math.max(store.end, lane.end);
+}
+
+const isFinal = (lane) => !["waiting", "running"].includes(lane.state);
+const speed = (lane) => (lane.first !== null && lane.end > lane.first ? (lane.tokens - lane.firstTokens) / (lane.end - lane.first) : 0);
+
+function describe(lane) {
+  const parts = [`request ${lane.id}`, lane.label, lane.state, `${lane.tokens} tokens`];
+  if (lane.detail && !["stop", lane.state].includes(lane.detail)) parts.push(lane.detail);
+  if (lane.drafted) parts.push(`${lane.accepted} of ${lane.drafted} drafted accepted`);
+  if (lane.cached) parts.push(`${lane.cached} of ${lane.prompt} prompt tokens cached`);
+  if (speed(lane)) parts.push(`${speed(lane).toFixed(1)} tokens per second`);
+  return parts.join(", ");
+}
+
+/** Index of the first row whose end is after t. */
+function firstAfter(rows, endColumn, t) {
+  let [low, high] = [0, rows.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rows[middle][endColumn] <= t) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+// ---- Drawing -----------------------------------------------------------------------------------------------------
+
+/** Colours and patterns of the page's theme, read anew at each drawing. */
+function makePaint(root, context) {
+  const probes = COLORS.map((name) => {
+    const probe = root.appendChild(make("i", "exsa-probe"));
+    probe.style.color = `var(--exsa-${name})`;
+    return [name, probe];
+  });
+
+  function pattern(color, draw) {
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 6;
+    const pen = tile.getContext("2d");
+    pen.strokeStyle = pen.fillStyle = color;
+    draw(pen);
+    return context.createPattern(tile, "repeat");
+  }
+
+  function hatch(pen) {
+    pen.lineWidth = 1.6;
+    for (const shift of [-6, 0, 6]) {
+      pen.moveTo(shift, 6);
+      pen.lineTo(shift + 6, 0);
+    }
+    pen.stroke();
+  }
+
+  return () => {
+    const paint = Object.fromEntries(probes.map(([name, probe]) => [name, getComputedStyle(probe).color]));
+    paint.hatch = pattern(paint.rejected, hatch);
+    paint.dots = pattern(paint.prompt, (pen) => pen.fillRect(1, 1, 3, 3));
+    return paint;
+  };
+}
+
+/** A sharp line, straight across or straight down. */
+function drawLine(pen, x0, y0, x1, y1) {
+  pen.beginPath();
+  pen.moveTo(x0 + (x0 === x1) / 2, y0 + (y0 === y1) / 2);
+  pen.lineTo(x1 + (x0 === x1) / 2, y1 + (y0 === y1) / 2);
+  pen.stroke();
+}
+
+function drawTicks(pen, paint, view, height) {
+  const { t0, t1, x } = view;
+  const rough = (t1 - t0) / Math.max(2, view.width / 110);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
+  pen.textAlign = "center";
+  for (let tick = Math.ceil(t0 / step) * step; tick <= t1; tick += step) {
+    pen.fillStyle = paint.line;
+    pen.fillRect(Math.round(x(tick)), AXIS - 4, 1, height);
+    pen.fillStyle = paint.muted;
+    const label = `${+tick.toFixed(4)} s`;
+    pen.fillText(label, Math.min(Math.max(x(tick), 14), view.width - 16), 12);
+  }
+}
+
+function drawIdles(pen, paint, view, store, height) {
+  pen.fillStyle = pen.strokeStyle = paint.muted;
+  for (const [, t, idle] of store.idles) {
+    if (t < view.t0 || t > view.t1) continue;
+    pen.setLineDash([1, 4]);
+    drawLine(pen, Math.round(view.x(t)), AXIS + 14, Math.round(view.x(t)), AXIS + height);
+    pen.setLineDash([]);
+    pen.fillText(`${Math.round(idle)} s idle`, view.x(t), AXIS + 10);
+  }
+}
+
+function drawLane(pen, paint, view, store, lane, top) {
+  const { x } = view;
+  const bottom = top + LANE;
+  pen.fillStyle = paint.line;
+  pen.fillRect(0, bottom, view.width, 1);
+  pen.strokeStyle = paint.muted;
+  pen.setLineDash([2, 3]);
+  for (const [from, to] of lane.waits) {
+    const until = to ?? (isFinal(lane) ? lane.end : view.now);
+    if (until > from) drawLine(pen, x(from), top + LANE / 2, x(until), top + LANE / 2);
+  }
+  pen.setLineDash([]);
+  for (const [, , t0, t1, , cached] of lane.prefills) {
+    pen.fillStyle = cached ? paint.dots : paint.prompt;
+    if (cached) {
+      pen.strokeStyle = paint.prompt;
+      pen.fillRect(x(t0) - 1, top + 2, 5, LANE - 2);
+      pen.strokeRect(x(t0) - 1, top + 2.5, 5, LANE - 3);
+    } else pen.fillRect(x(t0), top + 2, Math.max(2, x(t1) - x(t0) - 0.75), LANE - 2);
+  }
+  drawRounds(pen, paint, view, store, lane, bottom);
+  if (isFinal(lane)) {
+    pen.fillStyle = lane.state === "finished" ? paint.muted : paint.rejected;
+    pen.textAlign = "left";
+    pen.fillText(STATES[lane.state], x(lane.end) + 3, top + LANE / 2 + 4);
+  }
+}
+
+function drawRounds(pen, paint, view, store, lane, bottom) {
+  const { x } = view;
+  let column = null;
+  const flush = () => column && drawColumn(pen, paint, column, store.most, bottom);
+  for (let i = firstAfter(lane.rounds, 3, view.t0); i < lane.rounds.length; i++) {
+    const [, , t0, t1, rounds, drafted, accepted, committed] = lane.rounds[i];
+    if (t0 > view.t1) break;
+    if (!column || x(t1) - column.left > 3) {
+      flush();
+      column = { left: x(t0), right: 0, rounds: 0, drafted: 0, accepted: 0, committed: 0 };
+    }
+    column.right = x(t1);
+    column.rounds += rounds;
+    column.drafted += drafted;
+    column.accepted += accepted;
+    column.committed += committed;
+  }
+  flush();
+}
+
+function drawColumn(pen, paint, { left, right, rounds, drafted, accepted, committed }, most, bottom) {
+  const width = right - left;
+  const drawn = Math.max(1, width > 5 ? width - 1 : width);
+  const unit = (LANE - 1) / most / rounds;
+  const own = Math.max(0, committed - accepted);
+  let y = bottom;
+  for (const [tokens, fill] of [[own, paint.own], [accepted, paint.accepted], [drafted - accepted, paint.hatch]]) {
+    const height = tokens * unit;
+    if (!height) continue;
+    pen.fillStyle = fill;
+    pen.fillRect(left, y - height, drawn, height);
+    y -= height;
+  }
+  if (width < 30 || !drafted) return;
+  pen.textAlign = "center";
+  pen.lineWidth = 3;
+  pen.strokeStyle = paint.bg;
+  pen.strokeText(`${accepted}/${drafted}`, left + width / 2, bottom - LANE / 2 + 4);
+  pen.fillStyle = paint.fg;
+  pen.fillText(`${accepted}/${drafted}`, left + width / 2, bottom - LANE / 2 + 4);
+  pen.lineWidth = 1;
+}
+
+/** What a panel shows of a step; of several steps in one row their mean, or their highest value. */
+const total = ({ means, parts }, row) => parts.reduce((sum, [, column]) => sum + row[column], 0) / (means ? row[3] : 1);
+const highest = (panel, rows) => rows.reduce((most, row) => Math.max(most, total(panel, row)), 0);
+
+function drawPanel(pen, paint, view, store, panel, top) {
+  const visible = store.steps.slice(firstAfter(store.steps, 2, view.t0)).filter((row) => row[1] <= view.t1);
+  const scale = (PANEL - 4) / Math.max(1, store.limits[panel.limit] ?? 0, highest(panel, visible));
+  pen.fillStyle = paint.line;
+  pen.fillRect(0, top + PANEL, view.width, 1);
+  for (const row of visible) {
+    // Whole device pixels: neighbours meet without a seam.
+    const left = Math.floor(view.x(row[1]) * devicePixelRatio) / devicePixelRatio;
+    const width = Math.ceil(Math.max(0.75, view.x(row[2]) - left) * devicePixelRatio) / devicePixelRatio;
+    let y = top + PANEL;
+    for (const [name, column] of panel.parts) {
+      const height = (row[column] / (panel.means ? row[3] : 1)) * scale;
+      pen.fillStyle = paint[name];
+      pen.fillRect(left, y - height, width, height);
+      y -= height;
+    }
+  }
+}
+
+// ---- What is under the pointer -----------------------------------------------------------------------------------
+
+function roundText([, , t0, t1, rounds, drafted, accepted, committed]) {
+  const which = rounds > 1 ? `${rounds} rounds` : "round";
+  const drafts = drafted ? `, ${accepted} of ${drafted} drafted accepted` : ", nothing drafted";
+  return `${which}: ${committed} token${committed === 1 ? "" : "s"}${drafts}, ${seconds(t1 - t0)}`;
+}
+
+function laneTextAt(lane, t, slack) {
+  const round = lane.rounds[firstAfter(lane.rounds, 3, t)];
+  if (round && round[2] <= t) return roundText(round);
+  const prefill = lane.prefills.find(([, , t0, t1]) => t >= t0 - slack && t <= t1 + slack);
+  if (prefill) return `${count(prefill[4])} of ${count(prefill[6])} prompt tokens ${prefill[5] ? "from the cache" : `in ${seconds(prefill[3] - prefill[2])}`}`;
+  if (lane.waits.some(([from, to]) => t >= from && (to === null || t <= to))) return "waiting for a slot";
+  return "";
+}
+
+function stepTextAt(store, t) {
+  const row = store.steps[firstAfter(store.steps, 2, t)];
+  if (!row || row[1] > t) return "";
+  const [, t0, t1, steps, slots, cells, prefill, draft, decode] = row;
+  const which = steps > 1 ? `${steps} steps` : "step";
+  return `${which} of ${seconds((t1 - t0) / steps)}: ${slots} slots, ${count(cells)} cells, tokens: ${count(prefill / steps)} prompt, ${count(draft / steps)} draft, ${count(decode / steps)} own`;
+}
+
+// ---- One view ----------------------------------------------------------------------------------------------------
+
+/** The part of time that is shown, and how it is moved. `span` null shows everything. */
+function makeWindow(store) {
+  const shown = { span: null, end: null };
+
+  function range() {
+    const all = Math.max(store.end, 0.05);
+    const first = Math.min(...[...store.lanes.values()].map((lane) => lane.begin), all);
+    if (shown.span === null) return [first, first + (all - first) * 1.03];
+    const end = shown.end ?? all;
+    return [end - shown.span, end];
+  }
+
+  function zoom(factor, at = null) {
+    const [t0, t1] = range();
+    const span = Math.min(Math.max((t1 - t0) * factor, 0.02), Math.max(store.end, 0.05) * 1.03);
+    const middle = at ?? (shown.end === null && shown.span !== null ? t1 : (t0 + t1) / 2);
+    shown.end = middle + (t1 - middle) * (span / (t1 - t0));
+    shown.span = span;
+    follow();
+  }
+
+  function move(fraction) {
+    const [t0, t1] = range();
+    shown.span = t1 - t0;
+    shown.end = Math.max(t1 + fraction * (t1 - t0), shown.span * 0.5);
+    follow();
+  }
+
+  /** At the right end the window goes on with time. */
+  function follow() {
+    if (shown.end >= store.end) shown.end = null;
+  }
+
+  function last(span) {
+    shown.span = span;
+    shown.end = null;
+  }
+
+  return { range, zoom, move, last, isAll: () => shown.span === null };
+}
+
+function makeLegend() {
+  const legend = make("div", "exsa-tl-legend");
+  for (const [kind, name, meaning] of LEGEND) {
+    const item = legend.appendChild(make("span"));
+    item.title = meaning;
+    item.append(make("i", kind), name);
+  }
+  return legend;
+}
+
+function makeLabels(root, getStore) {
+  const left = make("div", "exsa-tl-labels");
+  const right = make("div", "exsa-tl-facts");
+  left.setAttribute("role", "list");
+  left.setAttribute("aria-label", `Requests. ${HELP}`);
+  const rows = new Map();
+
+  function add(lane) {
+    const label = make("div", "exsa-tl-lane");
+    label.setAttribute("role", "listitem");
+    label.tabIndex = rows.size ? -1 : 0;
+    const state = make("b");
+    label.append(state, ` #${lane.id} `, make("span", "", lane.label));
+    label.title = lane.label;
+    const facts = make("div", "exsa-tl-lane");
+    facts.ariaHidden = "true";
+    const row = { label, state, facts, seen: "" };
+    left.insertBefore(label, left.querySelector(".exsa-tl-panel"));
+    right.insertBefore(facts, right.querySelector(".exsa-tl-panel"));
+    rows.set(lane.id, row);
+    return row;
+  }
+
+  function refresh(lane) {
+    const row = rows.get(lane.id) ?? add(lane);
+    const drafts = lane.drafted ? ` · ${lane.accepted}/${lane.drafted}` : "";
+    const rate = speed(lane) ? ` · ${speed(lane).toFixed(0)}/s` : "";
+    const facts = `${count(lane.tokens)} tok${drafts}${rate}`;
+    if (row.seen === facts + lane.state) return;
+    row.seen = facts + lane.state;
+    row.facts.textContent = facts;
+    row.facts.title = describe(lane);
+    row.state.textContent = STATES[lane.state];
+    row.label.dataset.state = lane.state;
+    row.label.ariaLabel = describe(lane);
+  }
+
+  const panels = PANELS.map((panel) => {
+    left.append(make("div", "exsa-tl-panel", panel.title));
+    return right.appendChild(make("div", "exsa-tl-panel"));
+  });
+
+  function update() {
+    const store = getStore();
+    for (const [id, row] of rows) {
+      if (store.lanes.has(id)) continue;
+      row.label.remove();
+      row.facts.remove();
+      rows.delete(id);
+    }
+    store.lanes.forEach(refresh);
+    const last = store.steps.at(-1);
+    const isBusy = [...store.lanes.values()].some((lane) => !isFinal(lane));
+    PANELS.forEach((panel, i) => {
+      const of = store.limits[panel.limit] ? ` of ${count(store.limits[panel.limit])}` : "";
+      if (isBusy && last) panels[i].textContent = `${count(total(panel, last))}${of} now`;
+      else panels[i].textContent = last ? `${count(highest(panel, store.steps))}${of} at most` : "";
+    });
+  }
+
+  left.addEventListener("keydown", (event) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const lanes = [...left.querySelectorAll(".exsa-tl-lane")];
+    const next = lanes[lanes.indexOf(document.activeElement) + (by ?? 0)];
+    if (!by || !lanes.includes(document.activeElement)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!next) return;
+    document.activeElement.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+
+  root.append(left);
+  return { left, right, update };
+}
+
+function makeControls(shown, redraw) {
+  const bar = make("div", "exsa-tl-controls");
+  const add = (text, label, act) => {
+    const button = bar.appendChild(make("button", "", text));
+    button.type = "button";
+    button.title = button.ariaLabel = label;
+    button.addEventListener("click", () => (act(), redraw()));
+  };
+  add("all", "Show everything", () => shown.last(null));
+  add("5 s", "Follow the last 5 seconds", () => shown.last(5));
+  add("1 s", "Follow the last second", () => shown.last(1));
+  add("−", "Zoom out", () => shown.zoom(1.6));
+  add("+", "Zoom in", () => shown.zoom(1 / 1.6));
+  return bar;
+}
+
+function makeTip(root) {
+  const tip = root.appendChild(make("div", "exsa-tl-tip"));
+  tip.popover = "manual"; // the top layer: no output area clips it
+  return {
+    show(text, x, y) {
+      tip.textContent = text;
+      tip.showPopover?.();
+      tip.style.left = `${Math.max(8, Math.min(x + 12, innerWidth - tip.offsetWidth - 8))}px`;
+      tip.style.top = `${y + 16 + tip.offsetHeight < innerHeight ? y + 16 : y - tip.offsetHeight - 8}px`;
+    },
+    hide: () => tip.isConnected && tip.hidePopover?.(),
+  };
+}
+
+function describeAll(store) {
+  const lanes = [...store.lanes.values()];
+  if (!lanes.length) return "No generations yet. What other cells submit appears here.";
+  const states = Object.keys(STATES).map((state) => [lanes.filter((lane) => lane.state === state).length, state]);
+  const tokens = lanes.reduce((sum, lane) => sum + lane.tokens, 0);
+  return `${states.filter(([n]) => n).map(([n, state]) => `${n} ${state}`).join(", ")} · ${count(tokens)} tokens`;
+}
+
+function mount(store, el) {
+  const root = make("div", "exsa-timeline mathjax_ignore tex2jax_ignore");
+  const head = root.appendChild(make("div", "exsa-tl-head"));
+  const summary = head.appendChild(make("span"));
+  const shown = makeWindow(store);
+  const body = root.appendChild(make("div", "exsa-tl-body"));
+  const labels = makeLabels(body, () => store);
+  const canvas = body.appendChild(make("canvas"));
+  canvas.setAttribute("role", "img");
+  canvas.title = "";
+  body.append(labels.right);
+  root.append(makeLegend());
+  const pen = canvas.getContext("2d");
+  const getPaint = makePaint(root, pen);
+  const tip = makeTip(root);
+  let frame = 0;
+  let view = null;
+
+  function draw() {
+    frame = 0;
+    const width = canvas.clientWidth;
+    const lanes = [...store.lanes.values()];
+    const lanesEnd = AXIS + lanes.length * (LANE + GAP);
+    const height = lanesEnd + PANELS.length * (PANEL + GAP) + 2;
+    if (!width) return;
+    canvas.style.height = `${height}px`;
+    const [w, h] = [Math.round(width * devicePixelRatio), Math.round(height * devicePixelRatio)];
+    if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
+    pen.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.font = `11px ${getComputedStyle(root).fontFamily}`;
+    const [t0, t1] = shown.range();
+    view = { t0, t1, width, now: store.end, lanes, lanesEnd, x: (t) => ((t - t0) / (t1 - t0)) * width };
+    const paint = getPaint();
+    drawTicks(pen, paint, view, lanesEnd - AXIS);
+    lanes.forEach((lane, i) => drawLane(pen, paint, view, store, lane, AXIS + i * (LANE + GAP)));
+    drawIdles(pen, paint, view, store, lanesEnd - AXIS);
+    PANELS.forEach((panel, i) => drawPanel(pen, paint, view, store, panel, lanesEnd + i * (PANEL + GAP)));
+    canvas.ariaLabel = `Timeline from ${t0.toFixed(2)} to ${t1.toFixed(2)} seconds. ${describeAll(store)}`;
+  }
+
+  const redraw = () => (frame ||= requestAnimationFrame(draw));
+
+  function update() {
+    summary.textContent = describeAll(store);
+    labels.update();
+    redraw();
+  }
+
+  function onMove(event) {
+    if (!view) return;
+    const box = canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    const t = view.t0 + (x / view.width) * (view.t1 - view.t0);
+    const lane = y < view.lanesEnd ? view.lanes[Math.floor((y - AXIS) / (LANE + GAP))] : null;
+    const text = lane ? laneTextAt(lane, t, (3 / view.width) * (view.t1 - view.t0)) : y >= view.lanesEnd ? stepTextAt(store, t) : "";
+    const at = `${t.toFixed(3)} s`;
+    if (text) tip.show(lane ? `#${lane.id} at ${at}\n${text}` : `at ${at}\n${text}`, event.clientX, event.clientY);
+    else tip.hide();
+    if (event.buttons === 1 && event.movementX) {
+      shown.move(-event.movementX / view.width);
+      redraw();
+    }
+  }
+
+  function onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "BUTTON") return;
+    const act = { ArrowLeft: () => shown.move(-0.15), ArrowRight: () => shown.move(0.15), 0: () => shown.last(null) }[event.key];
+    const zoom = { "+": 1 / 1.6, "=": 1 / 1.6, "-": 1.6 }[event.key];
+    if (!act && !zoom) return;
+    if (zoom) shown.zoom(zoom);
+    else act();
+    redraw();
+    event.preventDefault();
+    event.stopPropagation(); // the notebook would move to another cell
+  }
+
+  head.append(makeControls(shown, redraw));
+  canvas.addEventListener("pointermove", onMove);
+  canvas.addEventListener("pointerleave", tip.hide);
+  body.addEventListener("keydown", onKey);
+  const resizes = new ResizeObserver(redraw);
+  const themes = new MutationObserver(redraw);
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  themes.observe(document.body, { attributes: true });
+  scheme.addEventListener("change", redraw);
+  el.append(root);
+  resizes.observe(canvas);
+  const entry = { update };
+  store.views.add(entry);
+  update();
+  return () => {
+    store.views.delete(entry);
+    resizes.disconnect();
+    themes.disconnect();
+    scheme.removeEventListener("change", redraw);
+    cancelAnimationFrame(frame);
+    root.remove();
+  };
+}
+
+// ---- Static outputs of this page that have a live widget ---------------------------------------------------------
+
+/** The page's timelines by id. Shared by all copies of this module, since each widget loads its own. */
+const timelines = (globalThis[Symbol.for("exsa_lab.timelines")] ??= { mounts: new Map(), elements: new Set() });
+
+function registerElement() {
+  if (customElements.get("exsa-timeline")) return;
+  // Without this definition (no kernel, no script) the element just shows its children: the static view.
+  class ExsaTimeline extends HTMLElement {
+    connectedCallback() {
+      timelines.elements.add(this);
+      this.connect();
+    }
+    disconnectedCallback() {
+      timelines.elements.delete(this);
+      this.disconnect();
+    }
+    connect() {
+      const mountLive = timelines.mounts.get(this.dataset.timeline);
+      if (!mountLive || this.unmount) return;
+      for (const child of this.children) child.hidden = true;
+      this.unmount = mountLive(this);
+    }
+    disconnect() {
+      this.unmount?.();
+      this.unmount = null;
+      for (const child of this.children) child.hidden = false;
+    }
+  }
+  customElements.define("exsa-timeline", ExsaTimeline);
+}
+
+const elementsOf = (id) => [...timelines.elements].filter((element) => element.dataset.timeline === id);
+
+// ---- The widget --------------------------------------------------------------------------------------------------
+
+export default () => {
+  const store = makeStore();
+
+  function initialize({ model }) {
+    store.limits = model.get("limits") ?? {};
+    let isAsking = false;
+    const ask = () => {
+      if (!isAsking) model.send({ type: "hello" });
+      isAsking = true;
+    };
+    model.on("msg:custom", (message) => {
+      if (message?.type !== "rows") return;
+      if (take(store, message)) isAsking = false;
+      else ask();
+    });
+    ask();
+    registerElement();
+    const id = model.get("timeline_id");
+    timelines.mounts.set(id, (el) => mount(store, el));
+    for (const element of elementsOf(id)) element.connect();
+    return () => {
+      timelines.mounts.delete(id);
+      for (const element of elementsOf(id)) element.disconnect();
+    };
+  }
+
+  return { initialize, render: ({ el }) => mount(store, el) };
+};

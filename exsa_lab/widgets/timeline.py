@@ -1,0 +1,223 @@
+"""The batch view: many generations on one clock, one lane each, and below them what the engine's steps used.
+
+Rows (see `timeline_rows`) go to the page once each, as custom messages ``{"type": "rows", "seq": n, "reset": false,
+"rows": [...]}``. A page that misses some, or opens later, says ``{"type": "hello"}`` and gets all of them again, the
+first message with ``"reset": true``.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import pathlib
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+from IPython.display import display, update_display
+
+from exsa_lab.widgets.timeline_rows import Recorder, Row
+from exsa_lab.widgets.timeline_static import static_html, static_text
+
+logger = logging.getLogger(__name__)
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+ROWS_PER_MESSAGE = 2_000
+MAX_LIVE = 4
+"""Timelines shown by `show_timeline` that go on following their engine; an older one stops where it is."""
+IDLE_HZ = 2.0
+
+
+class BatchTimeline(anywidget.AnyWidget):
+    """Shows what an engine does for many generations, or what some generations did, live.
+
+    With an engine it follows every generation from then on, and the ``history`` newest of before. With a list of
+    generations it shows those. It ends by itself with the engine, with the last of the listed generations, or with
+    `stop`.
+
+    Example::
+
+        BatchTimeline(engine)
+    """
+
+    _esm = pathlib.Path(__file__).with_name("timeline.js")
+    _css = pathlib.Path(__file__).with_name("timeline.css")
+
+    timeline_id = traitlets.Unicode().tag(sync=True)
+    """Ties the static HTML of a display to this widget: the page then shows this instead."""
+    limits = traitlets.Dict().tag(sync=True)
+    """The engine's ``slots`` and ``cells``; 0 where unknown."""
+
+    def __init__(
+        self,
+        engine_or_generations: Any,
+        *,
+        history: int = 16,
+        update_hz: float = 5.0,
+        on_idle: Callable[[], None] | None = None,
+    ) -> None:
+        """``on_idle`` runs on the timeline's own thread each time everything shown is over, and at the end."""
+        generations = list(engine_or_generations) if isinstance(engine_or_generations, Sequence) else None
+        engine = _engine_of(generations) if generations is not None else engine_or_generations
+        config = getattr(engine, "config", None)
+        self._slots, self._cells = getattr(config, "n_seq_max", 0), getattr(config, "n_ctx", 0)
+        super().__init__(timeline_id=uuid.uuid4().hex, limits={"slots": self._slots, "cells": self._cells})
+        self.error: Exception | None = None
+        self._engine = engine
+        self._listed = sorted(generations, key=lambda gen: gen.id) if generations is not None else None
+        self._skipped = {gen.id for gen in _old(engine, history)} if generations is None else set()
+        self._recorder = Recorder(getattr(engine, "started", 0.0))
+        self._on_idle = on_idle
+        self._period = 1.0 / update_hz
+        self._lock = threading.Lock()  # guards _recorder and _seq: this widget's thread and the kernel's both send
+        self._seq = 0
+        self._stopping = threading.Event()
+        self.on_msg(self._receive)
+        self._thread = threading.Thread(target=self._run_without_context, name="exsa-timeline", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no longer; what was shown stays."""
+        self._stopping.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Stop and take the widget away."""
+        self._stopping.set()
+        super().close()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows so far."""
+        with self._lock:
+            return list(self._recorder.rows)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something shown still waits or runs."""
+        with self._lock:
+            return self._recorder.is_busy
+
+    # Its own thread
+
+    def _run_without_context(self) -> None:
+        # An empty context: messages must not count as output of the cell that happened to create the widget.
+        contextvars.Context().run(self._run)
+
+    def _run(self) -> None:
+        is_over = False
+        while not is_over:
+            is_over = self._stopping.is_set() or self._is_over()
+            try:
+                was_busy, is_busy = self._update()
+                if self._on_idle is not None and not is_busy and (was_busy or is_over):
+                    self._on_idle()
+            except Exception as error:  # a broken view must not go unseen, nor harm what it shows
+                logger.exception("A timeline failed; the generations it showed go on.")
+                self.error = error
+                return
+            if not is_over:
+                self._stopping.wait(self._period if is_busy else max(self._period, 1 / IDLE_HZ))
+
+    def _is_over(self) -> bool:
+        if self._listed is not None:
+            return all(gen.state.is_final for gen in self._listed)
+        return str(self._engine.state) == "closed"
+
+    def _update(self) -> tuple[bool, bool]:
+        """Read and send what is new; returns whether something ran in the meantime, and whether it still does."""
+        generations = self._listed if self._listed is not None else self._engine.generations
+        with self._lock:
+            shown = [gen for gen in generations if gen.id not in self._skipped]
+            new, is_reset = self._recorder.read(shown, getattr(self._engine, "steps", ()))
+            if is_reset:
+                self._send_all_rows()
+            elif new:
+                self._send_rows(new)
+            return bool(new), self._recorder.is_busy
+
+    # The page
+
+    def _send_rows(self, rows: list[Row], *, reset: bool = False) -> None:
+        for first in range(0, max(1, len(rows)), ROWS_PER_MESSAGE):
+            part = rows[first : first + ROWS_PER_MESSAGE]
+            self.send({"type": "rows", "seq": self._seq, "reset": reset and first == 0, "rows": part})
+            self._seq += 1
+
+    def _send_all_rows(self) -> None:
+        self._send_rows(self._recorder.rows, reset=True)
+
+    def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
+        """Answer the page. What it sends is not trusted: anything unexpected is ignored."""
+        if content == {"type": "hello"}:
+            with self._lock:
+                self._send_all_rows()
+
+    def static_bundle(self) -> dict[str, Any]:
+        """Return what a saved notebook keeps: HTML without script, and plain text."""
+        rows = self.rows
+        html = static_html(rows, timeline_id=self.timeline_id, slots=self._slots, cells=self._cells)
+        return {"text/html": html, "text/plain": static_text(rows)}
+
+    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return {**self.static_bundle(), WIDGET_VIEW: view}, {}
+
+
+class TimelineDisplay:
+    """A timeline in a cell's output, which each time the engine comes to rest is saved so that it needs no kernel."""
+
+    _live: ClassVar[deque[BatchTimeline]] = deque()
+    _live_lock = threading.Lock()  # guards _live
+
+    def __init__(self, engine_or_generations: Any, *, history: int = 16, update_hz: float = 5.0) -> None:
+        self._display_id = uuid.uuid4().hex
+        self._is_shown = threading.Event()
+        self.timeline = BatchTimeline(
+            engine_or_generations, history=history, update_hz=update_hz, on_idle=self._publish_static
+        )
+        data, _ = self.timeline._repr_mimebundle_()
+        display(data, raw=True, display_id=self._display_id)
+        self._is_shown.set()
+        with self._live_lock:
+            self._live.append(self.timeline)
+            oldest = self._live.popleft() if len(self._live) > MAX_LIVE else None
+        if oldest is not None:
+            oldest.stop()
+
+    def _publish_static(self) -> None:
+        self._is_shown.wait(5)
+        update_display(self.timeline.static_bundle(), raw=True, display_id=self._display_id)
+
+
+def show_timeline(engine: Any = None, *, history: int = 16, update_hz: float = 5.0) -> TimelineDisplay:
+    """Show the batch view of an engine (the kernel's own by default), or of a list of generations, in this cell.
+
+    It returns at once and follows what other cells submit.
+
+    Example::
+
+        show_timeline()
+        gens = [engine.submit(prompt) for prompt in prompts]
+    """
+    if engine is None:
+        from exsa_lab.loading import get_engine
+
+        engine = get_engine()
+    return TimelineDisplay(engine, history=history, update_hz=update_hz)
+
+
+def _old(engine: Any, history: int) -> list[Any]:
+    """Generations that are over and not among the newest ``history``."""
+    over = [gen for gen in engine.generations if gen.state.is_final]
+    return over[: max(0, len(over) - history)]
+
+
+def _engine_of(generations: list[Any]) -> Any:
+    """The engine the generations belong to; None for hand-made ones."""
+    return getattr(generations[0], "engine", None) if generations else None
