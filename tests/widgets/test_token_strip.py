@@ -10,6 +10,7 @@ import pytest
 from ipywidgets import Widget
 
 from exsa_lab.engine.events import Event, State, StateEvent
+from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets import token_strip
 from exsa_lab.widgets.rows import to_rows
 from exsa_lab.widgets.token_strip import WIDGET_VIEW, TokenStrip
@@ -164,6 +165,27 @@ def test_a_failing_view_does_not_stop_the_generation(caplog: pytest.LogCaptureFi
     assert isinstance(strip.feed.error, RuntimeError)
     assert "the generation itself goes on" in caplog.text
     assert gen.state is State.FINISHED
+
+
+def test_a_real_generation_is_shown_with_the_numbers_of_its_statistics(sent: Messages) -> None:
+    pieces = ["zero", " one", " two", "\n", "<b>", " five"]
+    target = ScriptedModel(pieces, markov(6, seed=1))
+    draft = ScriptedModel(pieces, markov(6, seed=1, sharpness=1.0))
+    with scripted_engine(target, draft) as engine:
+        gen = engine.submit("zero one", chat=False, max_tokens=60, temperature=1.0, seed=3, draft_length=3)
+        strip = TokenStrip(gen, update_hz=1000)
+        assert gen.wait(30)
+        assert strip.feed.wait(30)
+
+    rows = _joined(sent)
+    head = sent[-1]["head"]
+    assert rows == to_rows(gen.events)
+    assert "".join(row[2] for row in rows if row[0] in "tabr") == gen.text
+    assert (head["generated"], head["final"]) == (60, True)
+    assert head["acceptance"] == pytest.approx(gen.stats.acceptance_rate, rel=1e-3)
+    assert head["per_round"] == pytest.approx(gen.stats.mean_tokens_per_round, rel=1e-3)
+    assert head["tok_s"] == pytest.approx(gen.stats.tokens_per_second, rel=1e-3)
+    assert {"a", "r", "x"} <= {row[0] for row in rows}
 
 
 def test_assets_are_package_files_without_external_resources() -> None:
