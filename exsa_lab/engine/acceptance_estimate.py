@@ -74,10 +74,15 @@ class Rates:
         """Return the posterior mean: the prior counts as ``strength`` tests."""
         return (self.accepted[index] + strength * prior) / (self.tested[index] + strength)
 
-    def fade(self, factor: float) -> None:
-        """Make all that was seen count less."""
+    def age(self, index: int, factor: float) -> None:
+        """Make what was seen in one class count less."""
         for values in (self.accepted, self.tested, self._recent, self._recent_tested):
-            values[:] = [value * factor for value in values]
+            values[index] *= factor
+
+    def age_all(self, factor: float) -> None:
+        """Make all that was seen count less."""
+        for index in range(len(self.tested)):
+            self.age(index, factor)
 
 
 @dataclass(slots=True)
@@ -119,8 +124,12 @@ class AcceptanceEstimate:
 
         Tokens after the first refused one were never tested and say nothing.
         """
-        for place, confidence in enumerate(confidences[: accepted + 1]):
+        tested = confidences[: accepted + 1]
+        for place, confidence in enumerate(tested):
             self.observe_token(history, place, confidence, place < accepted)
+        # What was seen at later places ages meanwhile: a few bad drafts must not forbid long ones for ever.
+        for place in range(len(tested), NUM_PLACES):
+            history.places.age(place, _IDLE_MEMORY)
 
     def observe_token(self, history: DraftHistory, place: int, confidence: float, is_right: bool) -> None:
         """Learn from one draft token at ``place`` (from 0), verified or only compared with what came."""
@@ -183,8 +192,8 @@ class AcceptanceEstimate:
     def _observe_place(self, history: DraftHistory, place: int, outcome: float) -> None:
         index = min(place, NUM_PLACES - 1)
         if history.idle:
-            history.places.fade(_IDLE_MEMORY**history.idle)
-            history.overall.fade(_IDLE_MEMORY**history.idle)
+            history.places.age_all(_IDLE_MEMORY**history.idle)
+            history.overall.age_all(_IDLE_MEMORY**history.idle)
             history.idle = 0
         history.places.observe(index, outcome)
         self._places.observe(index, outcome)

@@ -13,8 +13,9 @@ sequences, and trying every K is exact even where the cost curve has jumps.
 
 Three more rules keep "auto" from being slower than plain decoding where the estimates are wrong:
 
-* an account in units of plain steps. It earns 1 % of the time spent and what drafting gains, and pays what drafting
-  loses, both against plain decoding at the same costs. Nothing is drafted while it is overdrawn.
+* an account for each drafter, in plain steps. It earns a small share of the time spent and what drafting gains, and
+  pays what drafting loses, both against plain decoding at the same costs. The drafter rests while it is overdrawn,
+  and what it may stake on one step grows with its account.
 * probing. Where the draft model does not pay, a short draft is tried when the account affords it, ever more rarely
   while that fails, and never where even a draft that is always right could not win. N-gram drafts need no probing:
   what they would have been worth is known from the tokens that came (`NgramIndex.learn`).
@@ -34,11 +35,11 @@ from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_
 
 __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
 
-PROBE_SHARE = 0.01
-"""Share of the time that may be lost on probing."""
-FIRST_CREDIT = 6.0
+PROBE_SHARE = 0.0075
+"""Share of the time that each drafter may lose for good."""
+FIRST_CREDIT = {"model": 6.0, "ngram": 4.0}
 MAX_CREDIT = 24.0
-"""The account in plain steps: what may be lost before anything was earned, and most that can be saved up."""
+"""The accounts in plain steps: what may be lost before anything was earned, and most that can be saved up."""
 MIN_GAIN = 1.02
 """Expected speed-up below which drafting is not worth its risk."""
 PLAIN_EVERY = 64
@@ -47,6 +48,8 @@ _SHIFT = 1.15
 """Change of the common slow-down since the last plain step that makes the next one due at once."""
 _FIRST_GAP, _LAST_GAP = 1, 256
 """Steps between probes: at first, and after many that failed."""
+_PEEK_GAP = 3
+"""Steps between probes that are right but not worth verifying."""
 _NO_LIMIT = 1 << 30
 
 
@@ -61,8 +64,8 @@ class DraftLengthPolicy:
         self.costs = costs
         self.has_draft = has_draft and costs.draft is not None
         self.estimate = estimate or AcceptanceEstimate()
-        self.balance = FIRST_CREDIT
-        """The account, in plain steps."""
+        self.balance: dict[DrafterName, float] = {"model": FIRST_CREDIT["model"], "ngram": FIRST_CREDIT["ngram"]}
+        """The accounts, in plain steps."""
         self._steps_since_plain = 0
         self._slow_down_at_plain = costs.slow_down
         self._probe_gap = _FIRST_GAP
@@ -92,13 +95,11 @@ class DraftLengthPolicy:
         """
         costs = self._step_costs(requests, other_tokens, other_sequences, budget)
         plain_rate = len(requests) / costs.plain_seconds if requests else 0.0
-        drafters = [self._possible_drafters(request) for request in requests]
+        drafters = self._possible_drafters(requests, costs)
         if not any(drafters):
             return self._plan(requests, costs, drafters, plain_rate)
         if self._is_plain_due():
             return self._plan(requests, costs, drafters, plain_rate, plain_reason=DraftReason.PROBING)
-        if self.balance <= 0:
-            return self._plan(requests, costs, drafters, plain_rate)
         names, lengths, rate = self._best(requests, drafters, costs)
         if any(lengths) and rate > MIN_GAIN * plain_rate:
             return self._plan(requests, costs, drafters, rate, names=names, lengths=lengths)
@@ -106,19 +107,17 @@ class DraftLengthPolicy:
 
     def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
         """Learn from one step; ``outcomes[i]`` belongs to ``plan.requests[i]``."""
-        drafted = committed = first_tokens = 0
+        first_tokens = 0
         decodes: list[int] = []
         self._steps_since_model += 1
         for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
-            committed += 1 + outcome.accepted
-            drafted += outcome.verified
             if choice.drafter != "model" or not (outcome.verified or outcome.peeked is not None):
                 request.history.idle += 1
                 continue
             decodes.append(outcome.verified + (outcome.peeked is not None))
             first_tokens += request.draft_lag
             self._learn(request.history, choice, outcome)
-        self._settle(plan, drafted, committed, self._draft_seconds(decodes, first_tokens))
+        self._settle(plan, outcomes, self._draft_seconds(decodes, first_tokens))
 
     def observe_ngram(self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]]) -> None:
         """Learn from what `NgramIndex.learn` returned for the tokens just committed, drafted or not."""
@@ -136,39 +135,63 @@ class DraftLengthPolicy:
         most = max(base, min(budget, base + longest * num))
         draft: list[float] = []
         if self.has_draft and self.costs.draft:
-            draft = self.costs.draft.table(max([num, *(request.draft_lag for request in requests)]))
+            draft = self.costs.draft.table(max(num, sum(request.draft_lag for request in requests)))
         verify = self.costs.target.table(most)
-        return StepCosts(verify, draft, base, verify[num] + self.costs.sequences_seconds(num + other_sequences), most)
+        plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
+        return StepCosts(verify, draft, base, plain_seconds, most)
 
-    def _possible_drafters(self, request: DraftRequest) -> tuple[DrafterName, ...]:
-        if request.limit <= 0:
-            return ()
-        can_look_up = request.ngram_tokens > 0 and request.drafter in ("auto", "ngram")
-        can_model = self.has_draft and request.drafter in ("auto", "model")
-        if can_look_up:
-            return ("ngram", "model") if can_model else ("ngram",)
-        return ("model",) if can_model else ()
+    def _stake(self, drafter: DrafterName) -> float:
+        """Plain steps this drafter may lose in one step, so that a few failures in a row do not empty its account."""
+        balance = self.balance[drafter]
+        return 1.0 + balance / 2 if balance > 0 else 0.0
 
-    def _candidate(self, request: DraftRequest, drafter: DrafterName) -> Candidate:
+    def _longest(self, drafter: DrafterName, costs: StepCosts, num_sequences: int) -> int:
+        """Draft tokens per sequence that the drafter's stake covers should all of them be refused."""
+        allowed = self._stake(drafter) * costs.plain_seconds + costs.verify[costs.base_tokens]
+        for num_tokens in range(costs.max_tokens, costs.base_tokens, -num_sequences):
+            if costs.verify[num_tokens] <= allowed:
+                return max(1, (num_tokens - costs.base_tokens) // num_sequences)
+        return 0
+
+    def _possible_drafters(self, requests: Sequence[DraftRequest], costs: StepCosts) -> list[tuple[DrafterName, ...]]:
+        """Who may draft for each sequence; the draft model only where catching up is covered by its stake."""
+        can_look_up = self.balance["ngram"] > 0
+        allowed = self._stake("model") * costs.plain_seconds
+        lags = sorted(request.draft_lag for request in requests) if self.has_draft and allowed else []
+        while lags and costs.draft[sum(lags)] > allowed:
+            lags.pop()
+        most_lag = lags[-1] if lags else 0
+        possible: list[tuple[DrafterName, ...]] = []
+        for request in requests:
+            names: list[DrafterName] = []
+            if can_look_up and request.ngram_tokens > 0 and request.drafter in ("auto", "ngram"):
+                names.append("ngram")
+            if request.draft_lag <= most_lag and request.drafter in ("auto", "model"):
+                names.append("model")
+            possible.append(tuple(names) if request.limit > 0 else ())
+        return possible
+
+    def _candidate(self, request: DraftRequest, drafter: DrafterName, longest: dict[DrafterName, int]) -> Candidate:
+        length = min(request.limit, longest[drafter])
         if drafter == "model":
-            survival = self.estimate.model_survival(request.history, request.limit)
-            return Candidate(survival, True, request.draft_lag)
-        length = min(request.limit, request.ngram_tokens)
+            return Candidate(self.estimate.model_survival(request.history, length), True, request.draft_lag)
+        length = min(length, request.ngram_tokens)
         return Candidate(self.estimate.ngram_survival(request.history, request.match_length, length), False)
 
     def _best(
         self, requests: Sequence[DraftRequest], drafters: list[tuple[DrafterName, ...]], costs: StepCosts
     ) -> tuple[list[DrafterName], list[int], float]:
         """The best drafter and length of every sequence, and the goodput of the step."""
+        longest = {name: self._longest(name, costs, len(requests)) for name in self.balance}
         if len(requests) == 1:
             request = requests[0]
-            found = [(name, *best_lengths([self._candidate(request, name)], costs)) for name in drafters[0]]
+            found = [(name, *best_lengths([self._candidate(request, name, longest)], costs)) for name in drafters[0]]
             name, lengths, rate = max(found, key=lambda one: one[2])
             return [name], lengths, rate
         names: list[DrafterName] = []
         candidates = []
         for request, possible in zip(requests, drafters, strict=True):
-            options = [self._candidate(request, name) for name in possible] or [Candidate([], False)]
+            options = [self._candidate(request, name, longest) for name in possible] or [Candidate([], False)]
             index = 0
             if len(options) > 1:
                 index = max(range(len(options)), key=lambda i: worth(options[i], costs, len(requests)))
@@ -189,7 +212,7 @@ class DraftLengthPolicy:
             return self._plan(requests, costs, drafters, plain_rate)
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
         price = (costs.draft[lag] + costs.draft[1]) / costs.plain_seconds
-        if not length or self.balance < price:
+        if not length or self.balance["model"] < price:
             return self._plan(requests, costs, drafters, plain_rate)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
@@ -214,7 +237,8 @@ class DraftLengthPolicy:
                 choices.append(Choice(names[index], lengths[index], reason))
             else:
                 choices.append(Choice("none", 0, plain_reason or self._why_plain(possible, costs, len(requests))))
-        return StepPlan(self, requests, choices, costs, rate)
+        longest = self._longest("model", costs, len(requests)) if self.has_draft and requests else 0
+        return StepPlan(self, requests, choices, costs, rate, longest)
 
     def _why_plain(self, possible: tuple[DrafterName, ...], costs: StepCosts, num_sequences: int) -> DraftReason:
         if not possible:
@@ -238,20 +262,34 @@ class DraftLengthPolicy:
                 self.estimate.observe_token(history, place, outcome.peeked, outcome.peeked_right)
         self._steps_since_model = 0
         if choice.reason is DraftReason.PROBING:
-            was_right = outcome.peeked_right is not False and outcome.accepted == outcome.verified
-            has_won = was_right and (outcome.verified > 0 or outcome.peeked_right is True)
-            self._probe_gap = 0 if has_won else min(_LAST_GAP, max(_FIRST_GAP, 2 * self._probe_gap))
+            if outcome.verified and outcome.accepted == outcome.verified:
+                self._probe_gap = 0
+            elif outcome.peeked_right:
+                self._probe_gap = max(_PEEK_GAP, self._probe_gap)
+            else:
+                self._probe_gap = min(_LAST_GAP, max(_FIRST_GAP, 2 * self._probe_gap))
 
-    def _settle(self, plan: StepPlan, drafted: int, committed: int, draft_seconds: float) -> None:
-        """Enter the step into the account."""
+    def _settle(self, plan: StepPlan, outcomes: Sequence[Outcome], draft_seconds: float) -> None:
+        """Enter the step into the accounts."""
         if not plan.requests:
             return
-        costs = plan.costs
-        base = costs.base_tokens
-        extra = (costs.verify[base + drafted] - costs.verify[base] + draft_seconds) / costs.plain_seconds
-        earned = committed / len(plan.requests) - 1 + PROBE_SHARE * (1 + extra)
-        self.balance = min(MAX_CREDIT, self.balance + earned - extra)
-        if drafted:
+        costs, num = plan.costs, len(plan.requests)
+        drafted, accepted = {"model": 0, "ngram": 0}, {"model": 0, "ngram": 0}
+        for choice, outcome in zip(plan.choices, outcomes, strict=True):
+            if choice.drafter in drafted:
+                drafted[choice.drafter] += outcome.verified
+                accepted[choice.drafter] += outcome.accepted
+        total = sum(drafted.values())
+        verify = (costs.verify[costs.base_tokens + total] - costs.verify[costs.base_tokens]) / costs.plain_seconds
+        share = PROBE_SHARE * (1.0 + verify + draft_seconds / costs.plain_seconds)
+        for name in self.balance:
+            earned = share + accepted[name] / num
+            if drafted[name]:
+                earned -= verify * drafted[name] / total
+            if name == "model":
+                earned -= draft_seconds / costs.plain_seconds
+            self.balance[name] = min(MAX_CREDIT, self.balance[name] + earned)
+        if total:
             self._steps_since_plain += 1
         else:
             self._steps_since_plain = 0

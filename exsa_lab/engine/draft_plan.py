@@ -45,6 +45,7 @@ class Outcome:
     """What became of one sequence's draft."""
 
     accepted: int = 0
+    """Draft tokens that were committed."""
     verified: int = 0
     """Draft tokens that took part in the verification."""
     confidences: tuple[float, ...] = ()
@@ -77,12 +78,15 @@ class StepPlan:
         choices: list[Choice],
         costs: StepCosts,
         tokens_per_second: float,
+        longest: int,
     ) -> None:
         self.requests = requests
         self.choices = choices
         self.costs = costs
         self.tokens_per_second = tokens_per_second
         """The price of time: what the step is expected to earn."""
+        self.longest = longest
+        """Most tokens of a model draft."""
         self._policy = policy
         self._planned = [choice.k for choice in choices]
         self._taken = [0] * len(choices)
@@ -115,7 +119,7 @@ class StepPlan:
         """How many more tokens pay best, the one at hand being accepted with probability ``alive``."""
         request, taken = self.requests[index], self._taken[index]
         without = self._total - self._planned[index] + taken
-        room = min(request.limit - taken, self.costs.max_tokens - without)
+        room = min(request.limit - taken, self.longest - taken, self.costs.max_tokens - without)
         verify, price = self.costs.verify, self.tokens_per_second
         # Sequences that draft together share the decodes.
         decode = self.costs.draft[self._num_drafting] / self._num_drafting

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 SMALL = 0.02
 """Survival below which a draft token is not looked at."""
-_CATCH_UP_STEPS = 16
+_CATCH_UP_STEPS = 32
 """Steps over which the draft's catch-up prefill is spread when deciding: who resumes drafting will go on with it."""
 
 
@@ -99,7 +99,7 @@ def _items(candidates: Sequence[Candidate], costs: StepCosts) -> list[tuple[floa
 def worth(candidate: Candidate, costs: StepCosts, num_sequences: int) -> float:
     """What a draft is worth at average costs, in tokens: to choose between two drafters of one of many sequences."""
     table, base = costs.verify, costs.base_tokens
-    longest = min(len(candidate.survival) * num_sequences, costs.max_tokens - base, len(table) - 1 - base)
+    longest = min(len(candidate.survival) * num_sequences, costs.max_tokens - base)
     if longest <= 0:
         return 0.0
     price = num_sequences / costs.plain_seconds
