@@ -48,7 +48,7 @@ def memory_section(engine: Engine | None) -> Section:
         rows.append(
             (
                 "at full context",
-                f"{size(weights + cells)}: weights {size(weights)}, KV cache {size(cells)}; buffers on top",
+                f"{size(weights + cells)} (weights {size(weights)}, KV cache {size(cells)}) and buffers",
             )
         )
     if engine is not None:
@@ -61,8 +61,8 @@ def memory_section(engine: Engine | None) -> Section:
 def status_section(engine: Engine | None) -> Section:
     """What the engine is doing right now."""
     if engine is None:
-        advice = "%exsa_load loads one, and %%exsa loads the default pair by itself"
-        return Section("No engine is loaded", (("to do", advice),))
+        advice = "%exsa_load loads one, and %%exsa loads the default pair by itself."
+        return Section("No engine is loaded", summary=advice)
     now, config = engine.status(), engine.config
     rows = [
         ("target", engine.target.name),

@@ -63,14 +63,12 @@ def build_section(_engine: Engine | None = None) -> Section:
         ("features", ", ".join(features).replace("CPU : ", "CPU: ")),
         ("GPU offload", "this build can" if made.can_offload else "this build cannot"),
     ]
-    advice = () if made.can_offload else gpu_build_advice(hardware())
-    return Section("Build", tuple(rows), lines=advice)
-
-
-def gpu_build_advice(found: Hardware) -> tuple[str, ...]:
-    """Say how to build llama.cpp for this machine's GPU; where none was seen, for the kind the system could have."""
-    backend = likely_backend(found) or ("Metal" if sys.platform == "darwin" else "CUDA")
-    return (f"To use {BACKENDS[backend][1]}:", build_command(backend))
+    if made.can_offload:
+        return Section("Build", tuple(rows))
+    # Where no GPU was seen: the kind this system could have.
+    backend = likely_backend(hardware()) or ("Metal" if sys.platform == "darwin" else "CUDA")
+    rows.append((f"to use {backend}", f"run this, for {BACKENDS[backend][1]}:"))
+    return Section("Build", tuple(rows), lines=(build_command(backend),))
 
 
 def likely_backend(found: Hardware) -> str | None:

@@ -85,4 +85,4 @@ def _make(title: str, maker: Maker, engine: Engine | None) -> Section | None:
     try:
         return maker(engine)
     except Exception as error:
-        return Section(title, (("not available", f"{type(error).__name__}: {error}"),))
+        return Section(title, summary=f"Not available: {type(error).__name__}: {error}")

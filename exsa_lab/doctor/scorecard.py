@@ -86,7 +86,7 @@ def _speculation(patient: Patient) -> Score:
         return Score(
             "speculation", bool(engine.draft), now, "--draft-length K drafts in any case; auto only where it pays"
         )
-    now = f"{count(accepted, 'token')} of {drafted:,} drafted accepted ({accepted / drafted:.0%})"
+    now = f"{accepted:,} of {count(drafted, 'draft token')} accepted ({accepted / drafted:.0%})"
     return Score("speculation", True, now, "--draft-length K, --drafter model|ngram|none")
 
 

@@ -13,17 +13,17 @@ _LENGTHS = (1, 2, 3, 4, 6, 8, 16)
 def speculation_section(engine: Engine | None) -> Section:
     """The verdict in a sentence, and for each draft length what it costs and what it needs."""
     if engine is None:
-        return Section("Speculation", (("verdict", "load an engine: what pays is measured then"),))
+        return Section("Speculation", summary="Load an engine: what pays is measured then.")
     return engine.call(lambda loop: _from_costs(loop.drafting.costs))  # the engine thread owns the cost model
 
 
 def _from_costs(costs: CostModel | None) -> Section:
     if costs is None:
-        return Section("Speculation", (("verdict", "nothing was measured for this engine"),))
+        return Section("Speculation", summary="Nothing was measured for this engine.")
     header = ("draft tokens", "cost in single steps", "break-even acceptance", "best case, model", "best case, copying")
     rows = tuple(_row(costs, k) for k in _LENGTHS)
     step = f"A single step takes {1000 * costs.step_seconds(1):.1f} ms now."
-    return Section("Speculation", rows, header, (verdict_sentence(costs), step))
+    return Section("Speculation", rows, header, f"{verdict_sentence(costs)} {step}")
 
 
 def _row(costs: CostModel, k: int) -> tuple[str, ...]:

@@ -142,10 +142,13 @@ class ExsaMagics(Magics):
     @argument("rest", nargs=argparse.REMAINDER, help="Its own options.")
     def exsa_bench(self, line: str) -> None:
         """Measure on this machine, in a process of its own, with the output as it comes."""
-        from exsa_lab.magics.bench import run
+        from exsa_lab.magics import bench
 
         args = parse(self.exsa_bench, line)
-        run([args.name, *args.rest] if args.name else ["--help"])
+        if args.name is None:
+            print(bench.listing())
+        else:
+            bench.run([args.name, *args.rest])
 
     # Parts
 

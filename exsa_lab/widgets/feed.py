@@ -31,6 +31,7 @@ class Feed:
         self._events: list[Event] = []
         self._arrived = threading.Event()
         self._ended = threading.Event()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run_without_context, name="exsa-feed", daemon=True)
         self._unsubscribe: Callable[[], None] = gen.subscribe(self._listen)
 
@@ -39,8 +40,8 @@ class Feed:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the last batch was delivered; False when ``timeout`` seconds passed before that."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        # Not by joining the thread: an interrupt in the middle of a join leaves it marked as ended before Python 3.13.
+        return self._over.wait(timeout)
 
     def _listen(self, events: list[Event]) -> None:
         with self._lock:
@@ -52,7 +53,10 @@ class Feed:
     def _run_without_context(self) -> None:
         # The kernel keeps the cell a message belongs to in a context variable. An empty context makes it use the cell
         # that runs now, which is the only one headless front ends listen to; JupyterLab goes by the display's id.
-        contextvars.Context().run(self._run)
+        try:
+            contextvars.Context().run(self._run)
+        finally:
+            self._over.set()
 
     def _run(self) -> None:
         is_last = False

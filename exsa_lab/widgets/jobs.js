@@ -32,8 +32,11 @@ function render({ model, el }) {
   const table = make("table");
   const body = make("tbody");
   const headRow = make("tr");
-  for (const name of model.get("header")) headRow.append(make("th", "", name));
-  headRow.append(make("th", "", ""));
+  // The prompt comes last, takes the room that is left and is cut; the buttons stand before it.
+  const columns = [...model.get("header")];
+  columns.splice(columns.length - 1, 0, "");
+  const buttons = columns.indexOf("");
+  for (const name of columns) headRow.append(make("th", "", name));
   const headGroup = make("thead");
   headGroup.append(headRow);
   table.append(headGroup, body);
@@ -43,11 +46,11 @@ function render({ model, el }) {
   let stopAll = null;
 
   function fill(line, row) {
-    model.get("header").forEach((name, i) => setText(line.cells[i], row[name]));
+    columns.forEach((name, i) => name && setText(line.cells[i], row[name]));
     line.dataset.state = row.is_active ? row.state.split(" ")[0] : "over";
-    const last = line.cells[line.cells.length - 1];
-    if (row.is_active && !last.firstChild) last.append(stopButton(model, row.id, `Stop generation ${row.id}`));
-    if (!row.is_active && last.firstChild) last.replaceChildren();
+    const place = line.cells[buttons];
+    if (row.is_active && !place.firstChild) place.append(stopButton(model, row.id, `Stop generation ${row.id}`));
+    if (!row.is_active && place.firstChild) place.replaceChildren();
   }
 
   function draw() {
@@ -60,7 +63,7 @@ function render({ model, el }) {
       if (!line) {
         line = make("tr");
         line.dataset.id = row.id;
-        for (let n = 0; n <= model.get("header").length; n++) line.insertCell();
+        columns.forEach(() => line.insertCell());
       }
       fill(line, row);
       if (body.rows[i] !== line) body.insertBefore(line, body.rows[i] ?? null);

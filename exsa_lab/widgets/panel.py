@@ -15,7 +15,10 @@ from exsa_lab.widgets.rows import visible
 
 TEXT_WIDTH = 110
 _LINE = "1px solid rgba(128,128,128,.28)"
-_CELL = "padding:1px 14px 1px 0;border:0;background:none;text-align:left;vertical-align:top;white-space:normal;"
+_CELL = "padding:1px 14px 1px 0;border:0;background:none;text-align:left;vertical-align:top;"
+_SHORT = 22
+"""Longest text in a column that is not wrapped."""
+_WHOLE_WORDS = "word-break:normal;overflow-wrap:anywhere"
 _MONO = "font-family:var(--jp-code-font-family,ui-monospace,monospace)"
 # MathJax would typeset what stands between dollar signs.
 _NO_MATH = "mathjax_ignore tex2jax_ignore"
@@ -28,20 +31,24 @@ class Section:
     title: str
     rows: tuple[tuple[str, ...], ...] = ()
     header: tuple[str, ...] = ()
+    summary: str = ""
+    """A sentence above the table."""
     lines: tuple[str, ...] = ()
     is_wide: bool = False
-    """Takes the whole width where sections stand side by side."""
+    """Takes the whole width; the others stand in two columns where there is room."""
     is_folded: bool = False
     """Shown as its title only, until it is opened."""
 
 
 def to_html(title: str, sections: Iterable[Section]) -> str:
-    """Return the sections as HTML, every text escaped, side by side where the page is wide enough."""
+    """Return the sections as HTML, every text escaped: wide ones below the others, which flow in columns."""
+    sections = list(sections)
     heading = f'<div style="font-size:1.15em;font-weight:600">{_html(title)}</div>' if title else ""
-    body = "".join(_section_html(section) for section in sections)
-    grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,29em),1fr));gap:.9em 2.6em"
-    page = "font-size:13px;line-height:1.5;max-width:105em"
-    return f'<div class="{_NO_MATH}" style="{page}">{heading}<div style="{grid}">{body}</div></div>'
+    narrow = "".join(_section_html(section) for section in sections if not section.is_wide)
+    wide = "".join(_section_html(section) for section in sections if section.is_wide)
+    columns = f'<div style="columns:29em 2;column-gap:2.6em">{narrow}</div>' if narrow else ""
+    page = "font-size:13px;line-height:1.4;max-width:105em"
+    return f'<div class="{_NO_MATH}" style="{page}">{heading}{columns}{wide}</div>'
 
 
 def to_text(title: str, sections: Iterable[Section]) -> str:
@@ -57,19 +64,20 @@ def _html(text: str) -> str:
 
 def _section_html(section: Section) -> str:
     head = f'<div style="font-weight:600;border-bottom:{_LINE};margin-bottom:3px">{_html(section.title)}</div>'
-    body = _table_html(section) + _lines_html(section.lines)
+    summary = f'<div style="margin-bottom:2px">{_html(section.summary)}</div>' if section.summary else ""
+    body = summary + _table_html(section) + _lines_html(section.lines)
     if section.is_folded:
         head = f'<summary style="cursor:pointer;font-weight:600">{_html(section.title)}</summary>'
         body = f"<details>{head}{body}</details>"
         head = ""
-    wide = "grid-column:1/-1;" if section.is_wide else ""
-    return f'<div style="{wide}min-width:0">{head}{body}</div>'
+    return f'<div style="break-inside:avoid;padding-bottom:.8em">{head}{body}</div>'
 
 
 def _table_html(section: Section) -> str:
     if not section.rows:
         return ""
-    rows = [_row_html(row, is_pair=not section.header) for row in section.rows]
+    styles = _column_styles(section)
+    rows = [_row_html(row, styles) for row in section.rows]
     if section.header:
         style = f"{_CELL}font-weight:400;opacity:.75"
         cells = "".join(f'<th style="{style}">{_html(cell)}</th>' for cell in section.header)
@@ -77,9 +85,19 @@ def _table_html(section: Section) -> str:
     return f'<table style="border-collapse:collapse;border:0;margin:0;font-size:inherit">{"".join(rows)}</table>'
 
 
-def _row_html(row: Sequence[str], *, is_pair: bool) -> str:
-    first = "opacity:.75;white-space:nowrap;" if is_pair else "white-space:nowrap;"
-    styles = [_CELL + first] + [f"{_CELL}overflow-wrap:anywhere;font-variant-numeric:tabular-nums"] * (len(row) - 1)
+def _column_styles(section: Section) -> list[str]:
+    """Short columns keep their lines whole; the others wrap."""
+    styles = []
+    for column in zip(*section.rows, strict=True):
+        is_short = max(len(cell) for cell in column) <= _SHORT
+        wrap = "white-space:nowrap" if is_short else "overflow-wrap:anywhere"
+        styles.append(f"{_CELL}font-variant-numeric:tabular-nums;{wrap}")
+    if not section.header:
+        styles[0] += ";opacity:.75"
+    return styles
+
+
+def _row_html(row: Sequence[str], styles: Sequence[str]) -> str:
     cells = "".join(f'<td style="{style}">{_html(cell)}</td>' for style, cell in zip(styles, row, strict=True))
     return f'<tr style="background:none">{cells}</tr>'
 
@@ -87,13 +105,20 @@ def _row_html(row: Sequence[str], *, is_pair: bool) -> str:
 def _lines_html(lines: Sequence[str]) -> str:
     if not lines:
         return ""
-    style = f"margin:2px 0;padding:0;background:none;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.9em;{_MONO}"
+    style = f"margin:2px 0;padding:0;background:none;white-space:pre-wrap;font-size:.9em;{_MONO};{_WHOLE_WORDS}"
     return f'<pre style="{style}">{_html(chr(10).join(lines))}</pre>'
 
 
 def _section_text(section: Section) -> list[str]:
     table = [*([section.header] if section.header else []), *section.rows]
-    return [visible(section.title), *_table_text(table), *(f"  {visible(line)}" for line in section.lines)]
+    summary = textwrap.wrap(visible(section.summary), TEXT_WIDTH - 2)
+    below = [visible(line) for line in section.lines]
+    return [
+        visible(section.title),
+        *(f"  {line}" for line in summary),
+        *_table_text(table),
+        *(f"  {line}" for line in below),
+    ]
 
 
 def _table_text(table: Sequence[Sequence[str]]) -> list[str]:
