@@ -51,12 +51,13 @@ class Script:
         return random.draft_uniform()
 
 
-CHAINS: dict[tuple[bytes, SamplingParams], Distribution] = {}
+CHAINS: dict[bytes, Distribution] = {}
+"""Of one test, whose params never change."""
 
 
 def remembered_chain(logits: Logits, params: SamplingParams) -> Distribution:
     """The chain is a pure function of few rows here: computed anew for every draw it would take minutes."""
-    key = logits.tobytes(), params
+    key = logits.tobytes()
     if key not in CHAINS:
         CHAINS[key] = apply_chain(logits, params)
     return CHAINS[key]
@@ -64,6 +65,7 @@ def remembered_chain(logits: Logits, params: SamplingParams) -> Distribution:
 
 @pytest.fixture
 def _quick_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    CHAINS.clear()
     monkeypatch.setattr(acceptance, "apply_chain", remembered_chain)
 
 
@@ -361,6 +363,17 @@ def test_an_identical_draft_is_never_refused(target: Logits, params: SamplingPar
     q = apply_chain(target[0], SamplingParams(temperature=params.temperature))
     draft = q.sample(random.draft_uniform())
     assert accept([draft], [q], target, SamplingParams(temperature=params.temperature), random, 0).accepted == 1
+
+
+@pytest.mark.parametrize(("p", "q", "u", "accepted"), [(0.0, 0.5, 0.0, False), (0.5, 0.5, 1 - 2**-53, True)])
+def test_the_edges_of_chance(monkeypatch: pytest.MonkeyPatch, p: float, q: float, u: float, accepted: bool) -> None:
+    """A token the target forbids is refused at u = 0; one as probable as in the draft is kept at the largest u."""
+    monkeypatch.setattr(RequestRandom, "at", lambda self, position: (u, 0.5))
+    with np.errstate(divide="ignore"):
+        target = np.log([[p, 1 - p], [0.5, 0.5]]).astype(np.float32)
+    draft = Distribution(None, np.array([q, 1 - q]))
+    params = SamplingParams(temperature=1.0)
+    assert accept([0], [draft], target, params, RequestRandom(0), 0).accepted == accepted
 
 
 def test_only_rows_that_are_reached_matter() -> None:

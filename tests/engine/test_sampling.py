@@ -273,6 +273,7 @@ def test_streams_of_seeds_and_of_drafts_are_unrelated() -> None:
 
 def test_draft_numbers_are_never_repeated() -> None:
     random = RequestRandom(9)
-    first = [random.draft_uniform() for _ in range(1000)]
-    random.at(0)
-    assert len({*first, *(random.draft_uniform() for _ in range(1000))}) == 2000
+    numbers = [random.draft_uniform() for _ in range(1000)]
+    numbers += [number for position in range(1000) for number in random.at(position)]
+    numbers += [random.draft_uniform() for _ in range(1000)]
+    assert len(set(numbers)) == 4000
