@@ -74,7 +74,7 @@ def _row(generation: Generation, names: Mapping[int, str]) -> dict[str, Any]:
     return {
         "id": str(generation.id),
         "name": visible(names.get(id(generation), "")),
-        "state": str(state) + (f" ({generation.finish_reason})" if generation.finish_reason == "length" else ""),
+        "state": str(state) + _why(generation),
         "tokens": f"{len(generation.tokens)} of {generation.params.max_tokens}",
         "tok/s": f"{stats.tokens_per_second:.1f}" if stats.tokens_per_second else "",
         "cached": f"{stats.cached_prompt_tokens} of {stats.prompt_tokens}" if stats.prompt_tokens else "",
@@ -83,6 +83,12 @@ def _row(generation: Generation, names: Mapping[int, str]) -> dict[str, Any]:
         "prompt": _beginning(generation.prompt),
         "is_active": not state.is_final,
     }
+
+
+def _why(generation: Generation) -> str:
+    if generation.error is not None:
+        return f" ({type(generation.error).__name__})"
+    return " (length)" if generation.finish_reason == "length" else ""
 
 
 def _beginning(prompt: str | list[dict[str, str]]) -> str:
