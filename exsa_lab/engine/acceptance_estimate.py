@@ -32,7 +32,7 @@ _MATCH_CLASS = [bisect_right(MATCH_EDGES, length) for length in range(_LONGEST)]
 
 _SHARED_MEMORY = 0.998
 _OWN_MEMORY = 0.98
-_RECENT_MEMORY = 0.8
+_RECENT_MEMORY = 0.85
 _RECENT_TESTS = (1 + _RECENT_MEMORY) / (1 - _RECENT_MEMORY)
 """Independent tests that the recent rate is worth."""
 _IDLE_MEMORY = 0.95
@@ -45,16 +45,17 @@ _FIRST_RATE = 0.6
 class Rates:
     """Accepted by tested in some classes, decayed by ``memory`` at each test of that class.
 
-    A long memory is accurate and slow. So the last few tests are also kept by themselves, and where they differ
-    from the long ones by more than chance allows, the long memory is dropped for them.
+    A long memory is accurate and slow. Those that ``can_turn`` therefore also keep the last few tests by themselves,
+    and where these differ from the long memory by more than chance allows, they replace it.
     """
 
-    __slots__ = ("_recent", "_recent_tested", "accepted", "memory", "tested")
+    __slots__ = ("_can_turn", "_recent", "_recent_tested", "accepted", "memory", "tested")
 
-    def __init__(self, num_classes: int, memory: float) -> None:
+    def __init__(self, num_classes: int, memory: float, *, can_turn: bool) -> None:
         self.accepted = [0.0] * num_classes
         self.tested = [0.0] * num_classes
         self.memory = memory
+        self._can_turn = can_turn
         self._recent = [0.0] * num_classes
         self._recent_tested = [0.0] * num_classes
 
@@ -62,12 +63,16 @@ class Rates:
         """Count one test; ``accepted`` is 1, 0, or a probability where the outcome is only guessed."""
         self.accepted[index] = self.accepted[index] * self.memory + accepted
         self.tested[index] = self.tested[index] * self.memory + 1.0
+        if self._can_turn:
+            self._observe_recent(index, accepted)
+
+    def _observe_recent(self, index: int, accepted: float) -> None:
         recent = self._recent[index] = self._recent[index] * _RECENT_MEMORY + accepted
         tested = self._recent_tested[index] = self._recent_tested[index] * _RECENT_MEMORY + 1.0
         if self.tested[index] > 2 * tested:
             rate = (self.accepted[index] + 0.5) / (self.tested[index] + 1.0)
             chance = math.sqrt(rate * (1.0 - rate) / _RECENT_TESTS)
-            if abs(recent / tested - rate) > 2.5 * chance + 0.1:
+            if abs(recent / tested - rate) > 2.5 * chance + 0.15:
                 self.accepted[index], self.tested[index] = recent, tested
 
     def rate(self, index: int, prior: float, strength: float) -> float:
@@ -89,9 +94,9 @@ class Rates:
 class DraftHistory:
     """One sequence's own rates. Create it with `AcceptanceEstimate.new_history`."""
 
-    places: Rates = field(default_factory=lambda: Rates(NUM_PLACES, _OWN_MEMORY))
-    matches: Rates = field(default_factory=lambda: Rates(len(_MATCH_PRIORS), _OWN_MEMORY))
-    overall: Rates = field(default_factory=lambda: Rates(2, _OWN_MEMORY))
+    places: Rates = field(default_factory=lambda: Rates(NUM_PLACES, _OWN_MEMORY, can_turn=True))
+    matches: Rates = field(default_factory=lambda: Rates(len(_MATCH_PRIORS), _OWN_MEMORY, can_turn=True))
+    overall: Rates = field(default_factory=lambda: Rates(2, _OWN_MEMORY, can_turn=True))
     """Of the draft model: what came (0) and what the calibrated confidence had said (1)."""
     idle: int = 0
     """Steps since the draft model was last tested on this sequence."""
@@ -109,9 +114,9 @@ class AcceptanceEstimate:
     """
 
     def __init__(self) -> None:
-        self._confidence = Rates(len(_CONFIDENCE_MIDDLES), _SHARED_MEMORY)
-        self._places = Rates(NUM_PLACES, _SHARED_MEMORY)
-        self._matches = Rates(len(_MATCH_PRIORS), _SHARED_MEMORY)
+        self._confidence = Rates(len(_CONFIDENCE_MIDDLES), _SHARED_MEMORY, can_turn=False)
+        self._places = Rates(NUM_PLACES, _SHARED_MEMORY, can_turn=False)
+        self._matches = Rates(len(_MATCH_PRIORS), _SHARED_MEMORY, can_turn=False)
 
     def new_history(self) -> DraftHistory:
         """Start a sequence: it knows what the others have seen."""

@@ -50,6 +50,7 @@ _FIRST_GAP, _LAST_GAP = 1, 256
 """Steps between probes: at first, and after many that failed."""
 _PEEK_GAP = 3
 """Steps between probes that are right but not worth verifying."""
+_FORGET_EVERY = 64
 _NO_LIMIT = 1 << 30
 
 
@@ -66,9 +67,11 @@ class DraftLengthPolicy:
         self.estimate = estimate or AcceptanceEstimate()
         self.balance: dict[DrafterName, float] = {"model": FIRST_CREDIT["model"], "ngram": FIRST_CREDIT["ngram"]}
         """The accounts, in plain steps."""
+        self._steps = 0
         self._steps_since_plain = 0
         self._slow_down_at_plain = costs.slow_down
         self._probe_gap = _FIRST_GAP
+        self._winnable: dict[tuple[DrafterName, int, int], bool] = {}
         self._steps_since_model = 0
 
     def new_history(self) -> DraftHistory:
@@ -97,17 +100,20 @@ class DraftLengthPolicy:
         plain_rate = len(requests) / costs.plain_seconds if requests else 0.0
         drafters = self._possible_drafters(requests, costs)
         if not any(drafters):
-            return self._plan(requests, costs, drafters, plain_rate)
+            return self._plan(requests, costs, plain_rate)
         if self._is_plain_due():
-            return self._plan(requests, costs, drafters, plain_rate, plain_reason=DraftReason.PROBING)
+            return self._plan(requests, costs, plain_rate, plain_reason=DraftReason.PROBING)
         names, lengths, rate = self._best(requests, drafters, costs)
         if any(lengths) and rate > MIN_GAIN * plain_rate:
-            return self._plan(requests, costs, drafters, rate, names=names, lengths=lengths)
+            return self._plan(requests, costs, rate, names=names, lengths=lengths)
         return self._probe(requests, drafters, costs, plain_rate)
 
     def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
         """Learn from one step; ``outcomes[i]`` belongs to ``plan.requests[i]``."""
         first_tokens = 0
+        self._steps += 1
+        if self._steps % _FORGET_EVERY == 0:
+            self._winnable.clear()
         decodes: list[int] = []
         self._steps_since_model += 1
         for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
@@ -156,8 +162,9 @@ class DraftLengthPolicy:
     def _possible_drafters(self, requests: Sequence[DraftRequest], costs: StepCosts) -> list[tuple[DrafterName, ...]]:
         """Who may draft for each sequence; the draft model only where catching up is covered by its stake."""
         can_look_up = self.balance["ngram"] > 0
-        allowed = self._stake("model") * costs.plain_seconds
-        lags = sorted(request.draft_lag for request in requests) if self.has_draft and allowed else []
+        # Catching up is a price known beforehand, so all of the account may go into it.
+        allowed = max(self._stake("model"), self.balance["model"]) * costs.plain_seconds
+        lags = sorted(request.draft_lag for request in requests) if costs.draft and allowed > 0 else []
         while lags and costs.draft[sum(lags)] > allowed:
             lags.pop()
         most_lag = lags[-1] if lags else 0
@@ -209,20 +216,19 @@ class DraftLengthPolicy:
         """A step in which the sequence nearest to its draft tries a short one, if it is time for that."""
         lag, index = min(((r.draft_lag, i) for i, r in enumerate(requests) if "model" in drafters[i]), default=(0, -1))
         if index < 0 or self._steps_since_model < self._probe_gap:
-            return self._plan(requests, costs, drafters, plain_rate)
+            return self._plan(requests, costs, plain_rate)
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
         price = (costs.draft[lag] + costs.draft[1]) / costs.plain_seconds
         if not length or self.balance["model"] < price:
-            return self._plan(requests, costs, drafters, plain_rate)
+            return self._plan(requests, costs, plain_rate)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
-        return self._plan(requests, costs, drafters, plain_rate, names=names, lengths=lengths, is_probe=True)
+        return self._plan(requests, costs, plain_rate, names=names, lengths=lengths, is_probe=True)
 
     def _plan(
         self,
         requests: Sequence[DraftRequest],
         costs: StepCosts,
-        drafters: list[tuple[DrafterName, ...]],
         rate: float,
         *,
         names: list[DrafterName] | None = None,
@@ -232,22 +238,36 @@ class DraftLengthPolicy:
     ) -> StepPlan:
         choices = []
         reason = DraftReason.PROBING if is_probe else DraftReason.MEASURED_GAIN
-        for index, possible in enumerate(drafters):
+        for index in range(len(requests)):
             if names and lengths and lengths[index]:
                 choices.append(Choice(names[index], lengths[index], reason))
             else:
-                choices.append(Choice("none", 0, plain_reason or self._why_plain(possible, costs, len(requests))))
+                choices.append(
+                    Choice("none", 0, plain_reason or self._why_plain(requests[index], costs, len(requests)))
+                )
         longest = self._longest("model", costs, len(requests)) if self.has_draft and requests else 0
         return StepPlan(self, requests, choices, costs, rate, longest)
 
-    def _why_plain(self, possible: tuple[DrafterName, ...], costs: StepCosts, num_sequences: int) -> DraftReason:
-        if not possible:
+    def _why_plain(self, request: DraftRequest, costs: StepCosts, num_sequences: int) -> DraftReason:
+        longest = min(request.limit, (costs.max_tokens - costs.base_tokens) // num_sequences)
+        looks_up = request.ngram_tokens > 0 and request.drafter in ("auto", "ngram")
+        drafts = self.has_draft and request.drafter in ("auto", "model")
+        if longest <= 0 or not (looks_up or drafts):
             return DraftReason.NO_DRAFTER
-        for name in possible:
-            longest = (costs.max_tokens - costs.base_tokens) // num_sequences
-            if perfect_gain(costs, num_sequences, longest, uses_model=name == "model")[0] > MIN_GAIN:
-                return DraftReason.NOT_WORTH_IT
+        if (looks_up and self._can_win("ngram", costs, num_sequences)) or (
+            drafts and self._can_win("model", costs, num_sequences)
+        ):
+            return DraftReason.NOT_WORTH_IT
         return DraftReason.CANNOT_WIN
+
+    def _can_win(self, drafter: DrafterName, costs: StepCosts, num_sequences: int) -> bool:
+        """Whether drafts that are always right would win; looked up again once in a while."""
+        key = (drafter, num_sequences, costs.base_tokens)
+        if key not in self._winnable:
+            longest = (costs.max_tokens - costs.base_tokens) // num_sequences
+            gain, _ = perfect_gain(costs, num_sequences, longest, uses_model=drafter == "model")
+            self._winnable[key] = gain > MIN_GAIN
+        return self._winnable[key]
 
     # Learning
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SMALL = 0.02
@@ -43,57 +43,70 @@ class StepCosts:
         return self.plain_seconds + self.verify[num_tokens] - self.verify[self.base_tokens] + draft_seconds
 
 
+Item = tuple[float, int, int]
+"""One possible draft token: the negated probability that it is reached and accepted, its place, its sequence."""
+
+
 def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[list[int], float]:
     """Return the draft lengths with the highest goodput, and that goodput in tokens per second.
 
-    Draft tokens are taken one by one in falling order of survival, dearer ones of the model last, and the best
-    stopping place is kept: exact for looked-up drafts on any cost curve, near it where draft decodes are shared.
+    Draft tokens are taken one by one and the best stopping place is kept. In falling order of survival this is exact
+    on any cost curve where draft tokens cost nothing. Draft models share their decodes, so going through them place
+    by place may be better; both orders are tried.
     """
-    num = len(candidates)
-    lengths = [0] * num
-    best_rate = num / costs.plain_seconds
-    best_count = 0
-    items = _items(candidates, costs)
-    room = min(len(items), costs.max_tokens - costs.base_tokens)
-    expected = float(num)
-    draft = costs.draft
-    drafting: list[int] = []
-    draft_seconds = 0.0
-    verify, base = costs.verify, costs.base_tokens
-    fixed = costs.plain_seconds - verify[base]
-    for count in range(room):
-        _, place, index, survival = items[count]
-        expected += survival
+    items = [
+        (-survival, place, index)
+        for index, candidate in enumerate(candidates)
+        for place, survival in enumerate(candidate.survival)
+        if survival >= SMALL
+    ]
+    items.sort()
+    count, rate = _best_count(items, candidates, costs)
+    if len(candidates) > 1 and costs.draft:
+        in_step = sorted(items, key=_place_by_place(items, candidates))
+        other_count, other_rate = _best_count(in_step, candidates, costs)
+        if other_rate > rate:
+            items, count, rate = in_step, other_count, other_rate
+    lengths = [0] * len(candidates)
+    for _, _, index in items[:count]:
+        lengths[index] += 1
+    return lengths, rate
+
+
+def _best_count(items: list[Item], candidates: Sequence[Candidate], costs: StepCosts) -> tuple[int, float]:
+    """How many of the items to take, in their order, and the goodput that gives."""
+    expected = float(len(candidates))
+    best_rate, best_count = expected / costs.plain_seconds, 0
+    draft, verify, base = costs.draft, costs.verify, costs.base_tokens
+    seconds = costs.plain_seconds - verify[base]
+    drafting = [0] * (max((place for _, place, _ in items), default=0) + 1)
+    for count, (survival, place, index) in enumerate(items[: costs.max_tokens - base], start=1):
+        expected -= survival
         candidate = candidates[index]
         if candidate.uses_model:
-            if place == len(drafting):
-                drafting.append(0)
-            drafting[place] += 1
-            draft_seconds += draft[drafting[place]] - draft[drafting[place] - 1]
+            num = drafting[place] = drafting[place] + 1
+            seconds += draft[num] - draft[num - 1]
             if not place and candidate.lag > 1:
-                draft_seconds += (draft[candidate.lag] - draft[1]) / _CATCH_UP_STEPS
-        rate = expected / (fixed + verify[base + count + 1] + draft_seconds)
+                seconds += (draft[candidate.lag] - draft[1]) / _CATCH_UP_STEPS
+        rate = expected / (seconds + verify[base + count])
         if rate > best_rate:
-            best_rate, best_count = rate, count + 1
-    for _, _, index, _ in items[:best_count]:
-        lengths[index] += 1
-    return lengths, best_rate
+            best_rate, best_count = rate, count
+    return best_count, best_rate
 
 
-def _items(candidates: Sequence[Candidate], costs: StepCosts) -> list[tuple[float, int, int, float]]:
-    """Every draft token worth a look, best first: (its negated worth, its place, its sequence, its survival)."""
-    num = len(candidates)
-    decode = costs.draft[num] / costs.plain_seconds if costs.draft else 0.0  # in tokens, per sequence
-    items = []
-    for index, candidate in enumerate(candidates):
-        fee = decode if candidate.uses_model else 0.0
-        for place, survival in enumerate(candidate.survival):
-            if survival < SMALL:
-                break
-            items.append((fee - survival, place, index, survival))
-    if num > 1:
-        items.sort()
-    return items
+def _place_by_place(items: list[Item], candidates: Sequence[Candidate]) -> Callable[[Item], tuple[float, float]]:
+    """A sort key that keeps tokens of the model at the same place together, among the looked-up ones."""
+    totals: dict[int, list[float]] = {}
+    for survival, place, index in items:
+        if candidates[index].uses_model:
+            totals.setdefault(place, []).append(survival)
+    means = {place: sum(values) / len(values) for place, values in totals.items()}
+    # Where hardly any sequence goes on, the mean of those that do may rise again: a later place is never first.
+    highest = -1.0
+    for place in sorted(means):
+        highest = means[place] = max(highest, means[place])
+    uses_model = [candidate.uses_model for candidate in candidates]
+    return lambda item: (means[item[1]] if uses_model[item[2]] else item[0], item[0])
 
 
 def worth(candidate: Candidate, costs: StepCosts, num_sequences: int) -> float:
