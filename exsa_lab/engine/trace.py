@@ -14,6 +14,8 @@ from exsa_lab.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from exsa_lab.engine.replay import Replay
+
 FORMAT = "exsa_lab.trace/1"
 
 
@@ -91,6 +93,15 @@ class Trace:
             drafted = [event for event in self.rounds if event.k >= place]
             rates.append(sum(event.accepted >= place for event in drafted) / len(drafted))
         return rates
+
+    def replay(self, draft_length: int) -> Replay:
+        """Return what another draft length would have done in this greedy run; see `exsa_lab.engine.replay`.
+
+        Example: ``[trace.replay(k).tokens_per_round for k in range(9)]`` of a run with ``draft_length=8``.
+        """
+        from exsa_lab.engine.replay import replay
+
+        return replay(self, draft_length)
 
     # Files
 
