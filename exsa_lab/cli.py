@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,9 +103,9 @@ def _demo(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _bench(args: argparse.Namespace, rest: list[str]) -> int:
-    sys.argv = ["exsa-lab bench", *rest]
-    runpy.run_module("exsa_lab.bench", run_name="__main__")
-    return 0
+    from exsa_lab.bench import main as bench
+
+    return bench(rest)
 
 
 def _doctor(args: argparse.Namespace, rest: list[str]) -> int:

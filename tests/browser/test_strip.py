@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 Open = Callable[..., Notebook]
 LOAD = "%load_ext exsa_lab\n%exsa_load"
-ASK = "%%exsa --max-tokens 64 --draft-length 3\nExplain how a bicycle works."
+ASK = "%%exsa --max-tokens 64 --draft-length 3\nWhat is photosynthesis?"
 # Random text does not end early, so that there is something to watch and to stop.
 LONG = "%%exsa --max-tokens 3000 --draft-length 3 --temperature 1.5 --seed {seed} --no-chat {options}\nOnce upon a time"
 
