@@ -117,6 +117,18 @@ def test_every_magic_has_help(ip: Shell) -> None:
         assert all(action.help for action in parser._actions), name
 
 
+@pytest.mark.parametrize(
+    ("line", "options"),
+    [
+        ("%%exsa --dra", ["--drafter", "--draft-length"]),
+        ("%exsa_load some.gguf --n-c", ["--n-ctx"]),
+        ("%exsa_jobs --", ["--once"]),
+    ],
+)
+def test_the_tab_key_proposes_options(ip: Shell, line: str, options: list[str]) -> None:
+    assert ip.ip.complete(None, line, len(line))[1] == options
+
+
 def test_braces_stay_without_format(ip: Shell, engine: Engine) -> None:
     ip.ip.user_ns["bad"] = "cde"
     assert ip.run("%%exsa --max-tokens 1 --view none\n{abc} {bad}").succeeded
@@ -147,6 +159,7 @@ def test_background_returns_at_once(ip: Shell, slow_engine: Engine) -> None:
 
     out: Generation = ip.ip.user_ns["out"]
     assert result.succeeded
+    assert "_exsa.result() waits" in result.stdout
     assert not out.state.is_final
     assert "Cancelled generation" in ip.run(f"%exsa_cancel {out.id}").stdout
     assert out.wait(10)

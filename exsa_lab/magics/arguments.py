@@ -108,12 +108,25 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
         raise _mistake(usage, str(error)) from None
     for word in unknown:
         if word.startswith("-"):
-            known = [flag for action in magic.parser._actions for flag in action.option_strings]
-            advice = did_you_mean(word.partition("=")[0], known).strip()
+            advice = did_you_mean(word.partition("=")[0], flags(magic)).strip()
             raise ConfigError(f"unknown option {word!r}.", hint=advice or f"{usage} lists the options.")
     if unknown:
         raise ConfigError(f"{unknown[0]!r} is not expected here.", hint=f"{usage} shows how to use it.")
     return args
+
+
+def flags(magic: Any) -> list[str]:
+    """Return every option of a magic, as it is typed."""
+    return [flag for action in magic.parser._actions for flag in action.option_strings]
+
+
+def completer(magic: Any) -> Callable[[Any, Any], list[str]]:
+    """Return what IPython calls for the Tab key on a magic's line: it proposes the magic's options."""
+
+    def complete(_shell: Any, event: Any) -> list[str]:
+        return [flag for flag in flags(magic) if flag.startswith("--") and flag.startswith(event.symbol or "--")]
+
+    return complete
 
 
 def _split(line: str) -> list[str]:

@@ -16,7 +16,7 @@ from exsa_lab.config import EngineConfig, SamplingParams, did_you_mean
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, EngineNotLoaded
-from exsa_lab.magics.arguments import option_fields, parse
+from exsa_lab.magics.arguments import completer, option_fields, parse
 from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import watch
 from exsa_lab.magics.progress import load_with_progress
@@ -29,6 +29,13 @@ LATEST = "_exsa"
 @magics_class
 class ExsaMagics(Magics):
     """Generate from a cell, and look after the kernel's engine."""
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        for kind, names in self.magics.items():
+            prefix = "%%" if kind == "cell" else "%"
+            for name in names:
+                shell.set_hook("complete_command", completer(getattr(self, name)), str_key=prefix + name)
 
     # Generating
 
@@ -55,6 +62,8 @@ class ExsaMagics(Magics):
         self._bind(generation, args.name)
         if args.background:
             show(generation, args.view)
+            if args.view == "none" or not hasattr(self.shell, "kernel"):
+                print(f"Generation {generation.id} runs in the background; _exsa.result() waits for its text.")
             return
         watch(generation, cast(ViewName, args.view))
         generation.result()
