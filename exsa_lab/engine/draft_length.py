@@ -31,7 +31,7 @@ from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
-from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, worth
+from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, token_price, worth
 
 __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
 
@@ -42,7 +42,7 @@ MAX_CREDIT = 24.0
 """The accounts in plain steps: what may be lost before anything was earned, and most that can be saved up."""
 MIN_GAIN = 1.02
 """Expected speed-up below which drafting is not worth its risk."""
-PLAIN_EVERY = 64
+PLAIN_EVERY = 128
 """Steps with a draft after which a plain one is due."""
 _SHIFT = 1.15
 """Change of the common slow-down since the last plain step that makes the next one due at once."""
@@ -197,11 +197,12 @@ class DraftLengthPolicy:
             return [name], lengths, rate
         names: list[DrafterName] = []
         candidates = []
+        price = token_price(costs, len(requests))
         for request, possible in zip(requests, drafters, strict=True):
             options = [self._candidate(request, name, longest) for name in possible] or [Candidate([], False)]
             index = 0
             if len(options) > 1:
-                index = max(range(len(options)), key=lambda i: worth(options[i], costs, len(requests)))
+                index = max(range(len(options)), key=lambda i: worth(options[i], costs, len(requests), price))
             names.append(possible[index] if possible else "none")
             candidates.append(options[index])
         return names, *best_lengths(candidates, costs)

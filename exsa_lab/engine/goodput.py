@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -109,17 +110,21 @@ def _place_by_place(items: list[Item], candidates: Sequence[Candidate]) -> Calla
     return lambda item: (means[item[1]] if uses_model[item[2]] else item[0], item[0])
 
 
-def worth(candidate: Candidate, costs: StepCosts, num_sequences: int) -> float:
-    """What a draft is worth at average costs, in tokens: to choose between two drafters of one of many sequences."""
+def token_price(costs: StepCosts, num_sequences: int) -> float:
+    """What verifying one more draft token costs at best, in tokens of plain decoding."""
     table, base = costs.verify, costs.base_tokens
-    longest = min(len(candidate.survival) * num_sequences, costs.max_tokens - base)
-    if longest <= 0:
-        return 0.0
-    price = num_sequences / costs.plain_seconds
-    fee = price * (table[base + longest] - table[base]) / longest
+    room = costs.max_tokens - base
+    lengths = [n for n in (num_sequences, 2 * num_sequences, 4 * num_sequences, 8 * num_sequences) if n <= room]
+    cheapest = min((table[base + n] - table[base]) / n for n in lengths or [max(1, room)])
+    return cheapest * num_sequences / costs.plain_seconds
+
+
+def worth(candidate: Candidate, costs: StepCosts, num_sequences: int, price: float) -> float:
+    """What a draft is worth at `token_price`: to choose between two drafters of one of many sequences."""
+    fee = price
     if candidate.uses_model:
-        fee += price * costs.draft[num_sequences] / num_sequences
-    best = value = 0.0
+        fee += costs.draft[num_sequences] / costs.plain_seconds
+    best, value = -math.inf, 0.0
     for survival in candidate.survival:
         value += survival - fee
         best = max(best, value)
