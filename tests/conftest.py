@@ -33,6 +33,12 @@ def _missing(marker: str) -> str | None:
     return None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.real)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here and say why; in CI that is a failure, for a skipped test proves nothing."""
     for marker in ("real", "browser"):

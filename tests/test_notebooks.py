@@ -1,0 +1,53 @@
+"""How the notebooks are stored. That every cell runs is nbval's part, which collects notebooks/ itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request: pytest.FixtureRequest) -> Any:
+    content = nbformat.read(request.param, as_version=4)
+    nbformat.validate(content)
+    return content
+
+
+def test_names_its_kernel(notebook: Any) -> None:
+    # Otherwise JupyterLab asks for one before the first cell can run.
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_teaches_with_words(notebook: Any) -> None:
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    assert words > 100
+
+
+def test_is_stored_in_order_and_without_errors(notebook: Any) -> None:
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+    assert [cell.execution_count for cell in code] in ([None] * len(code), list(range(1, len(code) + 1)))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+
+
+def test_checked_cells_have_an_output_to_check(notebook: Any) -> None:
+    for cell in notebook.cells:
+        if "NBVAL_CHECK_OUTPUT" in cell.source and cell.execution_count is not None:
+            assert cell.outputs
+
+
+def test_stores_no_widget_state_and_nothing_of_the_machine(notebook: Any) -> None:
+    assert "widgets" not in notebook.metadata
+    outputs = str([cell.get("outputs") for cell in notebook.cells])
+    assert "application/vnd.jupyter.widget-view+json" not in outputs
+    assert "<script" not in outputs
+    for private in (str(Path.home()) + "/", "/work/", "/tmp/"):
+        assert private not in outputs
