@@ -66,6 +66,6 @@ def verdict_sentence(costs: CostModel) -> str:
     if copy_gain >= _CLEAR_GAIN:
         copies = f"Copying text can pay more: up to {copy_gain:.1f}x."
     return (
-        f"On this machine a draft model can pay for chat: {price}, so {k} draft token{'s' * (k > 1)} give "
+        f"On this machine a draft model can pay for chat: {price}, so {k} draft token{'s give' if k > 1 else ' gives'} "
         f"{chat_gain:.1f}x where {CHAT_ACCEPTANCE:.0%} are accepted. {copies}"
     )

@@ -8,7 +8,8 @@ Online correction separates two things that one slow step cannot tell apart:
 * the machine became slower or faster as a whole (another program, heat, a longer context). One common factor
   follows that quickly. It scales every cost alike, so it changes no decision.
 * one point of the curve is wrong. Only a change of n between neighbouring steps shows that, because the common
-  factor is the same for both. Such differences go into corrections by n, slowly and clipped.
+  factor is the same for both. Such differences go into the correction of the larger n, slowly and clipped: small
+  steps, the single one above all, are what everything else is compared with.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ EXACT_POINTS = 32
 """Up to this many tokens each n has a correction of its own; above, neighbours within some 10 % share one."""
 
 _COMMON_GAIN = 0.25
-_POINT_GAIN = 0.1
-_MAX_CORRECTION = math.log(4.0)
+_POINT_GAIN = 0.15
+_MAX_CORRECTION = math.log(16.0)
 _FORGET_EVERY = 64
 _FORGET = 0.97
 _MIN_NOISE = 0.03
@@ -175,8 +176,9 @@ class CostModel:
         self._common += _COMMON_GAIN * difference
         here, before = bin_of(num_tokens), self._last
         if before and before != here:
-            self.target.correct(here, self.target.gain(here) * difference / 2)
-            self.target.correct(before, -self.target.gain(before) * difference / 2)
+            larger = max(here, before)
+            sign = 1.0 if larger == here else -1.0
+            self.target.correct(larger, sign * self.target.gain(larger) * difference)
         self._last = here
         self._observed += 1
         if self._observed % _FORGET_EVERY == 0:

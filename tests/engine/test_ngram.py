@@ -1,0 +1,95 @@
+"""Prompt lookup against a search that looks at every place of the text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exsa_lab.engine.ngram import MAX_CANDIDATES, MAX_MATCH, MAX_NGRAM, MIN_NGRAM, NgramIndex
+
+texts = st.lists(st.integers(0, 3), max_size=80)
+
+
+def naive_find(tokens: list[int]) -> tuple[int, int]:
+    """Start of the proposal and match length, straight from the definition."""
+    end = len(tokens)
+    for n in range(MAX_NGRAM, MIN_NGRAM - 1, -1):
+        sources = [s for s in range(end - 1, n - 1, -1) if tokens[s - n : s] == tokens[end - n :]] if end >= n else []
+        if sources:
+            lengths = {s: naive_match_length(tokens, s) for s in sources[:MAX_CANDIDATES]}
+            best = max(lengths, key=lambda s: (lengths[s], s))
+            return best, lengths[best]
+    return 0, 0
+
+
+def naive_match_length(tokens: list[int], source: int) -> int:
+    length = 0
+    while length < min(source, MAX_MATCH) and tokens[source - length - 1] == tokens[len(tokens) - length - 1]:
+        length += 1
+    return length
+
+
+def naive_propose(tokens: list[int], max_tokens: int) -> tuple[list[int], int]:
+    source, length = naive_find(tokens)
+    if not length:
+        return [], 0
+    text = list(tokens)
+    for i in range(max_tokens):
+        text.append(text[source + i])
+    return text[len(tokens) :], length
+
+
+@given(texts, st.integers(1, 16))
+def test_proposal_equals_naive_search(tokens: list[int], max_tokens: int) -> None:
+    assert NgramIndex(tokens).propose(max_tokens) == naive_propose(tokens, max_tokens)
+
+
+@given(texts, texts)
+def test_appending_equals_building_at_once(first: list[int], second: list[int]) -> None:
+    index = NgramIndex(first)
+    index.propose(4)
+    for token in second:
+        index.append(token)
+    assert index.propose(16) == NgramIndex(first + second).propose(16)
+    assert len(index) == len(first) + len(second)
+
+
+@given(texts, texts)
+def test_learn_tells_what_one_token_proposals_would_have_been_worth(prompt: list[int], tokens: list[int]) -> None:
+    expected = []
+    for i, token in enumerate(tokens):
+        proposal, length = naive_propose(prompt + tokens[:i], 1)
+        if length:
+            expected.append((length, proposal == [token]))
+    index = NgramIndex(prompt)
+    assert index.learn(tokens) == expected
+    assert index.propose(16) == naive_propose(prompt + tokens, 16)
+
+
+def test_the_longest_match_wins_over_a_more_recent_one() -> None:
+    copied = [1, 2, 3, 4, 5, 6, 7]
+    tokens = [*copied, 100, 90, 3, 4, 5, 6, 7, 200, *copied]
+    assert NgramIndex(tokens).propose(1) == ([100], 7)
+
+
+def test_the_most_recent_of_equal_matches_wins() -> None:
+    tokens = [1, 2, 100, 1, 2, 200, 1, 2]
+    assert NgramIndex(tokens).propose(1) == ([200], 2)
+
+
+def test_a_proposal_that_reaches_the_end_goes_on_with_itself() -> None:
+    assert NgramIndex([7, 8, 9, 7, 8, 9]).propose(7)[0] == [7, 8, 9, 7, 8, 9, 7]
+
+
+def test_match_length_is_bounded() -> None:
+    assert NgramIndex([5] * 500).propose(2) == ([5, 5], MAX_MATCH)
+
+
+@pytest.mark.parametrize("tokens", [[], [1], [1, 2], [1, 2, 3, 4]])
+def test_text_without_repetition_proposes_nothing(tokens: list[int]) -> None:
+    assert NgramIndex(tokens).propose(8) == ([], 0)
+
+
+def test_no_tokens_wanted_is_no_proposal() -> None:
+    assert NgramIndex([1, 2, 1, 2]).propose(0) == ([], 0)
