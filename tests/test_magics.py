@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.completer import provisionalcompleter
 
 from exsa_lab import loading
 from exsa_lab.config import EngineConfig, SamplingParams
@@ -126,7 +127,9 @@ def test_every_magic_has_help(ip: Shell) -> None:
     ],
 )
 def test_the_tab_key_proposes_options(ip: Shell, line: str, options: list[str]) -> None:
-    assert ip.ip.complete(None, line, len(line))[1] == options
+    with provisionalcompleter():
+        proposed = [found.text for found in ip.ip.Completer.completions(line, len(line))]
+    assert [text for text in proposed if text.startswith("--")] == options
 
 
 def test_braces_stay_without_format(ip: Shell, engine: Engine) -> None:

@@ -19,6 +19,10 @@ from exsa_lab.widgets.rows import visible
 
 _WIDTH = 24
 _PERIOD_S = 0.1
+_BAR = (
+    '<span style="display:inline-block;width:16em;height:.55em;margin:0 .6em;border-radius:3px;'
+    'background:linear-gradient(90deg,#009e73 {0:.1f}%,rgba(128,128,128,.3) {0:.1f}%)"></span>'
+)
 
 
 def load_with_progress(target: str, draft: str | None = "auto", **config: Any) -> Engine:
@@ -73,7 +77,9 @@ class ProgressBar:
         self._not_before = now + _PERIOD_S
         filled = round(_WIDTH * fraction)
         rest = "getting ready" if fraction >= 1 else f"{fraction:4.0%}"
-        self._show(f"{self._label}  {'█' * filled}{'░' * (_WIDTH - filled)}  {rest}")
+        bar = _BAR.format(100 * fraction)
+        html = f"{escape(visible(self._label))} {bar} {rest}"
+        self._show(f"{self._label}  {'█' * filled}{'░' * (_WIDTH - filled)}  {rest}", html)
 
     def finish(self, text: str) -> None:
         """Put a text in place of the bar; "" takes the bar away."""
@@ -82,10 +88,11 @@ class ProgressBar:
         if not self._is_notebook and text:
             sys.stdout.write("\n")
 
-    def _show(self, text: str) -> None:
-        text = "\n".join(visible(line) for line in text.split("\n"))
+    def _show(self, text: str, html: str = "") -> None:
+        text = visible(text)
         if self._is_notebook:
-            data = {"text/plain": text, "text/html": f'<div style="white-space:pre-wrap">{escape(text)}</div>'}
+            html = f'<div style="white-space:pre-wrap;font-size:13px">{html or escape(text)}</div>'
+            data = {"text/plain": text, "text/html": html}
             (update_display if self._is_shown else display)(data, raw=True, display_id=self._display_id)
         else:
             sys.stdout.write(f"\r\x1b[K{text}" if sys.stdout.isatty() else text)
