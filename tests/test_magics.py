@@ -18,7 +18,7 @@ from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, DecodeError, EngineNotLoaded
-from exsa_lab.magics import ExsaMagics
+from exsa_lab.magics import ExsaMagics, progress
 from exsa_lab.magics.arguments import field_texts
 from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import CellInterrupted
@@ -54,6 +54,29 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture
 def slow_engine() -> Iterator[Engine]:
     yield loading.use(scripted_engine(alphabet(step_s=0.005), n_ctx=4096))
+    loading.unload()
+
+
+class FakeLoad:
+    """Stands in for `exsa_lab.load`: scripted engines, the same one for the same arguments."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def __call__(self, target: str, draft: str | None, *, progress: Callable[[float], None], **config: Any) -> Engine:
+        progress(0.5)
+        if self.asked and self.asked[-1] == (target, draft, config):
+            return loading.get_engine()
+        self.asked.append((target, draft, config))
+        return loading.use(scripted_engine(alphabet(), alphabet() if draft else None, **config))
+
+
+@pytest.fixture
+def fake_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLoad]:
+    loading.unload()
+    fake = FakeLoad()
+    monkeypatch.setattr(progress, "load", fake)
+    yield fake
     loading.unload()
 
 
@@ -228,15 +251,13 @@ def test_interrupt_keeps_the_text_and_the_engine(ip: Shell, slow_engine: Engine)
 
 
 def test_interrupt_while_loading(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_slowly(*_: object) -> Callable[[Callable[[float], bool]], Any]:
-        def open_models(progress: Callable[[float], bool]) -> Any:
-            while progress(0.5):
-                time.sleep(0.005)
-            raise KeyboardInterrupt
+    def open_slowly(report: Callable[[float], bool]) -> Any:
+        while report(0.5):
+            time.sleep(0.005)
+        raise KeyboardInterrupt
 
-        return open_models
-
-    monkeypatch.setattr(loading, "prepare", open_slowly)
+    loading.unload()
+    monkeypatch.setattr(progress, "load", lambda *_, **given: Engine(open_slowly, EngineConfig(), **given))
     begun = time.monotonic()
     thread = interrupt_when(lambda: time.monotonic() - begun > 0.1)
     result = ip.run("%exsa_load")
@@ -329,10 +350,7 @@ def test_names_from_files_cannot_act_on_the_terminal() -> None:
 # The engine
 
 
-def test_loading_again_and_loading_another(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from exsa_lab.engine.assembly import Models
-
-    monkeypatch.setattr(loading, "prepare", lambda *_: lambda progress: Models(alphabet()))
+def test_loading_again_and_loading_another(ip: Shell, fake_load: FakeLoad) -> None:
     assert "Loaded alphabet without a draft" in ip.run("%exsa_load any --draft none --n-ctx 512").text()
     first = loading.get_engine()
     assert "is loaded already" in ip.run("%exsa_load any --draft none --n-ctx 512").text()
@@ -344,32 +362,16 @@ def test_loading_again_and_loading_another(ip: Shell, monkeypatch: pytest.Monkey
     assert "nothing to unload" in ip.run("%exsa_unload").stdout
 
 
-def test_the_first_cell_loads_the_default_pair(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from exsa_lab.engine.assembly import Models
-
-    asked: list[tuple[object, ...]] = []
-
-    def prepare(*arguments: object) -> Callable[[Any], Models]:
-        asked.append(arguments)
-        return lambda progress: Models(alphabet(), alphabet())
-
-    loading.unload()
-    monkeypatch.setattr(loading, "prepare", prepare)
+def test_the_first_cell_loads_the_default_pair(ip: Shell, fake_load: FakeLoad) -> None:
     result = ip.run("%%exsa --max-tokens 3\nabc")
-    assert asked == [("smollm2-135m", "auto", EngineConfig())]
+    assert fake_load.asked == [("smollm2-135m", "auto", {})]
     assert "Loaded alphabet with the draft alphabet" in result.text()
     assert "def" in result.text()
-    loading.unload()
 
 
-def test_flags_of_the_engine(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from exsa_lab.engine.assembly import Models
-
-    monkeypatch.setattr(loading, "prepare", lambda *_: lambda progress: Models(alphabet()))
+def test_flags_of_the_engine(ip: Shell, fake_load: FakeLoad) -> None:
     assert ip.run("%exsa_load any --no-flash-attention --recalibrate --n-gpu-layers -1").succeeded
-    config = loading.get_engine().config
-    assert (config.flash_attention, config.recalibrate, config.n_gpu_layers) == (False, True, -1)
-    loading.unload()
+    assert fake_load.asked == [("any", "auto", {"flash_attention": False, "recalibrate": True, "n_gpu_layers": -1})]
 
 
 def test_status(ip: Shell, engine: Engine) -> None:
