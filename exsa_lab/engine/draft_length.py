@@ -50,8 +50,12 @@ _FIRST_GAP, _LAST_GAP = 1, 256
 """Steps between probes: at first, and after many that failed."""
 _PEEK_GAP = 3
 """Steps between probes that are right but not worth verifying."""
+_REST = 8
+"""Steps for which a draft model that was not worth it is not weighed again."""
 _FORGET_EVERY = 64
+_DRAFT_TABLE = 128
 _NO_LIMIT = 1 << 30
+_PLAIN = {reason: Choice("none", 0, reason) for reason in DraftReason}
 
 
 class DraftLengthPolicy:
@@ -73,6 +77,7 @@ class DraftLengthPolicy:
         self._probe_gap = _FIRST_GAP
         self._winnable: dict[tuple[DrafterName, int, int], bool] = {}
         self._steps_since_model = 0
+        self._model_rest = 0
 
     def new_history(self) -> DraftHistory:
         """What a new sequence keeps for the policy."""
@@ -116,6 +121,7 @@ class DraftLengthPolicy:
             self._winnable.clear()
         decodes: list[int] = []
         self._steps_since_model += 1
+        self._model_rest = _REST if plan.lost_model else self._model_rest - 1
         for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
             if choice.drafter != "model" or not (outcome.verified or outcome.peeked is not None):
                 request.history.idle += 1
@@ -123,7 +129,7 @@ class DraftLengthPolicy:
             decodes.append(outcome.verified + (outcome.peeked is not None))
             first_tokens += request.draft_lag
             self._learn(request.history, choice, outcome)
-        self._settle(plan, outcomes, self._draft_seconds(decodes, first_tokens))
+        self._settle(plan, outcomes, self._draft_seconds(plan.costs, decodes, first_tokens))
 
     def observe_ngram(self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]]) -> None:
         """Learn from what `NgramIndex.learn` returned for the tokens just committed, drafted or not."""
@@ -141,7 +147,7 @@ class DraftLengthPolicy:
         most = max(base, min(budget, base + longest * num))
         draft: list[float] = []
         if self.has_draft and self.costs.draft:
-            draft = self.costs.draft.table(max(num, sum(request.draft_lag for request in requests)))
+            draft = self.costs.draft.table(max(num, _DRAFT_TABLE))
         verify = self.costs.target.table(most)
         plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
         return StepCosts(verify, draft, base, plain_seconds, most)
@@ -165,9 +171,9 @@ class DraftLengthPolicy:
         # Catching up is a price known beforehand, so all of the account may go into it.
         allowed = max(self._stake("model"), self.balance["model"]) * costs.plain_seconds
         lags = sorted(request.draft_lag for request in requests) if costs.draft and allowed > 0 else []
-        while lags and costs.draft[sum(lags)] > allowed:
+        while lags and costs.draft_seconds(sum(lags)) > allowed:
             lags.pop()
-        most_lag = lags[-1] if lags else 0
+        most_lag = 0 if self._is_resting() or not lags else lags[-1]
         possible: list[tuple[DrafterName, ...]] = []
         for request in requests:
             names: list[DrafterName] = []
@@ -217,11 +223,11 @@ class DraftLengthPolicy:
         """A step in which the sequence nearest to its draft tries a short one, if it is time for that."""
         lag, index = min(((r.draft_lag, i) for i, r in enumerate(requests) if "model" in drafters[i]), default=(0, -1))
         if index < 0 or self._steps_since_model < self._probe_gap:
-            return self._plan(requests, costs, plain_rate)
+            return self._plan(requests, costs, plain_rate, lost_model=index >= 0)
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
-        price = (costs.draft[lag] + costs.draft[1]) / costs.plain_seconds
+        price = (costs.draft_seconds(lag) + costs.draft[1]) / costs.plain_seconds
         if not length or self.balance["model"] < price:
-            return self._plan(requests, costs, plain_rate)
+            return self._plan(requests, costs, plain_rate, lost_model=True)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
         return self._plan(requests, costs, plain_rate, names=names, lengths=lengths, is_probe=True)
@@ -235,6 +241,7 @@ class DraftLengthPolicy:
         names: list[DrafterName] | None = None,
         lengths: list[int] | None = None,
         is_probe: bool = False,
+        lost_model: bool = False,
         plain_reason: DraftReason | None = None,
     ) -> StepPlan:
         choices = []
@@ -243,11 +250,9 @@ class DraftLengthPolicy:
             if names and lengths and lengths[index]:
                 choices.append(Choice(names[index], lengths[index], reason))
             else:
-                choices.append(
-                    Choice("none", 0, plain_reason or self._why_plain(requests[index], costs, len(requests)))
-                )
+                choices.append(_PLAIN[plain_reason or self._why_plain(requests[index], costs, len(requests))])
         longest = self._longest("model", costs, len(requests)) if self.has_draft and requests else 0
-        return StepPlan(self, requests, choices, costs, rate, longest)
+        return StepPlan(self, requests, choices, costs, rate, longest, lost_model)
 
     def _why_plain(self, request: DraftRequest, costs: StepCosts, num_sequences: int) -> DraftReason:
         longest = min(request.limit, (costs.max_tokens - costs.base_tokens) // num_sequences)
@@ -281,7 +286,7 @@ class DraftLengthPolicy:
                 self.estimate.observe_guess(history, place, outcome.peeked)
             else:
                 self.estimate.observe_token(history, place, outcome.peeked, outcome.peeked_right)
-        self._steps_since_model = 0
+        self._steps_since_model = self._model_rest = 0
         if choice.reason is DraftReason.PROBING:
             if outcome.verified and outcome.accepted == outcome.verified:
                 self._probe_gap = 0
@@ -316,11 +321,16 @@ class DraftLengthPolicy:
             self._steps_since_plain = 0
             self._slow_down_at_plain = self.costs.slow_down
 
-    def _draft_seconds(self, decodes: list[int], first_tokens: int) -> float:
-        if not decodes or not self.costs.draft:
+    def _draft_seconds(self, costs: StepCosts, decodes: list[int], first_tokens: int) -> float:
+        """What the draft's decodes cost: the first with the lags, then one token of each that went on."""
+        if not decodes:
             return 0.0
-        table = self.costs.draft.table(max(first_tokens, len(decodes)))
-        return table[first_tokens] + sum(table[sum(d > place for d in decodes)] for place in range(1, max(decodes)))
+        later = (sum(d > place for d in decodes) for place in range(1, max(decodes)))
+        return costs.draft_seconds(first_tokens) + sum(costs.draft[num] for num in later)
+
+    def _is_resting(self) -> bool:
+        """Whether the draft model just lost and nothing new was learned of it: weighing it again can wait."""
+        return self._model_rest > 0 and self._steps_since_model < self._probe_gap
 
     def _is_plain_due(self) -> bool:
         shift = self.costs.slow_down / self._slow_down_at_plain

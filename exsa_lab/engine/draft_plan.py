@@ -79,6 +79,7 @@ class StepPlan:
         costs: StepCosts,
         tokens_per_second: float,
         longest: int,
+        lost_model: bool,
     ) -> None:
         self.requests = requests
         self.choices = choices
@@ -87,10 +88,13 @@ class StepPlan:
         """The price of time: what the step is expected to earn."""
         self.longest = longest
         """Most tokens of a model draft."""
+        self.lost_model = lost_model
+        """Whether the draft model was weighed and found not worth it for any sequence."""
         self._policy = policy
         self._planned = [choice.k for choice in choices]
         self._taken = [0] * len(choices)
         self._alive = [1.0] * len(choices)
+        self._rates: list[list[float]] = [[] for _ in choices]
         self._total = costs.base_tokens + sum(self._planned)
         self._num_drafting = sum(choice.drafter == "model" and choice.k > 0 for choice in choices)
 
@@ -101,6 +105,8 @@ class StepPlan:
         that starts with it, is expected to bring more than it costs at the price of time of this step.
         """
         taken = self._taken[index]
+        if not self._rates[index]:
+            self._rates[index] = self._policy.estimate.place_rates(self.requests[index].history)
         alive = self._alive[index] * self._policy.estimate.chance(self.requests[index].history, confidence)
         run = self._best_run(index, alive)
         if run <= 1:
@@ -116,20 +122,24 @@ class StepPlan:
         return Take.MORE
 
     def _best_run(self, index: int, alive: float) -> int:
-        """How many more tokens pay best, the one at hand being accepted with probability ``alive``."""
+        """How many more tokens pay, the one at hand being accepted with probability ``alive``: 0, 1, or a run."""
         request, taken = self.requests[index], self._taken[index]
         without = self._total - self._planned[index] + taken
         room = min(request.limit - taken, self.longest - taken, self.costs.max_tokens - without)
         verify, price = self.costs.verify, self.tokens_per_second
         # Sequences that draft together share the decodes.
         decode = self.costs.draft[self._num_drafting] / self._num_drafting
-        rates = self._policy.estimate.place_rates(request.history)
-        best_run, best, gain = 0, 0.0, 0.0
+        rates = self._rates[index]
+        first, best_run = 0.0, 0
+        gain = 0.0
         for run in range(1, room + 1):
             gain += alive
             value = gain - price * (verify[without + run] - verify[without] + (run - 1) * decode)
-            if value > best:
-                best_run, best = run, value
+            if run == 1:
+                first = max(0.0, value)
+                best_run = int(value > 0.0)
+            elif value > first:
+                return run
             alive *= rates[min(taken + run, len(rates) - 1)]
             if alive < SMALL:
                 break

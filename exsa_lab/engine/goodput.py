@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+Order = NDArray[np.int64]
 
 SMALL = 0.02
 """Survival below which a draft token is not looked at."""
@@ -39,13 +45,14 @@ class StepCosts:
     max_tokens: int
     """Most tokens of the step."""
 
+    def draft_seconds(self, num_tokens: int) -> float:
+        """A draft decode of any number of tokens; long ones, prefill, cost the same per token."""
+        last = len(self.draft) - 1
+        return self.draft[num_tokens] if num_tokens <= last else self.draft[last] * num_tokens / last
+
     def seconds(self, num_tokens: int, draft_seconds: float) -> float:
         """Seconds of the step without those that prefill would have cost anyway."""
         return self.plain_seconds + self.verify[num_tokens] - self.verify[self.base_tokens] + draft_seconds
-
-
-Item = tuple[float, int, int]
-"""One possible draft token: the negated probability that it is reached and accepted, its place, its sequence."""
 
 
 def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[list[int], float]:
@@ -55,59 +62,92 @@ def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[lis
     on any cost curve where draft tokens cost nothing. Draft models share their decodes, so going through them place
     by place may be better; both orders are tried.
     """
-    items = [
-        (-survival, place, index)
+    if len(candidates) == 1:
+        count, rate = _best_length(candidates[0], costs)
+        return [count], rate
+    tokens = [
+        (survival, place, index, candidate.uses_model)
         for index, candidate in enumerate(candidates)
         for place, survival in enumerate(candidate.survival)
         if survival >= SMALL
     ]
-    items.sort()
-    count, rate = _best_count(items, candidates, costs)
-    if len(candidates) > 1 and costs.draft:
-        in_step = sorted(items, key=_place_by_place(items, candidates))
-        other_count, other_rate = _best_count(in_step, candidates, costs)
-        if other_rate > rate:
-            items, count, rate = in_step, other_count, other_rate
-    lengths = [0] * len(candidates)
-    for _, _, index in items[:count]:
-        lengths[index] += 1
+    if not tokens:
+        return [0] * len(candidates), len(candidates) / costs.plain_seconds
+    survival, place, index, uses_model = (np.array(column) for column in zip(*tokens, strict=True))
+    catch_up = np.array([_catch_up(candidate, costs) for candidate in candidates])[index] * (place == 0)
+    order = np.lexsort((place, -survival))
+    lengths, rate = _best_prefix(order, survival, place, index, uses_model, catch_up, costs, len(candidates))
+    if uses_model.any():
+        in_step = np.lexsort((-survival, _level(survival, place, uses_model)))
+        other = _best_prefix(in_step, survival, place, index, uses_model, catch_up, costs, len(candidates))
+        if other[1] > rate:
+            lengths, rate = other
     return lengths, rate
 
 
-def _best_count(items: list[Item], candidates: Sequence[Candidate], costs: StepCosts) -> tuple[int, float]:
-    """How many of the items to take, in their order, and the goodput that gives."""
-    expected = float(len(candidates))
-    best_rate, best_count = expected / costs.plain_seconds, 0
-    draft, verify, base = costs.draft, costs.verify, costs.base_tokens
-    seconds = costs.plain_seconds - verify[base]
-    drafting = [0] * (max((place for _, place, _ in items), default=0) + 1)
-    for count, (survival, place, index) in enumerate(items[: costs.max_tokens - base], start=1):
-        expected -= survival
-        candidate = candidates[index]
-        if candidate.uses_model:
-            num = drafting[place] = drafting[place] + 1
-            seconds += draft[num] - draft[num - 1]
-            if not place and candidate.lag > 1:
-                seconds += (draft[candidate.lag] - draft[1]) / _CATCH_UP_STEPS
+def _best_length(candidate: Candidate, costs: StepCosts) -> tuple[int, float]:
+    """The search for a step of one sequence."""
+    expected, best, best_count = 1.0, 1.0 / costs.plain_seconds, 0
+    verify, base = costs.verify, costs.base_tokens
+    seconds = costs.plain_seconds - verify[base] + _catch_up(candidate, costs)
+    decode = costs.draft[1] if candidate.uses_model else 0.0
+    for count, survival in enumerate(candidate.survival[: costs.max_tokens - base], start=1):
+        if survival < SMALL:
+            break
+        expected += survival
+        seconds += decode
         rate = expected / (seconds + verify[base + count])
-        if rate > best_rate:
-            best_rate, best_count = rate, count
-    return best_count, best_rate
+        if rate > best:
+            best, best_count = rate, count
+    return best_count, best
 
 
-def _place_by_place(items: list[Item], candidates: Sequence[Candidate]) -> Callable[[Item], tuple[float, float]]:
-    """A sort key that keeps tokens of the model at the same place together, among the looked-up ones."""
-    totals: dict[int, list[float]] = {}
-    for survival, place, index in items:
-        if candidates[index].uses_model:
-            totals.setdefault(place, []).append(survival)
-    means = {place: sum(values) / len(values) for place, values in totals.items()}
-    # Where hardly any sequence goes on, the mean of those that do may rise again: a later place is never first.
+def _catch_up(candidate: Candidate, costs: StepCosts) -> float:
+    """What the draft's lag costs, spread over the steps that profit from it."""
+    if not candidate.uses_model or candidate.lag <= 1:
+        return 0.0
+    return (costs.draft_seconds(candidate.lag) - costs.draft[1]) / _CATCH_UP_STEPS
+
+
+def _best_prefix(
+    order: Order,
+    survival: Numbers,
+    place: Order,
+    index: Order,
+    uses_model: NDArray[np.bool_],
+    catch_up: Numbers,
+    costs: StepCosts,
+    num_sequences: int,
+) -> tuple[list[int], float]:
+    """Take draft tokens in this order up to the best stopping place; returns lengths and goodput."""
+    base = costs.base_tokens
+    order = order[: costs.max_tokens - base]
+    seconds = catch_up[order]
+    place_in_order = np.where(uses_model[order], place[order], -1)
+    decodes = np.diff(costs.draft[: num_sequences + 1]) if costs.draft else np.zeros(0)
+    for at in range(int(place_in_order.max(initial=-1)) + 1):
+        here = np.flatnonzero(place_in_order == at)
+        seconds[here] += decodes[: len(here)]
+    verify = np.array(costs.verify[base + 1 : base + 1 + len(order)]) - costs.verify[base]
+    rates = (num_sequences + survival[order].cumsum()) / (costs.plain_seconds + verify + seconds.cumsum())
+    best = int(rates.argmax()) if len(rates) else 0
+    plain = num_sequences / costs.plain_seconds
+    if not len(rates) or rates[best] <= plain:
+        return [0] * num_sequences, plain
+    lengths: list[int] = np.bincount(index[order[: best + 1]], minlength=num_sequences).tolist()
+    return lengths, float(rates[best])
+
+
+def _level(survival: Numbers, place: Order, uses_model: NDArray[np.bool_]) -> Numbers:
+    """A sort key that keeps the model's tokens at the same place together, among the looked-up ones."""
+    level = -survival
     highest = -1.0
-    for place in sorted(means):
-        highest = means[place] = max(highest, means[place])
-    uses_model = [candidate.uses_model for candidate in candidates]
-    return lambda item: (means[item[1]] if uses_model[item[2]] else item[0], item[0])
+    for at in range(int(place[uses_model].max()) + 1):
+        here = uses_model & (place == at)
+        # Where few sequences go on, the mean of those may rise again: a later place never comes first.
+        highest = max(highest, float(level[here].mean()))
+        level[here] = highest
+    return level
 
 
 def token_price(costs: StepCosts, num_sequences: int) -> float:
