@@ -1,0 +1,1 @@
+"""What exsa_lab is compared with: the bare llama.cpp loop, and the peers."""

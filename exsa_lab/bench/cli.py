@@ -1,0 +1,104 @@
+"""From a command line to reports."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from exsa_lab.bench.report import Report, save
+from exsa_lab.bench.setting import Options, progress_to_stderr
+from exsa_lab.errors import ExsaError
+
+BENCHMARKS = {
+    "decode": "decode speed against the bare llama.cpp loop and llama-cpp-python, and the cost of the live view",
+    "batching": "many requests at once against one after the other, and against llama-server",
+    "prefix": "time to first token of a prompt whose beginning is cached",
+    "latency": "gaps between tokens under load, and while a long prompt arrives",
+    "speculation": "draft lengths, drafters and peers over six kinds of text",
+    "equivalence": "is speculative output the plain output, token for token?",
+}
+"""Name and one line of each benchmark; each lives in the module of its name.
+
+Such a module has ``run(options) -> Report``, and may have ``add_arguments(parser)`` and ``WEIGHTS``, the weight
+formats it measures, and ``REPEATS``, its rounds, unless told otherwise.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark named first in ``argv``, or "all"; 0 when every promise held, 1 otherwise."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
+    reports = []
+    try:
+        for name in names:
+            reports.append(_run(name, arguments))
+            print(reports[-1].to_text(), end="\n\n", flush=True)
+    except ExsaError as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        if arguments.json is not None and reports:
+            save(reports, arguments.json)
+    return 0 if all(check.is_met for report in reports for check in report.checks) else 1
+
+
+def _run(name: str, arguments: argparse.Namespace) -> Report:
+    module: Any = importlib.import_module(f"exsa_lab.bench.{name}")
+    given = vars(arguments)
+    if arguments.name == "all" and hasattr(module, "add_arguments"):
+        own = argparse.ArgumentParser()
+        module.add_arguments(own)
+        given = {**vars(own.parse_args([])), **given}
+    options = Options(
+        model=arguments.model,
+        draft=arguments.draft,
+        weights=tuple(arguments.weights.split(","))
+        if arguments.weights
+        else getattr(module, "WEIGHTS", ("as-shipped",)),
+        repeats=arguments.repeats or (1 if arguments.quick else getattr(module, "REPEATS", 5)),
+        threads=arguments.threads,
+        quick=arguments.quick,
+        given=argparse.Namespace(**given),
+        progress=progress_to_stderr,
+    )
+    report: Report = module.run(options)
+    progress_to_stderr("")
+    if arguments.quick:
+        report.checks.clear()
+        report.notes.append("A quick run says that it works, not how fast: what exsa_lab promises was not checked.")
+    return report
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--model", default="smollm2-135m", help="target: catalog name or path (default: %(default)s)")
+    common.add_argument("--draft", default="auto", help="draft model: name, path, auto or none (default: %(default)s)")
+    common.add_argument("--weights", help='weight formats, such as "as-shipped,Q8_0" (converted and cached)')
+    common.add_argument("--repeats", type=_positive, help="rounds; medians are reported (default: 5; speculation: 4)")
+    common.add_argument("--threads", type=int, default=0, help="CPU threads (default: one per usable core)")
+    common.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
+    common.add_argument("--quick", action="store_true", help="a short run to see that it works; its numbers are noise")
+    parser = argparse.ArgumentParser(
+        prog="python -m exsa_lab.bench",
+        description="Measure exsa_lab on this machine, beside what it is compared with.",
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, summary in BENCHMARKS.items():
+        command = commands.add_parser(name, parents=[common], help=summary, description=summary)
+        module: Any = importlib.import_module(f"exsa_lab.bench.{name}")
+        if hasattr(module, "add_arguments"):
+            module.add_arguments(command)
+    commands.add_parser("all", parents=[common], help="all of them, one after the other")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

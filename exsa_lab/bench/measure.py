@@ -1,0 +1,76 @@
+"""Measuring fairly on a machine that has other things to do: interleaved rounds, medians, paired ratios."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+Run = Callable[[int], float]
+"""Runs one contender once and returns what was measured. The argument is the round, 0 for the warm-up."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A contender against its baseline: median, lowest and highest of the ratios within each round."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"x{self.median:.2f} ({self.low:.2f}..{self.high:.2f})"
+
+
+def interleaved(
+    runs: Mapping[str, Run], rounds: int, *, warm_up: bool = True, progress: Progress | None = None
+) -> dict[str, list[float]]:
+    """Measure every contender once per round and return its values by name.
+
+    The order turns by one place per round, so that nobody always runs after the same neighbour: a slow minute of
+    the machine then hits all of them, and `ratio` compares only values of one round.
+    """
+    values: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(0 if warm_up else 1, rounds + 1):
+        for name in _turned(list(runs), number):
+            if progress is not None:
+                progress(f"{'warm-up' if number == 0 else f'round {number} of {rounds}'}: {name}")
+            value = runs[name](number)
+            if number:
+                values[name].append(value)
+    return values
+
+
+def _turned(names: list[str], places: int) -> list[str]:
+    places %= len(names) or 1
+    return names[places:] + names[:places]
+
+
+def ratio(values: Sequence[float], baseline: Sequence[float]) -> Ratio:
+    """Compare two contenders of `interleaved`, round by round."""
+    ratios = [value / base for value, base in zip(values, baseline, strict=True)]
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def median(values: Iterable[float]) -> float:
+    """Return the median; 0 of nothing."""
+    kept = list(values)
+    return statistics.median(kept) if kept else 0.0
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return the value below which ``percent`` of the values lie, interpolated; 0 of nothing."""
+    kept = sorted(values)
+    if not kept:
+        return 0.0
+    place = (len(kept) - 1) * percent / 100
+    low = int(place)
+    high = min(low + 1, len(kept) - 1)
+    return kept[low] + (kept[high] - kept[low]) * (place - low)
+
+
+def speed(times: Sequence[float]) -> float:
+    """Return tokens per second from the times at which tokens came; the first one, which is prefill, not counted."""
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0

@@ -1,0 +1,190 @@
+"""Which draft length and drafter pays for which kind of text, and whether "auto" finds it."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from exsa_lab.bench.contenders import AUTO, N_SLOTS, PLAIN, Contender, engine_settings, peers
+from exsa_lab.bench.disturbance import disturbed_speed
+from exsa_lab.bench.measure import Progress, interleaved, median, ratio
+from exsa_lab.bench.report import Check, Report
+from exsa_lab.bench.setting import Options, Subject, subjects
+from exsa_lab.bench.workloads import WORKLOADS
+from exsa_lab.config import did_you_mean
+from exsa_lab.engine.engine import Engine
+from exsa_lab.errors import ConfigError
+
+WEIGHTS = ("as-shipped", "Q8_0")
+REPEATS = 4
+PROMPTS_PER_ROUND = 2
+WANTED_OVER_PLAIN = 0.97
+WANTED_ON_REPEAT = {"as-shipped": 1.3, "Q8_0": 1.7}
+WANTED_OF_BEST_FIXED = 0.92
+WANTED_OVER_PEERS = 1.0
+Speeds = dict[str, list[float]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workloads", help=f"some of {','.join(WORKLOADS)} (default: all)")
+    parser.add_argument("--temperatures", help="(default: 0,0.8)")
+    parser.add_argument("--tokens", type=int, help="tokens per prompt (default: 128)")
+    parser.add_argument("--no-peers", action="store_true", help="measure exsa_lab only")
+    parser.add_argument("--no-grid", action="store_true", help="plain and auto only, without fixed draft lengths")
+    parser.add_argument("--only", choices=("single", "eight", "disturbed"), help="one of the three parts")
+
+
+def run(options: Options) -> Report:
+    """Measure one request and eight at once for each kind of text, and one request while the cores get busy."""
+    tokens = options.given.tokens or options.pick(128, 16)
+    report = Report("speculation", {"model": options.model, "tokens": tokens, "rounds": options.repeats})
+    for weights, subject in zip(options.weights, subjects(options, prefix_cache_tokens=4096), strict=True):
+        with ExitStack() as stack:
+            engine = stack.enter_context(subject.open_engine())
+            lengths = options.pick((range(1, 9), (2, 4, 8, 16)), (range(2, 3), (8,)))
+            fixed = (range(0), ()) if options.given.no_grid else lengths
+            contenders = engine_settings(engine, *fixed)
+            if options.given.only in (None, "disturbed"):
+                _disturbed(subject, options, engine, tokens // 2, report)
+            if not options.given.no_peers:
+                contenders |= peers(subject, engine, stack)
+            for temperature in _temperatures(options):
+                if options.given.only in (None, "single"):
+                    _single(subject, weights, options, contenders, temperature, tokens, report)
+                if options.given.only in (None, "eight"):
+                    _eight(subject, options, contenders, temperature, tokens, report)
+    return report
+
+
+def _temperatures(options: Options) -> tuple[float, ...]:
+    given: str | None = options.given.temperatures
+    if given:
+        return tuple(float(part) for part in given.split(","))
+    return (0.0,) if options.quick else (0.0, 0.8)
+
+
+def _workloads(options: Options) -> list[str]:
+    given: str | None = options.given.workloads
+    names = given.split(",") if given else ["chat", "repeat"] if options.quick else list(WORKLOADS)
+    for name in names:
+        if name not in WORKLOADS:
+            raise ConfigError(f"unknown workload {name!r}.", hint=did_you_mean(name, WORKLOADS) or ", ".join(WORKLOADS))
+    return names
+
+
+# One request at a time
+
+
+def _single(
+    subject: Subject,
+    weights: str,
+    options: Options,
+    contenders: dict[str, Contender],
+    temperature: float,
+    tokens: int,
+    report: Report,
+) -> None:
+    title = f"{subject.name}, one request, temperature {temperature:g}"
+    found: dict[str, Speeds] = {}
+    for workload in _workloads(options):
+
+        def measure(contender: Contender, number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
+            return contender.in_turn(_some(prompts, number), tokens, temperature, seed=number)
+
+        runs = {name: partial(measure, contender) for name, contender in contenders.items()}
+        found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
+    _tabulate(title, found, report)
+    for workload, speeds in found.items():
+        wanted = WANTED_ON_REPEAT.get(weights, WANTED_OVER_PLAIN) if workload == "repeat" else WANTED_OVER_PLAIN
+        if temperature > 0:
+            wanted = WANTED_OVER_PLAIN
+        _check_auto(f"{title}, {workload}", speeds, contenders, wanted, report)
+
+
+def _some(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
+    """Rounds take different prompts, so that few rounds see all of them."""
+    start = number * PROMPTS_PER_ROUND
+    return tuple(prompts[(start + i) % len(prompts)] for i in range(PROMPTS_PER_ROUND))
+
+
+def _check_auto(title: str, speeds: Speeds, contenders: dict[str, Contender], wanted: float, report: Report) -> None:
+    report.checks.append(Check(f"{title}: auto / plain", ratio(speeds[AUTO], speeds[PLAIN]).median, wanted))
+    groups = {
+        "best fixed setting": ([n for n in speeds if n != AUTO and not contenders[n].is_peer], WANTED_OF_BEST_FIXED),
+        "best peer": ([n for n in speeds if contenders[n].is_peer], WANTED_OVER_PEERS),
+    }
+    for kind, (names, least) in groups.items():
+        if names and names != [PLAIN]:
+            best = max(names, key=lambda name: median(speeds[name]))
+            value = ratio(speeds[AUTO], speeds[best]).median
+            report.checks.append(Check(f"{title}: auto / {kind} ({best})", value, least))
+
+
+# Eight at once
+
+
+def _eight(
+    subject: Subject,
+    options: Options,
+    contenders: dict[str, Contender],
+    temperature: float,
+    tokens: int,
+    report: Report,
+) -> None:
+    title = f"{subject.name}, {N_SLOTS} requests at once, temperature {temperature:g}"
+    able = {name: contender for name, contender in contenders.items() if contender.can_batch}
+    found: dict[str, Speeds] = {}
+    for workload in _workloads(options):
+
+        def measure(contender: Contender, number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
+            return contender.at_once(prompts[:N_SLOTS], tokens, temperature, seed=number)
+
+        runs = {name: partial(measure, contender) for name, contender in able.items()}
+        found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
+    _tabulate(title, found, report)
+    for workload, speeds in found.items():
+        value = ratio(speeds[AUTO], speeds[PLAIN]).median
+        report.checks.append(Check(f"{title}, {workload}: auto / plain", value, WANTED_OVER_PLAIN))
+
+
+# One request while another program takes the cores
+
+
+def _disturbed(subject: Subject, options: Options, engine: Engine, tokens: int, report: Report) -> None:
+    title = f"{subject.name}, one request, other processes take the cores halfway"
+    settings: dict[str, dict[str, Any]] = {PLAIN: {"draft_length": 0}, AUTO: {}}
+    found: dict[str, Speeds] = {}
+    for workload in [name for name in _workloads(options) if name in ("chat", "repeat")]:
+
+        def measure(params: dict[str, Any], number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
+            half = prompts[4 * (number % 2) : 4 * (number % 2) + 4]
+            return disturbed_speed(engine, half, tokens, subject.n_threads, **params)
+
+        runs = {name: partial(measure, params) for name, params in settings.items()}
+        found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
+    _tabulate(title, found, report)
+    for workload, speeds in found.items():
+        value = ratio(speeds[AUTO], speeds[PLAIN]).median
+        report.checks.append(Check(f"{title}, {workload}: auto / plain", value, WANTED_OVER_PLAIN))
+
+
+def _prefixed(options: Options, title: str) -> Progress:
+    return lambda text: options.progress(f"{title}: {text}")
+
+
+def _tabulate(title: str, found: dict[str, Speeds], report: Report) -> None:
+    """Settings down, kinds of text across: plain in tokens per second, the others against it."""
+    if not found:
+        return
+    table = report.table(title, "setting", *found)
+    report.values[title] = found
+    for name in next(iter(found.values())):
+        cells = [
+            f"{median(speeds[PLAIN]):.0f} tok/s"
+            if name == PLAIN
+            else f"x{ratio(speeds[name], speeds[PLAIN]).median:.2f}"
+            for speeds in found.values()
+        ]
+        table.add(name, *cells)
