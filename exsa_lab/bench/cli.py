@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exsa_lab.bench.report import Report, save
-from exsa_lab.bench.setting import Options, progress_to_stderr
+from exsa_lab.bench.setting import AS_SHIPPED, Options, progress_to_stderr
 from exsa_lab.errors import ExsaError
 
 BENCHMARKS = {
@@ -57,9 +57,7 @@ def _run(name: str, arguments: argparse.Namespace) -> Report:
     options = Options(
         model=arguments.model,
         draft=arguments.draft,
-        weights=tuple(arguments.weights.split(","))
-        if arguments.weights
-        else getattr(module, "WEIGHTS", ("as-shipped",)),
+        weights=tuple(arguments.weights.split(",")) if arguments.weights else getattr(module, "WEIGHTS", (AS_SHIPPED,)),
         repeats=arguments.repeats or (1 if arguments.quick else getattr(module, "REPEATS", 5)),
         threads=arguments.threads,
         quick=arguments.quick,
@@ -95,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
             module.add_arguments(command)
     commands.add_parser("all", parents=[common], help="all of them, one after the other")
     return parser
+
+
+def _weights(text: str) -> tuple[str, ...]:
+    names = (name.strip() for name in text.split(","))
+    return tuple(name if name == AS_SHIPPED else name.upper() for name in names)
 
 
 def _positive(text: str) -> int:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exsa_lab.bench.weights import AS_SHIPPED, converted
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.engine import Engine
 from exsa_lab.loading import prepare
+from exsa_lab.models.convert import check_format, convert
 from exsa_lab.models.resolve import resolve, resolve_draft
+
+AS_SHIPPED = "as-shipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,23 @@ class Subject:
 
 
 def subjects(options: Options, **config: Any) -> list[Subject]:
-    """Resolve the model and convert it to each weight format asked for. Raises ModelNotFound or ModelError."""
+    """Resolve the model and convert it to each weight format asked for (seconds, then cached).
+
+    Requantizing a file that is quantized already loses some quality: fine for measuring speed. Raises ModelNotFound,
+    ModelError, or ConfigError for an unknown format.
+    """
+    for name in options.weights:
+        if name != AS_SHIPPED:
+            check_format(name)
     target = resolve(options.model)
     draft = resolve_draft(options.draft, options.model)
     settings = EngineConfig(n_threads=options.n_threads, **config)
     found = []
     for name in options.weights:
+        path = target.path
         if name != AS_SHIPPED:
             options.progress(f"converting {target.path.name} to {name}")
-        path = target.path if name == AS_SHIPPED else converted(target.path, name)
+            path = convert(target.path, name, n_threads=options.n_threads)
         found.append(Subject(f"{target.name} {name}", path, draft.path if draft else None, settings))
     return found
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from exsa_lab.bench import main
 from exsa_lab.bench.cli import BENCHMARKS
 from exsa_lab.bench.report import Check, Report
-from exsa_lab.bench.setting import Options
+from exsa_lab.bench.setting import Options, subjects
+from exsa_lab.bench.speculation import _workloads
 from exsa_lab.errors import ConfigError
 
 
@@ -73,12 +75,8 @@ def test_bad_arguments_are_refused(argv: list[str], capsys: pytest.CaptureFixtur
     assert "usage" in capsys.readouterr().err
 
 
-def test_an_unknown_weight_format_or_workload_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
-    from exsa_lab.bench.speculation import _workloads
-    from exsa_lab.bench.weights import converted
-
-    with pytest.raises(ConfigError, match="Did you mean 'Q8_0'"):
-        converted(Path("x.gguf"), "q8_00")
-    parsed = importlib.import_module("argparse").Namespace(workloads="chat,repaet")
+def test_an_unknown_weight_format_or_workload_gets_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'q8_0'"):
+        subjects(Options(weights=("as-shipped", "q8_00")))
     with pytest.raises(ConfigError, match="Did you mean 'repeat'"):
-        _workloads(Options(given=parsed))
+        _workloads(Options(given=argparse.Namespace(workloads="chat,repaet")))
