@@ -117,6 +117,7 @@ class AcceptanceEstimate:
         self._confidence = Rates(len(_CONFIDENCE_MIDDLES), _SHARED_MEMORY, can_turn=False)
         self._places = Rates(NUM_PLACES, _SHARED_MEMORY, can_turn=False)
         self._matches = Rates(len(_MATCH_PRIORS), _SHARED_MEMORY, can_turn=False)
+        self._shared: list[float] = []
 
     def new_history(self) -> DraftHistory:
         """Start a sequence: it knows what the others have seen."""
@@ -181,18 +182,25 @@ class AcceptanceEstimate:
 
     def place_rates(self, history: DraftHistory) -> list[float]:
         """Acceptance at each place given that all before it were accepted."""
+        own, fade = history.places, _IDLE_MEMORY**history.idle
+        shared = self._shared_places()
         rates: list[float] = []
-        fade = _IDLE_MEMORY**history.idle
-        own = history.places
-        before_shared = before_own = _FIRST_RATE
+        rate = shared[0]
         for place in range(NUM_PLACES):
-            shared = self._places.rate(place, before_shared, _SHARED_STRENGTH)
-            prior = (shared + before_own) / 2 if place else shared
+            prior = (shared[place] + rate) / 2
             seen = own.tested[place] * fade
             rate = (own.accepted[place] * fade + _OWN_STRENGTH * prior) / (seen + _OWN_STRENGTH)
             rates.append(rate)
-            before_shared, before_own = shared, rate
         return rates
+
+    def _shared_places(self) -> list[float]:
+        """Acceptance at each place over all sequences; kept until something is learned."""
+        if not self._shared:
+            rate = _FIRST_RATE
+            for place in range(NUM_PLACES):
+                rate = self._places.rate(place, rate, _SHARED_STRENGTH)
+                self._shared.append(rate)
+        return self._shared
 
     def _observe_place(self, history: DraftHistory, place: int, outcome: float) -> None:
         index = min(place, NUM_PLACES - 1)
@@ -202,6 +210,7 @@ class AcceptanceEstimate:
             history.idle = 0
         history.places.observe(index, outcome)
         self._places.observe(index, outcome)
+        self._shared.clear()
 
     # N-gram
 

@@ -55,6 +55,13 @@ _REST = 8
 _FORGET_EVERY = 64
 _DRAFT_TABLE = 128
 _NO_LIMIT = 1 << 30
+_NAMES: dict[tuple[bool, bool], tuple[DrafterName, ...]] = {
+    (False, False): (),
+    (True, False): ("ngram",),
+    (False, True): ("model",),
+    (True, True): ("ngram", "model"),
+}
+_NOTHING = Candidate([], False)
 _PLAIN = {reason: Choice("none", 0, reason) for reason in DraftReason}
 
 
@@ -76,6 +83,7 @@ class DraftLengthPolicy:
         self._slow_down_at_plain = costs.slow_down
         self._probe_gap = _FIRST_GAP
         self._winnable: dict[tuple[DrafterName, int, int], bool] = {}
+        self._prices: dict[tuple[int, int, int], float] = {}
         self._steps_since_model = 0
         self._model_rest = 0
 
@@ -119,6 +127,7 @@ class DraftLengthPolicy:
         self._steps += 1
         if self._steps % _FORGET_EVERY == 0:
             self._winnable.clear()
+            self._prices.clear()
         decodes: list[int] = []
         self._steps_since_model += 1
         self._model_rest = _REST if plan.lost_model else self._model_rest - 1
@@ -167,22 +176,25 @@ class DraftLengthPolicy:
 
     def _possible_drafters(self, requests: Sequence[DraftRequest], costs: StepCosts) -> list[tuple[DrafterName, ...]]:
         """Who may draft for each sequence; the draft model only where catching up is covered by its stake."""
-        can_look_up = self.balance["ngram"] > 0
-        # Catching up is a price known beforehand, so all of the account may go into it.
-        allowed = max(self._stake("model"), self.balance["model"]) * costs.plain_seconds
-        lags = sorted(request.draft_lag for request in requests) if costs.draft and allowed > 0 else []
-        while lags and costs.draft_seconds(sum(lags)) > allowed:
-            lags.pop()
-        most_lag = 0 if self._is_resting() or not lags else lags[-1]
+        num = len(requests)
+        can_look_up = self.balance["ngram"] > 0 and self._can_win("ngram", costs, num)
+        most_lag = 0
+        if costs.draft and not self._is_resting() and self._can_win("model", costs, num):
+            most_lag = self._most_lag(requests, costs)
         possible: list[tuple[DrafterName, ...]] = []
         for request in requests:
-            names: list[DrafterName] = []
-            if can_look_up and request.ngram_tokens > 0 and request.drafter in ("auto", "ngram"):
-                names.append("ngram")
-            if request.draft_lag <= most_lag and request.drafter in ("auto", "model"):
-                names.append("model")
-            possible.append(tuple(names) if request.limit > 0 else ())
+            looks_up = can_look_up and request.ngram_tokens > 0 and request.drafter in ("auto", "ngram")
+            drafts = request.draft_lag <= most_lag and request.drafter in ("auto", "model")
+            possible.append(_NAMES[looks_up, drafts] if request.limit > 0 else ())
         return possible
+
+    def _most_lag(self, requests: Sequence[DraftRequest], costs: StepCosts) -> int:
+        """Sequences that lag no more than this may draft: catching up is a sure price, it may take all of the account."""
+        allowed = max(self._stake("model"), self.balance["model"]) * costs.plain_seconds
+        lags = sorted(request.draft_lag for request in requests)
+        while lags and costs.draft_seconds(sum(lags)) > allowed:
+            lags.pop()
+        return lags[-1] if lags else 0
 
     def _candidate(self, request: DraftRequest, drafter: DrafterName, longest: dict[DrafterName, int]) -> Candidate:
         length = min(request.limit, longest[drafter])
@@ -203,15 +215,24 @@ class DraftLengthPolicy:
             return [name], lengths, rate
         names: list[DrafterName] = []
         candidates = []
-        price = token_price(costs, len(requests))
+        price = self._token_price(costs, len(requests))
         for request, possible in zip(requests, drafters, strict=True):
-            options = [self._candidate(request, name, longest) for name in possible] or [Candidate([], False)]
-            index = 0
-            if len(options) > 1:
-                index = max(range(len(options)), key=lambda i: worth(options[i], costs, len(requests), price))
-            names.append(possible[index] if possible else "none")
-            candidates.append(options[index])
+            chosen: tuple[DrafterName, Candidate] = ("none", _NOTHING)
+            best = 0.0
+            for option in possible:
+                candidate = self._candidate(request, option, longest)
+                value = worth(candidate, costs, len(requests), price)
+                if value > best:
+                    chosen, best = (option, candidate), value
+            names.append(chosen[0])
+            candidates.append(chosen[1])
         return names, *best_lengths(candidates, costs)
+
+    def _token_price(self, costs: StepCosts, num_sequences: int) -> float:
+        key = (num_sequences, costs.base_tokens, costs.max_tokens)
+        if key not in self._prices:
+            self._prices[key] = token_price(costs, num_sequences)
+        return self._prices[key]
 
     def _probe(
         self,

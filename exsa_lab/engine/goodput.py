@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from exsa_lab.config import MAX_DRAFT_LENGTH
 
-Numbers = NDArray[np.float64]
-Order = NDArray[np.int64]
+Item = tuple[float, int, int]
+"""One possible draft token: its negated survival, its place in the draft, its sequence."""
 
+_MOST_PLACES = MAX_DRAFT_LENGTH
 SMALL = 0.02
 """Survival below which a draft token is not looked at."""
 _CATCH_UP_STEPS = 32
@@ -65,23 +66,22 @@ def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[lis
     if len(candidates) == 1:
         count, rate = _best_length(candidates[0], costs)
         return [count], rate
-    tokens = [
-        (survival, place, index, candidate.uses_model)
+    items = [
+        (-survival, place, index)
         for index, candidate in enumerate(candidates)
         for place, survival in enumerate(candidate.survival)
         if survival >= SMALL
     ]
-    if not tokens:
-        return [0] * len(candidates), len(candidates) / costs.plain_seconds
-    survival, place, index, uses_model = (np.array(column) for column in zip(*tokens, strict=True))
-    catch_up = np.array([_catch_up(candidate, costs) for candidate in candidates])[index] * (place == 0)
-    order = np.lexsort((place, -survival))
-    lengths, rate = _best_prefix(order, survival, place, index, uses_model, catch_up, costs, len(candidates))
-    if uses_model.any():
-        in_step = np.lexsort((-survival, _level(survival, place, uses_model)))
-        other = _best_prefix(in_step, survival, place, index, uses_model, catch_up, costs, len(candidates))
-        if other[1] > rate:
-            lengths, rate = other
+    items.sort()
+    count, rate = _best_count(items, candidates, costs)
+    if any(candidate.uses_model for candidate in candidates):
+        in_step = _place_by_place(items, candidates)
+        other_count, other_rate = _best_count(in_step, candidates, costs)
+        if other_rate > rate:
+            items, count, rate = in_step, other_count, other_rate
+    lengths = [0] * len(candidates)
+    for _, _, index in items[:count]:
+        lengths[index] += 1
     return lengths, rate
 
 
@@ -109,53 +109,53 @@ def _catch_up(candidate: Candidate, costs: StepCosts) -> float:
     return (costs.draft_seconds(candidate.lag) - costs.draft[1]) / _CATCH_UP_STEPS
 
 
-def _best_prefix(
-    order: Order,
-    survival: Numbers,
-    place: Order,
-    index: Order,
-    uses_model: NDArray[np.bool_],
-    catch_up: Numbers,
-    costs: StepCosts,
-    num_sequences: int,
-) -> tuple[list[int], float]:
-    """Take draft tokens in this order up to the best stopping place; returns lengths and goodput."""
-    base = costs.base_tokens
-    order = order[: costs.max_tokens - base]
-    seconds = catch_up[order]
-    place_in_order = np.where(uses_model[order], place[order], -1)
-    decodes = np.diff(costs.draft[: num_sequences + 1]) if costs.draft else np.zeros(0)
-    for at in range(int(place_in_order.max(initial=-1)) + 1):
-        here = np.flatnonzero(place_in_order == at)
-        seconds[here] += decodes[: len(here)]
-    verify = np.array(costs.verify[base + 1 : base + 1 + len(order)]) - costs.verify[base]
-    rates = (num_sequences + survival[order].cumsum()) / (costs.plain_seconds + verify + seconds.cumsum())
-    best = int(rates.argmax()) if len(rates) else 0
-    plain = num_sequences / costs.plain_seconds
-    if not len(rates) or rates[best] <= plain:
-        return [0] * num_sequences, plain
-    lengths: list[int] = np.bincount(index[order[: best + 1]], minlength=num_sequences).tolist()
-    return lengths, float(rates[best])
+def _best_count(items: list[Item], candidates: Sequence[Candidate], costs: StepCosts) -> tuple[int, float]:
+    """How many of the items to take, in their order, and the goodput that gives."""
+    expected = float(len(candidates))
+    best, best_count = expected / costs.plain_seconds, 0
+    draft, verify, at = costs.draft, costs.verify, costs.base_tokens
+    uses_model = [candidate.uses_model for candidate in candidates]
+    catch_up = [_catch_up(candidate, costs) for candidate in candidates]
+    drafting = [0] * (_MOST_PLACES + 1)
+    seconds = costs.plain_seconds - verify[at]
+    for survival, place, index in items[: costs.max_tokens - at]:
+        at += 1
+        expected -= survival
+        if uses_model[index]:
+            num = drafting[place] = drafting[place] + 1
+            seconds += draft[num] - draft[num - 1]
+            if not place:
+                seconds += catch_up[index]
+        rate = expected / (seconds + verify[at])
+        if rate > best:
+            best, best_count = rate, at - costs.base_tokens
+    return best_count, best
 
 
-def _level(survival: Numbers, place: Order, uses_model: NDArray[np.bool_]) -> Numbers:
-    """A sort key that keeps the model's tokens at the same place together, among the looked-up ones."""
-    level = -survival
-    highest = -1.0
-    for at in range(int(place[uses_model].max()) + 1):
-        here = uses_model & (place == at)
-        # Where few sequences go on, the mean of those may rise again: a later place never comes first.
-        highest = max(highest, float(level[here].mean()))
-        level[here] = highest
-    return level
+def _place_by_place(items: list[Item], candidates: Sequence[Candidate]) -> list[Item]:
+    """The items in an order that keeps the model's tokens of one place together, among the looked-up ones."""
+    uses_model = [candidate.uses_model for candidate in candidates]
+    totals, counts = [0.0] * _MOST_PLACES, [0] * _MOST_PLACES
+    for survival, place, index in items:
+        if uses_model[index]:
+            totals[place] += survival
+            counts[place] += 1
+    # Where few sequences go on, the mean of those may rise again: a later place never comes first.
+    means = itertools.accumulate((total / max(1, count) for total, count in zip(totals, counts, strict=True)), max)
+    levels = list(means)
+    order = [(levels[item[1]] if uses_model[item[2]] else item[0], *item) for item in items]
+    order.sort()
+    return [(survival, place, index) for _, survival, place, index in order]
 
 
 def token_price(costs: StepCosts, num_sequences: int) -> float:
-    """What verifying one more draft token costs at best, in tokens of plain decoding."""
+    """What verifying one more draft token costs at best, in tokens of plain decoding.
+
+    No draft whose first token is less likely to be accepted can pay.
+    """
     table, base = costs.verify, costs.base_tokens
-    room = costs.max_tokens - base
-    lengths = [n for n in (num_sequences, 2 * num_sequences, 4 * num_sequences, 8 * num_sequences) if n <= room]
-    cheapest = min((table[base + n] - table[base]) / n for n in lengths or [max(1, room)])
+    extras = range(1, costs.max_tokens - base + 1)
+    cheapest = min(((table[base + n] - table[base]) / n for n in extras), default=0.0)
     return cheapest * num_sequences / costs.plain_seconds
 
 

@@ -87,6 +87,7 @@ class _State:
     index: NgramIndex
     history: DraftHistory
     drafter: DrafterName
+    looks_up: bool
     done: int = 0
     draft_cached: int = 0
     """Tokens of prompt and text that the draft has in its cache."""
@@ -132,7 +133,11 @@ class Simulation:
         stop_after: int = 1 << 30,
     ) -> Result:
         """Decode all texts to their end, or until ``stop_after`` tokens; may go on with more texts."""
-        states = [_State(text, NgramIndex(text.prompt), self.policy.new_history(), drafter) for text in texts]
+        looks_up = drafter in ("auto", "ngram") if fixed is None else fixed[0] == "ngram"
+        states = [
+            _State(text, NgramIndex(text.prompt if looks_up else ()), self.policy.new_history(), drafter, looks_up)
+            for text in texts
+        ]
         while (running := [state for state in states if state.left]) and sum(s.done for s in states) < stop_after:
             if fixed:
                 self._fixed_step(running, fixed)
@@ -222,7 +227,7 @@ class Simulation:
             state.done += count + 1
             if num_decodes:
                 state.draft_cached = len(state.text.prompt) + start + min(count, num_decodes - 1)
-            learned = state.index.learn(tokens[start : state.done])
+            learned = state.index.learn(tokens[start : state.done]) if state.looks_up else []
             if learn:
                 self.policy.observe_ngram(state.history, learned)
             accepted.append(count)
