@@ -57,7 +57,7 @@ def _run(name: str, arguments: argparse.Namespace) -> Report:
     options = Options(
         model=arguments.model,
         draft=arguments.draft,
-        weights=tuple(arguments.weights.split(",")) if arguments.weights else getattr(module, "WEIGHTS", (AS_SHIPPED,)),
+        weights=_weights(arguments.weights) if arguments.weights else getattr(module, "WEIGHTS", (AS_SHIPPED,)),
         repeats=arguments.repeats or (1 if arguments.quick else getattr(module, "REPEATS", 5)),
         threads=arguments.threads,
         quick=arguments.quick,

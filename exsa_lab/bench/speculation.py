@@ -12,7 +12,7 @@ from exsa_lab.bench.disturbance import disturbed_speed
 from exsa_lab.bench.measure import Progress, interleaved, median, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
-from exsa_lab.bench.workloads import WORKLOADS
+from exsa_lab.bench.workloads import WORKLOADS, short_prompts
 from exsa_lab.config import did_you_mean
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError
@@ -24,6 +24,12 @@ WANTED_OVER_PLAIN = 0.97
 WANTED_ON_REPEAT = {"as-shipped": 1.3, "Q8_0": 1.7}
 WANTED_OF_BEST_FIXED = 0.92
 WANTED_OVER_PEERS = 1.0
+SINGLE_ONLY = {
+    *(f"model, k={k}" for k in (1, 3, 5, 6, 7, 8)),
+    *(f"xllamacpp, {kind}" for kind in ("ngram-map-k", "ngram-map-k4v", "ngram-cache")),
+}
+"""Left out of the batches, where they would only make the measurement longer."""
+
 Speeds = dict[str, list[float]]
 
 
@@ -38,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options) -> Report:
     """Measure one request and eight at once for each kind of text, and one request while the cores get busy."""
+    _workloads(options)  # a misspelt one is said at once
     tokens = options.given.tokens or options.pick(128, 16)
     report = Report("speculation", {"model": options.model, "tokens": tokens, "rounds": options.repeats})
     for weights, subject in zip(options.weights, subjects(options, prefix_cache_tokens=4096), strict=True):
@@ -104,8 +111,13 @@ def _single(
 
 
 def _some(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
-    """Rounds take different prompts, so that few rounds see all of them."""
-    start = number * PROMPTS_PER_ROUND
+    """Rounds take different prompts, so that few rounds see all of them; the warm-up takes none of them.
+
+    llama-server's n-gram caches remember earlier answers: a prompt that came before would be copied from there.
+    """
+    if number == 0:
+        return tuple(short_prompts(PROMPTS_PER_ROUND))
+    start = (number - 1) * PROMPTS_PER_ROUND
     return tuple(prompts[(start + i) % len(prompts)] for i in range(PROMPTS_PER_ROUND))
 
 
@@ -134,7 +146,7 @@ def _eight(
     report: Report,
 ) -> None:
     title = f"{subject.name}, {N_SLOTS} requests at once, temperature {temperature:g}"
-    able = {name: contender for name, contender in contenders.items() if contender.can_batch}
+    able = {name: one for name, one in contenders.items() if one.can_batch and name not in SINGLE_ONLY}
     found: dict[str, Speeds] = {}
     for workload in _workloads(options):
 

@@ -8,6 +8,7 @@ from exsa_lab.bench.baselines.bare import BareRun
 from exsa_lab.bench.batching import _Contest, python_share
 from exsa_lab.bench.equivalence import Divergence, divergences
 from exsa_lab.bench.latency import gaps_between, times_of
+from exsa_lab.bench.speculation import _some
 from exsa_lab.bench.varied import VARIED
 from exsa_lab.bench.workloads import WORKLOADS, short_prompts
 from exsa_lab.engine.stats import StepRecord
@@ -73,6 +74,13 @@ def test_prompts_are_many_and_no_two_alike() -> None:
     assert all(len(set(prompts)) == 8 for prompts in WORKLOADS.values())
     assert len(set(VARIED)) == 50
     assert len(set(short_prompts(216))) == 216
+
+
+def test_rounds_of_speculation_see_every_prompt_once_and_the_warm_up_none() -> None:
+    prompts = WORKLOADS["repeat"]
+    seen = [prompt for number in range(1, 5) for prompt in _some(prompts, number)]
+    assert sorted(seen) == sorted(prompts)
+    assert not set(_some(prompts, 0)) & set(prompts)
 
 
 def test_batches_of_one_run_share_no_prompt() -> None:
