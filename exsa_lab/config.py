@@ -13,6 +13,9 @@ from exsa_lab.errors import ConfigError
 DrafterName = Literal["auto", "model", "ngram", "none"]
 DRAFTER_NAMES: tuple[str, ...] = get_args(DrafterName)
 
+KVType = Literal["f16", "q8_0", "q4_0"]
+KV_TYPES: tuple[str, ...] = get_args(KVType)
+
 MAX_DRAFT_LENGTH = 16
 """Longest draft in tokens. Beyond it the batch of one sequence outgrows every measured gain."""
 
@@ -104,7 +107,11 @@ class EngineConfig:
     n_threads: int = 0
     """CPU threads; 0 means one per usable core."""
     n_gpu_layers: int = 0
-    """Layers offloaded to the GPU; -1 means all."""
+    """Layers of the target offloaded to the GPU; -1 means all."""
+    draft_gpu_layers: int = 0
+    """Layers of the draft offloaded to the GPU; -1 means all."""
+    kv_type: KVType = "f16"
+    """How the KV cache is stored: q8_0 takes half the memory of f16, q4_0 a quarter, both a little less exact."""
     flash_attention: bool = True
     """Keeps batched and single-token logits close to each other as well as being faster."""
     prefix_cache_tokens: int = 2048
@@ -127,6 +134,9 @@ class EngineConfig:
         _check_int("prefill_beside_decode", self.prefill_beside_decode, 0, 1 << 20)
         _check_int("n_threads", self.n_threads, 0, 4096)
         _check_int("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
+        _check_int("draft_gpu_layers", self.draft_gpu_layers, -1, 100_000)
+        if self.kv_type not in KV_TYPES:
+            raise ConfigError(f"kv_type is {self.kv_type!r}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
         _check_int("prefix_cache_tokens", self.prefix_cache_tokens, 0, 1 << 24)
         if min(self.n_batch, self.step_tokens) < self.n_seq_max:
             raise ConfigError(

@@ -6,64 +6,89 @@ import hashlib
 import platform
 import threading
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from exsa_lab.config import EngineConfig, did_you_mean
+from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.errors import ConfigError, EngineNotLoaded
+from exsa_lab.errors import EngineNotLoaded, OutOfMemory
 from exsa_lab.hardware import Hardware, detect
+from exsa_lab.models.convert import convert
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
 from exsa_lab.models.resolve import resolve, resolve_draft
 from exsa_lab.models.vocabulary import check_vocabulary
+from exsa_lab.planner import Plan, plan, step_down
 from exsa_lab.runtime.protocol import ProgressCallback
 
 DEFAULT_TARGET = "smollm2-135m"
 Arguments = tuple[str, str | None, tuple[tuple[str, Any], ...]]
 
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The kernel's engine, the arguments it was loaded with, and the plan behind its settings."""
+
+    engine: Engine
+    arguments: Arguments | None = None
+    plan: Plan | None = None
+
+
 _lock = threading.RLock()
-# The kernel's engine and the arguments it was loaded with; written under the lock only.
-_current: tuple[Arguments, Engine] | None = None
+# Written under the lock only.
+_current: Loaded | None = None
 
 
 def load(
     target: str | Path = DEFAULT_TARGET,
     draft: str | Path | None = "auto",
     *,
+    weights: str | None = None,
     progress: Callable[[float], None] | None = None,
     **config: Any,
 ) -> Engine:
     """Return the kernel's engine for these models, loading them if needed.
 
     ``target`` is a catalog name, a path to a ``.gguf`` file or ``"hf:owner/repo/file.gguf"``; ``draft`` is the same,
-    "auto" (the catalog's partner of the target, if it has one) or None. Further keywords are `EngineConfig` fields.
-    ``progress`` is called with the fraction loaded, 0..1.
+    "auto" (the catalog's partner of the target, if it has one) or None. ``weights`` converts the target to another
+    weight format first, once (see `exsa_lab.models.convert`). Further keywords are `EngineConfig` fields; those not
+    given are planned for this machine (`exsa_lab.planner`). ``progress`` is called with the fraction loaded, 0..1.
 
     The same arguments give the same engine and load nothing; other arguments close the old engine first. Raises
     ModelNotFound, InvalidModel, VocabularyMismatch, ModelLoadError, OutOfMemory or ConfigError; the old engine is
     kept when the new arguments are wrong.
     """
     global _current
-    arguments = (str(target), None if draft is None else str(draft), tuple(sorted(config.items())))
+    arguments = (
+        str(target),
+        None if draft is None else str(draft),
+        tuple(sorted({"weights": weights, **config}.items())),
+    )
     with _lock:
-        if _current is not None and _current[0] == arguments and _current[1].state is EngineState.OPEN:
-            return _current[1]
-        settings = _settings(config)
-        open_models = prepare(str(target), None if draft is None else str(draft), settings)
+        if _current is not None and _current.arguments == arguments and _current.engine.state is EngineState.OPEN:
+            return _current.engine
+        files = find_files(target, draft, weights=weights, progress=progress)
+        # What cannot work even on an empty machine is refused while the old engine still runs.
+        plan(_emptied(machine()), files.target, files.draft, config)
         unload()
-        engine = Engine(open_models, settings, progress=progress)
-        _current = (arguments, engine)
+        engine, made = _open(files, config, progress)
+        _current = Loaded(engine, arguments, made)
         return engine
+
+
+def get_plan() -> Plan | None:
+    """Return the plan behind the kernel's engine: each setting with its reason; None where it was not planned."""
+    with _lock:
+        return _current.plan if _current is not None else None
 
 
 def get_engine() -> Engine:
     """Return the kernel's engine; raises EngineNotLoaded when there is none."""
     with _lock:
-        if _current is None or _current[1].state is not EngineState.OPEN:
+        if _current is None or _current.engine.state is not EngineState.OPEN:
             raise EngineNotLoaded("no engine is loaded.", hint="Load one with xl.load() or %exsa_load.")
-        return _current[1]
+        return _current.engine
 
 
 def use(engine: Engine) -> Engine:
@@ -71,7 +96,7 @@ def use(engine: Engine) -> Engine:
     global _current
     with _lock:
         unload()
-        _current = (("", None, ()), engine)  # the arguments of no `load`
+        _current = Loaded(engine)
         return engine
 
 
@@ -81,25 +106,72 @@ def unload() -> bool:
     with _lock:
         if _current is None:
             return False
-        engine, _current = _current[1], None
+        engine, _current = _current.engine, None
         was_open = engine.state is EngineState.OPEN
         engine.close()
         return was_open
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Checked files of a target and its draft."""
+
+    target: GGUFFacts
+    draft: GGUFFacts | None
+
+
+def find_files(
+    target: str | Path,
+    draft: str | Path | None,
+    *,
+    weights: str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Files:
+    """Find (and where asked, convert) the files, and check that they are sound and belong together."""
+    found = resolve(target)
+    partner = resolve_draft(draft, found)
+    path = convert(found.path, weights, progress=progress) if weights else found.path
+    files = Files(read_facts(path), read_facts(partner.path) if partner else None)
+    if files.draft is not None:
+        check_vocabulary(files.target, files.draft)
+    return files
+
+
+def machine() -> Hardware:
+    """Return what this machine has, llama.cpp's devices included."""
+    from exsa_lab.runtime.library import build, devices
+
+    return detect(devices, can_offload=build().can_offload)
+
+
+def _emptied(hardware: Hardware) -> Hardware:
+    """The same machine with all of its memory free."""
+    gpus = tuple(replace(gpu, free_memory=gpu.total_memory) for gpu in hardware.gpus)
+    return replace(hardware, available_memory=hardware.total_memory, gpus=gpus)
+
+
+def _open(files: Files, wishes: dict[str, Any], progress: Callable[[float], None] | None) -> tuple[Engine, Plan]:
+    """Open an engine by plan; where the estimates were too small, step down until it fits."""
+    hardware = machine()
+    made = plan(hardware, files.target, files.draft, wishes)
+    while True:
+        try:
+            return Engine(_opener(files, made.config, made.warnings), made.config, progress=progress), made
+        except OutOfMemory:
+            smaller = step_down(made, hardware, files.target, files.draft, wishes)
+            if smaller is None:
+                raise
+            made = smaller
+
+
 def prepare(target: str, draft: str | None, config: EngineConfig) -> Callable[[ProgressCallback], Models]:
-    """Find and check the files; returns the function that opens them on the engine thread."""
-    target_path = resolve(target).path
-    target_facts = read_facts(target_path)
-    draft_path = resolve_draft(draft, target)
-    if draft_path is not None:
-        check_vocabulary(target_facts, read_facts(draft_path.path))
-    return _opener(target_facts, target_path, draft_path.path if draft_path else None, config)
+    """Find and check the files; returns the function that opens them, with exactly these settings."""
+    return _opener(find_files(target, draft), config)
 
 
-def _opener(
-    facts: GGUFFacts, target: Path, draft: Path | None, config: EngineConfig
-) -> Callable[[ProgressCallback], Models]:
+def _opener(files: Files, config: EngineConfig, notes: tuple[str, ...] = ()) -> Callable[[ProgressCallback], Models]:
+    target, draft = files.target.path, files.draft.path if files.draft else None
+
     def open_models(progress: ProgressCallback) -> Models:
         from exsa_lab.runtime.model import LlamaModel
 
@@ -109,13 +181,14 @@ def _opener(
         share = 0.95 if draft is not None else 1.0
         opened = LlamaModel(target, config, progress=lambda done: progress(share * done))
         if draft is None:
-            return Models(opened, None, n_threads, cost_facts=cost_facts)
+            return Models(opened, None, n_threads, notes, cost_facts=cost_facts)
         try:
-            partner = LlamaModel(draft, config, progress=lambda done: progress(share + (1 - share) * done))
+            settings = replace(config, n_gpu_layers=config.draft_gpu_layers)
+            partner = LlamaModel(draft, settings, progress=lambda done: progress(share + (1 - share) * done))
         except BaseException:
             opened.close()
             raise
-        return Models(opened, partner, n_threads, cost_facts=cost_facts)
+        return Models(opened, partner, n_threads, notes, cost_facts=cost_facts)
 
     return open_models
 
@@ -138,7 +211,16 @@ def _cost_facts(
     }
 
 
-_COST_SETTINGS = ("n_ctx", "n_seq_max", "n_batch", "n_ubatch", "n_gpu_layers", "flash_attention")
+_COST_SETTINGS = (
+    "n_ctx",
+    "n_seq_max",
+    "n_batch",
+    "n_ubatch",
+    "n_gpu_layers",
+    "draft_gpu_layers",
+    "kv_type",
+    "flash_attention",
+)
 
 
 def _fingerprint(path: Path) -> str:
@@ -150,14 +232,3 @@ def _fingerprint(path: Path) -> str:
         file.seek(max(0, size - (1 << 16)))
         digest.update(file.read())
     return f"{size}-{digest.hexdigest()[:16]}"
-
-
-def _settings(config: dict[str, Any]) -> EngineConfig:
-    names = [field.name for field in fields(EngineConfig)]
-    for name in config:
-        if name not in names:
-            raise ConfigError(
-                f"unknown engine setting {name!r}.",
-                hint=did_you_mean(name, names).strip() or f"Known: {', '.join(names)}.",
-            )
-    return EngineConfig(**config)

@@ -44,7 +44,7 @@ def find_costs(context: Context, drafter: ModelDrafter | None, facts: Facts, *, 
 def measure_costs(contexts: dict[Kind, Context]) -> CostModel:
     """Measure decodes of several sizes, after `DEPTH` tokens of context, as a verification pays for them."""
     batches = {kind: context.new_batch() for kind, context in contexts.items()}
-    depths = {kind: min(DEPTH, context.n_ctx // 4) for kind, context in contexts.items()}
+    depths = {kind: min(DEPTH, context.n_ctx // 4, context.n_batch) for kind, context in contexts.items()}
     for kind, context in contexts.items():
         _decode(context, batches[kind], 0, depths[kind], num_sequences=1, outputs=0)
         for slot in range(1, min(8, context.n_seq_max)):

@@ -66,6 +66,7 @@ class GGUFFacts:
     context_limit: int
     """Tokens of context the model was trained for."""
     feed_forward: int
+    """Width inside the feed-forward of one token: that of all its active experts together."""
     experts: int
     vocabulary: VocabularyFacts
     chat_template: str | None
@@ -76,6 +77,8 @@ class GGUFFacts:
     """Weights outside the layers: embedding, output and norms."""
     output_bytes: int
     """The output matrix; the embedding again where the two are tied."""
+    has_own_output: bool
+    """False where the output matrix is the embedding (tied)."""
     num_parameters: int
     split_count: int
     """Files the model is split into, 1 for a whole one."""
@@ -152,7 +155,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         key_length=key_length,
         value_length=fields.integer("attention.value_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
         context_limit=fields.integer("context_length", 1, 1 << 31),
-        feed_forward=max(fields.per_layer("feed_forward_length", layers, default=0)),
+        feed_forward=_feed_forward(fields, layers),
         experts=fields.integer("expert_count", 0, 65_536, default=0),
         vocabulary=vocabulary,
         chat_template=fields.text("tokenizer.chat_template"),
@@ -160,9 +163,16 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         layer_bytes=layer_bytes,
         other_bytes=sum(sizes.values()) - sum(layer_bytes),
         output_bytes=by_name.get("output.weight", by_name.get("token_embd.weight", 0)),
+        has_own_output="output.weight" in by_name,
         num_parameters=sum(_elements(tensor.shape) for tensor in header.tensors),
         split_count=max(fields.plain_integer("split.count") or 1, 1),
     )
+
+
+def _feed_forward(fields: _Fields, layers: int) -> int:
+    dense = max(fields.per_layer("feed_forward_length", layers, default=0))
+    expert = fields.integer("expert_feed_forward_length", 0, _MAX_WIDTH, default=dense)
+    return max(dense, expert * max(fields.per_layer("expert_used_count", layers, default=0)))
 
 
 def _layer_sizes(header: Header, layers: int) -> tuple[int, ...]:

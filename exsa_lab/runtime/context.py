@@ -16,6 +16,10 @@ from exsa_lab.runtime.library import captured_log, llama
 from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
 
 
+MIN_OUTPUTS = 64
+"""Rows of logits any context can give in one decode; measuring the cost of a step asks for as many."""
+
+
 class LlamaContext:
     """See `exsa_lab.runtime.protocol.Context`. Owned by one thread; only `abort` may be called from others."""
 
@@ -43,12 +47,15 @@ class LlamaContext:
         params.n_ubatch = min(config.n_ubatch, config.n_batch)
         params.n_seq_max = config.n_seq_max
         # A step outputs one row per sequence and draft token, never one per prompt token: the logits of a
-        # whole micro-batch would reserve n_ubatch x vocabulary floats for nothing.
-        rows_per_sequence = 1 + MAX_DRAFT_LENGTH
-        params.n_outputs_max = min(params.n_ubatch, max(32, config.n_seq_max * rows_per_sequence))
+        # whole batch would reserve n_batch x vocabulary floats for nothing. The limit holds for the whole batch,
+        # not for a micro-batch, and llama.cpp ends the process over a batch that breaks it.
+        params.n_outputs_max = self.max_outputs = min(
+            config.n_batch, max(MIN_OUTPUTS, config.n_seq_max * (1 + MAX_DRAFT_LENGTH))
+        )
         params.n_outputs_max_per_seq = 0
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = True
+        params.type_k = params.type_v = getattr(self._lib, f"GGML_TYPE_{config.kv_type.upper()}")
         params.offload_kqv = config.n_gpu_layers != 0
         params.flash_attn_type = (
             self._lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
@@ -65,6 +72,8 @@ class LlamaContext:
 
     def decode(self, batch: Batch) -> Logits:
         assert isinstance(batch, LlamaBatch)
+        if batch.num_outputs > self.max_outputs:
+            raise DecodeError(f"a step asked for {batch.num_outputs} rows of logits of at most {self.max_outputs}.")
         code = self._lib.llama_decode(self._pointer, batch.struct)
         if code:
             self._raise(code, batch.num_tokens)

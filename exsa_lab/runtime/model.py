@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError
+from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
 from exsa_lab.models.chat_template import ChatTemplate
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama
@@ -25,6 +26,7 @@ class LlamaModel:
         self._lib = llama()
         self.path = path
         self.name = path.stem
+        self._gpu_layers = config.n_gpu_layers
         self._pointer = self._load(path, config, progress or (lambda _: True))
         self._vocab = self._lib.llama_model_get_vocab(self._pointer)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocab)
@@ -55,6 +57,10 @@ class LlamaModel:
             raise KeyboardInterrupt
         if not pointer:
             reasons = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
+            if any("alloc" in line for line in reasons):
+                raise OutOfMemory(
+                    f"{path.name} does not fit: {reasons[0]}.", hint="Offload fewer layers, or choose a smaller model."
+                )
             raise ModelLoadError(
                 f"llama.cpp could not load {path.name}: {(reasons or lines or ['no reason given'])[0]}.",
                 hint="The file may be damaged or need a newer llama-cpp-python.",
@@ -63,7 +69,7 @@ class LlamaModel:
 
     def open_context(self, config: EngineConfig, n_threads: int) -> LlamaContext:
         """Create a context; raises OutOfMemory when it does not fit."""
-        return LlamaContext(self._pointer, self.vocab_size, config, n_threads)
+        return LlamaContext(self._pointer, self.vocab_size, replace(config, n_gpu_layers=self._gpu_layers), n_threads)
 
     # Vocabulary
 

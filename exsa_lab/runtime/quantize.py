@@ -1,0 +1,56 @@
+"""llama.cpp's weight conversion. It cannot be stopped from inside, so `exsa_lab.models.convert` runs it in a child:
+
+python -m exsa_lab.runtime.quantize SOURCE DESTINATION FORMAT THREADS
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from exsa_lab.errors import ExsaError, ModelError
+from exsa_lab.runtime.library import captured_log, llama
+
+
+def quantize(source: Path, destination: Path, file_type: str, n_threads: int) -> None:
+    """Write ``source`` in another weight format, such as "Q8_0" or "Q4_K_M"; blocks until it is done.
+
+    Weights that are quantized already are unpacked and packed again. Raises ModelError with llama.cpp's reason.
+    """
+    lib = llama()
+    params = lib.llama_model_quantize_default_params()
+    params.ftype = getattr(lib, f"LLAMA_FTYPE_MOSTLY_{file_type}")
+    params.nthread = n_threads
+    params.allow_requantize = True
+    with captured_log() as lines:
+        failed = lib.llama_model_quantize(str(source).encode(), str(destination).encode(), ctypes.byref(params))
+    if failed:
+        reasons = [line for line in lines if "fail" in line or "error" in line] or lines or ["no reason given"]
+        raise ModelError(f"llama.cpp could not convert {source.name} to {file_type}: {reasons[-1]}.")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Convert in this process; the last line on stderr says what went wrong."""
+    source, destination, file_type, n_threads = arguments
+    threading.Thread(target=_end_with_parent, args=(Path(destination),), daemon=True).start()
+    try:
+        quantize(Path(source), Path(destination), file_type, int(n_threads))
+    except ExsaError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _end_with_parent(destination: Path) -> None:
+    """Wait for the parent's end of the pipe to close, by its end or its wish, and give up then."""
+    sys.stdin.buffer.read()
+    destination.unlink(missing_ok=True)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
