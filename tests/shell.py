@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +75,8 @@ class Kernel:
 
     def __init__(self) -> None:
         self._manager = KernelManager(kernel_name="python3")
-        self._manager.start_kernel()
+        # What a kernel writes while it is shut down is no part of the tests' output.
+        self._manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._client = self._manager.blocking_client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=TIMEOUT_S)

@@ -73,8 +73,8 @@ def test_it_works_without_an_engine() -> None:
 def test_it_is_about_the_kernels_engine_unless_told_otherwise(engine: Engine) -> None:
     with scripted_engine(model("another"), n_ctx=128) as other:
         loading.use(other)
-        assert dict(section(report(), "Plan").rows)["context"].startswith("128 KV cells")
-        assert dict(section(report(engine), "Plan").rows)["context"].startswith("2,048 KV cells")
+        assert dict(section(report(), "Settings").rows)["n_ctx"] == "128"
+        assert dict(section(report(engine), "Settings").rows)["n_ctx"] == "2,048"
     loading.unload()
 
 
@@ -115,6 +115,14 @@ def test_names_are_escaped() -> None:
         assert "<img" not in found.html
         assert "&lt;img" in found.html
         assert "\x1b" not in found.html + found.text + status(engine).html
+
+
+def test_the_plan_gives_a_reason_for_each_setting() -> None:
+    loading.unload()
+    made = section(report(), "Plan")
+    assert {"n_ctx", "n_threads", "n_gpu_layers", "flash_attention"} <= {row[0] for row in made.rows}
+    assert all(reason for _, _, reason in made.rows)
+    assert dict(section(report(), "Memory").rows)["at full context"]
 
 
 # Scorecard

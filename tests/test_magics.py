@@ -370,8 +370,22 @@ def test_the_first_cell_loads_the_default_pair(ip: Shell, fake_load: FakeLoad) -
 
 
 def test_flags_of_the_engine(ip: Shell, fake_load: FakeLoad) -> None:
-    assert ip.run("%exsa_load any --no-flash-attention --recalibrate --n-gpu-layers -1").succeeded
+    line = "any --no-flash-attention --recalibrate --n-gpu-layers -1"
+    assert ip.run(f"%exsa_load {line}").succeeded
     assert fake_load.asked == [("any", "auto", {"flash_attention": False, "recalibrate": True, "n_gpu_layers": -1})]
+
+
+def test_weights_to_convert_to(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def load(target: str, draft: str | None, **given: Any) -> Engine:
+        asked.update(given)
+        return loading.use(scripted_engine(alphabet()))
+
+    monkeypatch.setattr(progress, "load", load)
+    assert ip.run("%exsa_load any --weights q8_0").succeeded
+    assert asked["weights"] == "q8_0"
+    loading.unload()
 
 
 def test_status(ip: Shell, engine: Engine) -> None:

@@ -11,7 +11,8 @@ from exsa_lab import __version__
 from exsa_lab.doctor.units import size
 from exsa_lab.engine.engine import Engine
 from exsa_lab.hardware import GPU, Hardware, detect
-from exsa_lab.runtime.library import TESTED, build, devices
+from exsa_lab.loading import machine
+from exsa_lab.runtime.library import TESTED, build
 from exsa_lab.widgets.panel import Section
 
 BACKENDS = {
@@ -23,16 +24,11 @@ BACKENDS = {
 """llama.cpp's GPU backends: the build option, and what it is for."""
 
 
-def hardware() -> Hardware:
-    """Return what this machine has, llama.cpp's devices included."""
-    return detect(devices, can_offload=build().can_offload)
-
-
 def machine_section(_engine: Engine | None = None) -> Section:
     """CPU, memory, GPUs."""
     found = detect()  # without llama.cpp first: the machine is known even where llama.cpp is not
     with contextlib.suppress(Exception):
-        found = hardware()
+        found = machine()
     cores = f"{found.physical_cores} physical, {found.logical_cores} logical; {found.usable_threads} usable"
     if found.cpu_quota is not None:
         cores += f" (the container allows {found.cpu_quota:g})"
@@ -66,7 +62,7 @@ def build_section(_engine: Engine | None = None) -> Section:
     if made.can_offload:
         return Section("Build", tuple(rows))
     # Where no GPU was seen: the kind this system could have.
-    backend = likely_backend(hardware()) or ("Metal" if sys.platform == "darwin" else "CUDA")
+    backend = likely_backend(machine()) or ("Metal" if sys.platform == "darwin" else "CUDA")
     rows.append((f"to use {backend}", f"run this, for {BACKENDS[backend][1]}:"))
     return Section("Build", tuple(rows), lines=(build_command(backend),))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exsa_lab.doctor.engine import log_section, memory_section, notes_section, plan_section, status_section
+from exsa_lab.doctor.engine import log_section, notes_section, status_section
 from exsa_lab.doctor.machine import build_section, machine_section
 from exsa_lab.doctor.models import catalog_section, models_section
+from exsa_lab.doctor.plan import memory_section, plan_section
 from exsa_lab.doctor.scorecard import scorecard_section
 from exsa_lab.doctor.speculation import speculation_section
 from exsa_lab.engine.engine import Engine
@@ -22,8 +23,8 @@ SECTIONS: dict[str, Maker] = {
     "Machine": machine_section,
     "Build": build_section,
     "Models": models_section,
-    "Plan": plan_section,
     "Memory": memory_section,
+    "Plan": plan_section,
     "Speculation": speculation_section,
     "Notes": notes_section,
     "What is active, and what to change": scorecard_section,

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from IPython.core.getipython import get_ipython
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.doctor.machine import hardware, likely_backend
+from exsa_lab.doctor.machine import likely_backend
 from exsa_lab.doctor.models import facts_of
+from exsa_lab.doctor.plan import plan_of
 from exsa_lab.doctor.units import count
 from exsa_lab.engine.engine import Engine
 from exsa_lab.hardware import Hardware
+from exsa_lab.loading import machine
 from exsa_lab.widgets.panel import Section
 
 MARKS = {True: "● on", False: "○ off"}
@@ -47,7 +49,9 @@ def scorecard_section(engine: Engine | None) -> Section:
 
 def scores(engine: Engine | None) -> list[Score]:
     """Score every feature."""
-    patient = Patient(engine, engine.config if engine else EngineConfig(), hardware())
+    planned = None if engine else plan_of(None)
+    config = engine.config if engine else planned.config if planned else EngineConfig()
+    patient = Patient(engine, config, machine())
     return [score(patient) for score in SCORES]
 
 

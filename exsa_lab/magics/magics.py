@@ -20,10 +20,13 @@ from exsa_lab.magics.arguments import completer, option_fields, parse
 from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import watch
 from exsa_lab.magics.progress import load_with_progress
+from exsa_lab.models.convert import FORMATS
 from exsa_lab.widgets.display import VIEW_NAMES, ViewName, show
 
 LATEST = "_exsa"
 """The variable that always holds the latest generation of a cell."""
+
+_WEIGHTS_HELP = f"Convert the target to this weight format first, once: {', '.join(FORMATS)}."
 
 
 @magics_class
@@ -98,12 +101,14 @@ class ExsaMagics(Magics):
         "target", nargs="?", default=loading.DEFAULT_TARGET, help="Catalog name or .gguf path (default: %(default)s)."
     )
     @argument("--draft", default="auto", help='The draft: catalog name, .gguf path, "auto" or "none" (default: auto).')
+    @argument("--weights", metavar="FORMAT", default=argparse.SUPPRESS, help=_WEIGHTS_HELP)
     @option_fields(EngineConfig)
     def exsa_load(self, line: str) -> None:
         """Load target and draft into this kernel; the same line again changes nothing."""
         args = parse(self.exsa_load, line)
         draft = None if args.draft.lower() == "none" else args.draft
-        load_with_progress(args.target, draft, **_given(args, EngineConfig))
+        weights = {"weights": args.weights} if "weights" in args else {}
+        load_with_progress(args.target, draft, **weights, **_given(args, EngineConfig))
 
     @line_magic
     @magic_arguments()

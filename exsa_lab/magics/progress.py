@@ -35,7 +35,8 @@ def load_with_progress(target: str, draft: str | None = "auto", **config: Any) -
         engine = load(target, draft, progress=bar.update, **config)
     except KeyboardInterrupt:
         bar.finish("")
-        raise CellInterrupted("Interrupted while loading; no engine is loaded.") from None
+        kept = "the engine before it is still loaded" if _current() else "no engine is loaded"
+        raise CellInterrupted(f"Interrupted while loading; {kept}.") from None
     except BaseException:
         bar.finish("")
         raise
