@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from reference import VARIED, BareRun, Divergence, divergences, reference_runs
 
 from exsa_lab.bench.setting import Options, chat_tokens, subjects
 from exsa_lab.engine.engine import Engine
+from tests.reference import VARIED, BareRun, Divergence, divergences, reference_runs
 
 pytestmark = pytest.mark.real
 

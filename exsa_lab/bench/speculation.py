@@ -47,7 +47,9 @@ def run(options: Options) -> Report:
     _workloads(options)  # a misspelt one is said at once
     tokens = options.given.tokens or options.pick(128, 16)
     report = Report("speculation", {"model": options.model, "tokens": tokens, "rounds": options.repeats})
-    for weights, subject in zip(options.weights, subjects(options, prefix_cache_tokens=4096), strict=True):
+    # Costs measured on a busier day would mislead "auto": measure them anew.
+    found = subjects(options, prefix_cache_tokens=4096, recalibrate=True)
+    for weights, subject in zip(options.weights, found, strict=True):
         with ExitStack() as stack:
             engine = stack.enter_context(subject.open_engine())
             lengths = options.pick((range(1, 9), (2, 4, 8, 16)), (range(2, 3), (8,)))

@@ -1,0 +1,72 @@
+"""Every benchmark once on the real pair, as short as it can be: that it runs and says what it should, not how fast."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exsa_lab.bench import main
+
+pytestmark = pytest.mark.real
+
+
+def run(tmp_path: Path, *argv: str) -> dict[str, Any]:
+    assert main([*argv, "--quick", "--json", str(tmp_path / "out.json")]) == 0
+    (report,) = json.loads((tmp_path / "out.json").read_text())
+    assert report["benchmark"] == argv[0]
+    return dict(report)
+
+
+def test_decode(tmp_path: Path) -> None:
+    (table,) = run(tmp_path, "decode", "--tokens", "6")["tables"]
+    names = [row["contender"] for row in table["rows"]]
+    assert names[:3] == ["bare llama_decode loop", "exsa_lab plain", "Llama"]
+    assert names[-2:] == ["%%exsa --view tokens", "%%exsa --view none"]
+    assert all(row["tok/s"] > 0 for row in table["rows"])
+
+
+def test_batching(tmp_path: Path) -> None:
+    report = run(tmp_path, "batching", "--tokens", "3", "--requests", "1,2", "--weights", "as-shipped")
+    (table,) = report["tables"]
+    assert [row["contender"] for row in table["rows"][:3]] == [
+        "Llama, 2 in turn",
+        "exsa_lab, 1 at once",
+        "exsa_lab, 2 at once",
+    ]
+    assert all(row["tok/s"] > 0 for row in table["rows"])
+    assert "prompt tokens" in report["settings"]
+
+
+def test_prefix(tmp_path: Path) -> None:
+    (table,) = run(tmp_path, "prefix", "--prefix-tokens", "90")["tables"]
+    first, second = table["rows"]
+    assert first["tokens from the cache"] == 0
+    assert second["tokens from the cache"] >= 85
+
+
+def test_latency(tmp_path: Path) -> None:
+    arrival, load = run(tmp_path, "latency", "--prompt-tokens", "80")["tables"]
+    assert [row["ms"] > 0 for row in arrival["rows"]] == [True] * 4
+    assert [row["requests"] for row in load["rows"]] == [1, 2]
+
+
+def test_speculation(tmp_path: Path) -> None:
+    report = run(
+        tmp_path, "speculation", "--tokens", "8", "--workloads", "repeat", "--weights", "as-shipped", "--no-peers"
+    )
+    titles = [table["title"].partition(", ")[2] for table in report["tables"]]
+    assert titles == [
+        "one request, other processes take the cores halfway",
+        "one request, temperature 0",
+        "8 requests at once, temperature 0",
+    ]
+    assert {"plain", "auto", "model, k=2", "ngram, k=8"} == {row["setting"] for row in report["tables"][1]["rows"]}
+
+
+def test_equivalence(tmp_path: Path) -> None:
+    (table,) = run(tmp_path, "equivalence", "--prompts", "2", "--tokens", "6")["tables"]
+    assert all(row["equal"] + row["diverged"] == 2 for row in table["rows"])
+    assert {"auto", "plain, all at once"} < {row["setting"] for row in table["rows"]}
