@@ -20,6 +20,7 @@ import anywidget
 import traitlets
 from IPython.display import display, update_display
 
+from exsa_lab.widgets.scripts import in_live_output, read_scripts
 from exsa_lab.widgets.timeline_rows import Recorder, Row
 from exsa_lab.widgets.timeline_static import static_html, static_text
 
@@ -44,7 +45,7 @@ class BatchTimeline(anywidget.AnyWidget):
         BatchTimeline(engine)
     """
 
-    _esm = pathlib.Path(__file__).with_name("timeline.js")
+    _esm = read_scripts("common.js", "timeline_draw.js", "timeline.js")
     _css = pathlib.Path(__file__).with_name("timeline.css")
 
     timeline_id = traitlets.Unicode().tag(sync=True)
@@ -161,8 +162,8 @@ class BatchTimeline(anywidget.AnyWidget):
     def static_bundle(self) -> dict[str, Any]:
         """Return what a saved notebook keeps: HTML without script, and plain text."""
         rows = self.rows
-        html = static_html(rows, timeline_id=self.timeline_id, slots=self._slots, cells=self._cells)
-        return {"text/html": html, "text/plain": static_text(rows)}
+        html = static_html(rows, slots=self._slots, cells=self._cells)
+        return {"text/html": in_live_output(html, self.timeline_id), "text/plain": static_text(rows)}
 
     def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}

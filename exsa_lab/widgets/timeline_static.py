@@ -28,11 +28,10 @@ _HEAD = (
 )
 
 
-def static_html(rows: Iterable[Row], *, timeline_id: str | None = None, slots: int = 0, cells: int = 0) -> str:
+def static_html(rows: Iterable[Row], *, slots: int = 0, cells: int = 0) -> str:
     """Return the timeline as HTML: the picture, its legend, and each lane as a line of text (folded away).
 
-    ``slots`` and ``cells`` are what the engine has. With ``timeline_id`` the HTML sits in an element that a page
-    holding that `BatchTimeline` replaces by the live view.
+    ``slots`` and ``cells`` are what the engine has.
     """
     rows = list(rows)
     lanes = list(lanes_of(rows).values())
@@ -42,12 +41,11 @@ def static_html(rows: Iterable[Row], *, timeline_id: str | None = None, slots: i
     summary = escape(_summary(lanes))
     note = f" The newest {len(drawn)} are drawn." if len(drawn) < len(lanes) else ""
     lines = "".join(f"<li>{escape(lane_text(lane))}</li>" for lane in drawn)
-    html = (
+    return (
         f'<div class="mathjax_ignore tex2jax_ignore"><div style="font-size:.86em;opacity:.8">{summary}{note}</div>'
         f'<img alt="Timeline: {summary}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
         f'<details style="font-size:.86em"><summary>The same as text</summary><ul>{lines}</ul></details></div>'
     )
-    return f'<exsa-timeline data-timeline="{escape(timeline_id)}">{html}</exsa-timeline>' if timeline_id else html
 
 
 def static_text(rows: Iterable[Row]) -> str:

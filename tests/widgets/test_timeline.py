@@ -204,11 +204,11 @@ def test_static_view_is_script_free_and_escapes_prompts() -> None:
     recorder = Recorder()
     recorder.read([_Timed(1, 0.0, "<script>alert(1)</script> & \x1b[31m $x$").run(1.0)])
 
-    html = static_html(recorder.rows, timeline_id="abc", slots=2, cells=64)
+    html = static_html(recorder.rows, slots=2, cells=64)
 
     parser = _Texts()
     parser.feed(html)
-    assert set(parser.tags) <= {"exsa-timeline", "div", "img", "details", "summary", "ul", "li"}
+    assert set(parser.tags) <= {"div", "img", "details", "summary", "ul", "li"}
     assert "<script>alert(1)</script> & ␛[31m $x$" in parser.text
     data = re.search(r"base64,([^\"]+)", html)
     assert data is not None

@@ -1,0 +1,95 @@
+"""The step-through: a recorded run, replayed round by round. It needs a trace and no model.
+
+The page gets the trace once, as the rows of `rows` plus the times of each round, and plays it by itself; the kernel has
+nothing to do afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import uuid
+from typing import Any
+
+import anywidget
+import traitlets
+
+from exsa_lab.engine.trace import Trace
+from exsa_lab.errors import ConfigError
+from exsa_lab.widgets.rows import Row, to_rows, visible
+from exsa_lab.widgets.scripts import in_live_output, read_scripts
+from exsa_lab.widgets.step_static import static_html, static_text
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+MAX_ROUNDS = 2_000
+"""Rounds shown, the first ones (about 1 MB)."""
+PROMPT_CHARS = 400
+
+
+class StepThrough(anywidget.AnyWidget):
+    """Plays a run round by round: drafts, tests against p, q and u, the replacement, the KV rollback, both clocks.
+
+    ``source`` is a trace or a generation; a saved trace needs no model. Play, pause and scrub in the page, or with the
+    keyboard: space, the arrow keys, page up and down, home and end.
+
+    Example::
+
+        StepThrough(Trace.load("run.json"))
+    """
+
+    _esm = read_scripts("common.js", "step_through.js")
+    _css = pathlib.Path(__file__).with_name("step_through.css")
+
+    view_id = traitlets.Unicode().tag(sync=True)
+    run = traitlets.Dict().tag(sync=True)
+    """``prompt``, ``rows``, ``times`` by round, ``prompt_tokens``, ``greedy``, ``models``."""
+
+    def __init__(self, source: Any) -> None:
+        trace = source if isinstance(source, Trace) else getattr(source, "trace", None)
+        if not isinstance(trace, Trace):
+            raise ConfigError(
+                "this is neither a trace nor a generation.", hint="Give gen, gen.trace or Trace.load(path)."
+            )
+        self.trace = trace
+        super().__init__(view_id=uuid.uuid4().hex, run=run_of(trace))
+
+    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The static view, which the page replaces by this widget while it has it.
+
+        A saved notebook that names a widget shows only "model not found" once its kernel is gone, even if it carries
+        HTML too. Readers that start widgets only where one is named get it named.
+        """
+        bundle: dict[str, Any] = {
+            "text/html": in_live_output(static_html(self.trace), self.view_id),
+            "text/plain": static_text(self.trace),
+        }
+        if "VSCODE_PID" in os.environ or "COLAB_NOTEBOOK_ID" in os.environ:
+            bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return bundle, {}
+
+
+def run_of(trace: Trace) -> dict[str, Any]:
+    """Return what the page needs of a trace, as JSON."""
+    rounds = trace.rounds
+    last = rounds[MAX_ROUNDS - 1].round if len(rounds) > MAX_ROUNDS else None
+    rows = [row for row in to_rows(trace.events) if last is None or _round_of(row) <= last]
+    times = {
+        str(event.round): [
+            *(round(1000 * s, 3) for s in (event.draft_s, event.verify_s, event.sample_s)),
+            event.batch_tokens,
+        ]
+        for event in rounds[:MAX_ROUNDS]
+    }
+    return {
+        "prompt": visible(trace.prompt[-PROMPT_CHARS:]),
+        "rows": rows,
+        "times": times,
+        "prompt_tokens": int(trace.stats.get("prompt_tokens", 0)),
+        "greedy": trace.params.get("temperature", 0) == 0,
+        "models": trace.models,
+        "left_out": max(0, len(rounds) - MAX_ROUNDS),
+    }
+
+
+def _round_of(row: Row) -> int:
+    return int(row[1] if row[0] == "R" else row[6])
