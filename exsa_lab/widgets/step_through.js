@@ -161,26 +161,33 @@ function makeBars(run, round, token, isTested) {
   return bars;
 }
 
+/** A list item; plain elements, since JupyterLab styles lists and code inside of rendered HTML. */
+function makeCard(className, text) {
+  const card = make("div", className, text);
+  card.setAttribute("role", "listitem");
+  return card;
+}
+
 function showCards(box, run, rounds, frame) {
   const round = rounds[frame.i];
   const cards = round.draft.slice(0, frame.drafted).map((token, n) => {
     const isTested = n < frame.tested;
     const isPast = frame.phase === "own" || frame.phase === "rollback";
     const state = isTested || isPast ? token.kind : "open";
-    const card = make("li", `exsa-st-card ${state}`);
+    const card = makeCard(`exsa-st-card ${state}`);
     card.ariaCurrent = (frame.phase === "test" && n === frame.tested - 1) || (frame.phase === "draft" && n === frame.drafted - 1) ? "true" : null;
     const verdict = { a: "✓ accepted", x: "✗ refused", d: "· never tested", open: "drafted" }[state];
-    card.append(make("code", "", quote(token.text)), makeBars(run, round, token, isTested && "ax".includes(token.kind)), make("em", "", verdict));
+    card.append(make("div", "exsa-st-name", quote(token.text)), makeBars(run, round, token, isTested && "ax".includes(token.kind)), make("div", "exsa-st-verdict", verdict));
     return card;
   });
   if (frame.own) {
-    const card = make("li", `exsa-st-card own ${round.own.kind}`);
+    const card = makeCard(`exsa-st-card own ${round.own.kind}`);
     const sign = { b: "+ bonus", r: "↺ in its place", t: "target's own" }[round.own.kind];
-    card.append(make("code", "", quote(round.own.text)), make("div", "exsa-st-bars", `p = ${probability(round.own.p)}`), make("em", "", sign));
+    card.append(make("div", "exsa-st-name", quote(round.own.text)), make("div", "exsa-st-bars", `p = ${probability(round.own.p)}`), make("div", "exsa-st-verdict", sign));
     card.ariaCurrent = frame.phase === "own" ? "true" : null;
     cards.push(card);
   }
-  if (!cards.length) cards.push(make("li", "exsa-st-none", "Nothing drafted."));
+  if (!cards.length) cards.push(makeCard("exsa-st-none", "Nothing drafted."));
   box.replaceChildren(...cards);
   const current = cards.find((card) => card.ariaCurrent);
   if (current) box.scrollLeft = Math.max(0, current.offsetLeft + current.offsetWidth - box.offsetLeft - box.clientWidth);
@@ -349,8 +356,9 @@ function mountRun(run, el) {
   const totals = sumUp(rounds);
   const hasDraft = rounds.some(({ drafter }) => drafter === "model");
   const text = make("div", "exsa-st-text");
-  const cards = make("ol", "exsa-st-cards");
-  const words = make("p", "exsa-st-words");
+  const cards = make("div", "exsa-st-cards");
+  cards.setAttribute("role", "list");
+  const words = make("div", "exsa-st-words");
   words.setAttribute("aria-live", "polite");
   const machine = make("div", "exsa-st-machine");
   const [targetCache, draftCache, clock] = [make("div", "exsa-st-cache"), make("div", "exsa-st-cache"), make("div", "exsa-st-clocks")];
