@@ -47,6 +47,21 @@ def test_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "exsa-lab: there is no notebook 'nowhere.ipynb'.\n"
 
 
+def test_doctor_reports_without_an_engine() -> None:
+    result = _exsa_lab("doctor")
+
+    assert result.returncode == 0, result.stderr
+    assert "Machine" in result.stdout
+    assert "llama-cpp-python" in result.stdout
+
+
+def test_bench_forwards_its_arguments() -> None:
+    result = _exsa_lab("bench", "--help")
+
+    assert result.returncode == 0, result.stderr
+    assert "decode" in result.stdout
+
+
 def test_demo_writes_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
     display = "from IPython.display import display\ndisplay({!r}, raw=True)"
     widget = {
