@@ -7,9 +7,10 @@ Online correction separates two things that one slow step cannot tell apart:
 
 * the machine became slower or faster as a whole (another program, heat, a longer context). One common factor
   follows that quickly. It scales every cost alike, so it changes no decision.
-* one point of the curve is wrong. Only a change of n between neighbouring steps shows that, because the common
-  factor is the same for both. Such differences go into the correction of the larger n, slowly and clipped: small
-  steps, the single one above all, are what everything else is compared with.
+* the curve is wrong. Only a change of n between neighbouring steps shows that, because the common factor is the same
+  for both. Part of such a difference goes to the larger of the two points, and part to all of the curve beyond a
+  single token: other load or a longer context makes many tokens dearer against one. The single token is what
+  everything else is compared with, so it stays where it is.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ EXACT_POINTS = 32
 
 _COMMON_GAIN = 0.25
 _POINT_GAIN = 0.15
+_SLANT_GAIN = 0.3
 _MAX_CORRECTION = math.log(16.0)
 _FORGET_EVERY = 64
 _FORGET = 0.97
 _MIN_NOISE = 0.03
 _CLIP = 3.0
+_SURPRISE = math.log(1.12)
 
 
 class CostCurve:
@@ -51,6 +54,9 @@ class CostCurve:
         self._seconds = list(self.points.values())
         self._corrections = [0.0] * len(self._knots)
         self._visits = [0] * len(self._knots)
+        self._surprises = [0.0] * len(self._knots)
+        self._slant = 0.0
+        """Logarithm of the correction shared by all points, in full for many tokens and none for a single one."""
         self._table: list[float] = []
 
     def table(self, limit: int) -> list[float]:
@@ -62,22 +68,28 @@ class CostCurve:
     def __call__(self, num_tokens: int) -> float:
         return self.table(num_tokens)[num_tokens]
 
-    def correct(self, num_tokens: int, log_change: float) -> None:
-        """Move the point at ``num_tokens`` by a factor of ``exp(log_change)``."""
-        index = self._knot(num_tokens)
-        moved = self._corrections[index] + log_change
-        self._corrections[index] = min(_MAX_CORRECTION, max(-_MAX_CORRECTION, moved))
-        self._table = []
+    def learn(self, num_tokens: int, surprise: float, bound: float, *, against: int | None = None) -> None:
+        """Move the curve at ``num_tokens`` towards a cost observed to be ``exp(surprise)`` times the expected one.
 
-    def gain(self, num_tokens: int) -> float:
-        """How much of a new difference to believe at this point: less, the more often it was seen."""
+        ``against`` is the smaller number of tokens that this is in comparison with. A surprise beyond ``bound`` is
+        believed only as far as the one before it agrees, so that a spike is not. The more often the point was seen,
+        the less it moves.
+        """
         index = self._knot(num_tokens)
+        before, self._surprises[index] = self._surprises[index], surprise
+        agreed = max(bound, min(abs(before), abs(surprise)) if before * surprise > 0 else 0.0)
+        believed = min(agreed, max(-agreed, surprise))
         self._visits[index] += 1
-        return max(_POINT_GAIN, 0.5 / self._visits[index])
+        gain = max(_POINT_GAIN, 0.5 / self._visits[index])
+        self._corrections[index] = _bounded(self._corrections[index] + gain * believed)
+        if against is not None:
+            self._slant = _bounded(self._slant + _SLANT_GAIN * (1 / against - 1 / num_tokens) * believed)
+        self._table = []
 
     def forget(self, factor: float) -> None:
         """Draw all corrections towards what was measured at first, so that a point given up is tried again."""
         self._corrections = [c * factor for c in self._corrections]
+        self._slant *= factor
         self._table = []
 
     def _knot(self, num_tokens: int) -> int:
@@ -85,17 +97,23 @@ class CostCurve:
         n = bin_of(num_tokens)
         index = bisect_left(self._knots, n)
         if index == len(self._knots) or self._knots[index] != n:
-            seconds = self(n)  # the interpolated value becomes a point, so the curve does not change
             before = self._corrections[max(0, index - 1)]
+            # The interpolated value becomes a point, so the curve does not change.
+            seconds = self(n) / math.exp(before + self._slant * (1 - 1 / n))
             self._knots.insert(index, n)
-            self._seconds.insert(index, seconds / math.exp(before))
+            self._seconds.insert(index, seconds)
             self._corrections.insert(index, before)
             self._visits.insert(index, 0)
+            self._surprises.insert(index, 0.0)
         return index
 
     def _build(self, size: int) -> list[float]:
         knots = self._knots
-        seconds = [s * math.exp(c) for s, c in zip(self._seconds, self._corrections, strict=True)]
+        slant = self._slant
+        seconds = [
+            s * math.exp(c + slant * (1 - 1 / n))
+            for n, s, c in zip(knots, self._seconds, self._corrections, strict=True)
+        ]
         if knots[0] > 1:
             knots, seconds = [1, *knots], [seconds[0], *seconds]
         if knots[-1] < size:
@@ -122,6 +140,7 @@ class CostModel:
         self._common = 0.0
         self._noise = 0.1
         self._last = 0
+        self._surprise = 0.0
         self._observed = 0
 
     @classmethod
@@ -141,6 +160,11 @@ class CostModel:
     def slow_down(self) -> float:
         """How much slower than at calibration the machine is now as a whole; 1 is the same."""
         return math.exp(self._common)
+
+    @property
+    def is_surprised(self) -> bool:
+        """Whether the last target decode took much longer or shorter than expected, beyond the usual noise."""
+        return abs(self._surprise) > max(_SURPRISE, 2.5 * self._noise)
 
     def step_seconds(self, num_tokens: int, num_sequences: int = 1) -> float:
         """Seconds of one target decode of ``num_tokens`` that belong to ``num_sequences``."""
@@ -166,27 +190,33 @@ class CostModel:
     def _observe_draft(self, num_tokens: int, seconds: float) -> None:
         if self.draft is None:
             return
-        difference = self._clip(math.log(seconds / self.draft_seconds(num_tokens)))
-        self.draft.correct(num_tokens, self.draft.gain(num_tokens) * difference)
+        surprise = math.log(seconds / self.draft_seconds(num_tokens))
+        self.draft.learn(num_tokens, surprise, self._bound)
 
     def _observe_target(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
         surprise = math.log(seconds / self.step_seconds(num_tokens, num_sequences))
-        difference = self._clip(surprise)
+        self._surprise = surprise
+        bound = self._bound
         self._noise += 0.05 * (min(abs(surprise), 1.0) - self._noise)
-        self._common += _COMMON_GAIN * difference
+        self._common += _COMMON_GAIN * min(bound, max(-bound, surprise))
         here, before = bin_of(num_tokens), self._last
         if before and before != here:
             larger = max(here, before)
             sign = 1.0 if larger == here else -1.0
-            self.target.correct(larger, sign * self.target.gain(larger) * difference)
+            self.target.learn(larger, sign * surprise, bound, against=min(here, before))
         self._last = here
         self._observed += 1
         if self._observed % _FORGET_EVERY == 0:
             self.target.forget(_FORGET)
 
-    def _clip(self, surprise: float) -> float:
-        bound = _CLIP * max(self._noise, _MIN_NOISE)
-        return min(bound, max(-bound, surprise))
+    @property
+    def _bound(self) -> float:
+        """Surprises beyond this are not noise."""
+        return _CLIP * max(self._noise, _MIN_NOISE)
+
+
+def _bounded(correction: float) -> float:
+    return min(_MAX_CORRECTION, max(-_MAX_CORRECTION, correction))
 
 
 def bin_of(num_tokens: int) -> int:

@@ -35,15 +35,15 @@ from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_
 
 __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
 
-PROBE_SHARE = 0.0075
+PROBE_SHARE = 0.005
 """Share of the time that each drafter may lose for good."""
-FIRST_CREDIT = {"model": 6.0, "ngram": 4.0}
+FIRST_CREDIT = {"model": 6.0, "ngram": 3.0}
 MAX_CREDIT = 24.0
 """The accounts in plain steps: what may be lost before anything was earned, and most that can be saved up."""
 MIN_GAIN = 1.02
 """Expected speed-up below which drafting is not worth its risk."""
-PLAIN_EVERY = 128
-"""Steps with a draft after which a plain one is due."""
+PLAIN_FIRST, PLAIN_LAST = 3, 128
+"""Steps with a draft after which a plain one is due: at first, and where it has long held no surprise."""
 _SHIFT = 1.15
 """Change of the common slow-down since the last plain step that makes the next one due at once."""
 _FIRST_GAP, _LAST_GAP = 1, 256
@@ -80,6 +80,7 @@ class DraftLengthPolicy:
         """The accounts, in plain steps."""
         self._steps = 0
         self._steps_since_plain = 0
+        self._plain_gap = PLAIN_FIRST
         self._slow_down_at_plain = costs.slow_down
         self._probe_gap = _FIRST_GAP
         self._winnable: dict[tuple[DrafterName, int, int], bool] = {}
@@ -189,7 +190,7 @@ class DraftLengthPolicy:
         return possible
 
     def _most_lag(self, requests: Sequence[DraftRequest], costs: StepCosts) -> int:
-        """Sequences that lag no more than this may draft: catching up is a sure price, it may take all of the account."""
+        """Sequences that lag no more than this may draft: catching up is a sure price, worth all of the account."""
         allowed = max(self._stake("model"), self.balance["model"]) * costs.plain_seconds
         lags = sorted(request.draft_lag for request in requests)
         while lags and costs.draft_seconds(sum(lags)) > allowed:
@@ -336,11 +337,18 @@ class DraftLengthPolicy:
             if name == "model":
                 earned -= draft_seconds / costs.plain_seconds
             self.balance[name] = min(MAX_CREDIT, self.balance[name] + earned)
-        if total:
+        self._note_plain(is_plain=not total)
+
+    def _note_plain(self, *, is_plain: bool) -> None:
+        """Count the steps to the next plain one; where the costs have shifted meanwhile they come more often."""
+        if not is_plain:
             self._steps_since_plain += 1
-        else:
-            self._steps_since_plain = 0
-            self._slow_down_at_plain = self.costs.slow_down
+            return
+        if self._steps_since_plain:
+            has_changed = self._has_shifted() or self.costs.is_surprised
+            self._plain_gap = PLAIN_FIRST if has_changed else min(PLAIN_LAST, 3 * self._plain_gap)
+        self._steps_since_plain = 0
+        self._slow_down_at_plain = self.costs.slow_down
 
     def _draft_seconds(self, costs: StepCosts, decodes: list[int], first_tokens: int) -> float:
         """What the draft's decodes cost: the first with the lags, then one token of each that went on."""
@@ -354,6 +362,10 @@ class DraftLengthPolicy:
         return self._model_rest > 0 and self._steps_since_model < self._probe_gap
 
     def _is_plain_due(self) -> bool:
-        shift = self.costs.slow_down / self._slow_down_at_plain
-        has_shifted = self._steps_since_plain >= 4 and not 1 / _SHIFT < shift < _SHIFT
-        return has_shifted or self._steps_since_plain >= PLAIN_EVERY
+        if self._steps_since_plain >= PLAIN_FIRST and self._has_shifted():
+            return True
+        return self._steps_since_plain >= self._plain_gap
+
+    def _has_shifted(self) -> bool:
+        """Whether drafting or not, or something else, changed the common slow-down since the last plain step."""
+        return not 1 / _SHIFT < self.costs.slow_down / self._slow_down_at_plain < _SHIFT
