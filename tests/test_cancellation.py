@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import threading
 import time
 import weakref
@@ -166,6 +167,24 @@ def test_no_cells_for_one_step_is_survived_alone(engine: Engine, alone: dict[str
     fail_when(engine, lambda entries: len({slot for slot, _, _ in entries}) > 1, OutOfMemory("no free cells."))
     for gen in submit_all(engine):
         assert gen.result(timeout=10) == alone[str(gen.prompt)]
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("no free cells."), DecodeError("the draft broke.")])
+def test_a_draft_that_fails_costs_only_its_draft(engine: Engine, alone: dict[str, str], error: Exception) -> None:
+    calls = itertools.count()
+
+    def install(context: ScriptedContext) -> None:
+        def before_decode(_: list[Entry]) -> None:
+            if next(calls) % 3 == 2:
+                raise error
+
+        context.before_decode = before_decode
+
+    engine.call(lambda loop: install(loop.drafting.model_drafter.context))  # type: ignore[arg-type,union-attr]
+    gens = submit_all(engine)
+    for gen in gens:
+        assert gen.result(timeout=10) == alone[str(gen.prompt)]
+    assert sum(gen.stats.accepted_tokens for gen in gens) > 0
 
 
 def test_a_defect_in_a_step_fails_what_ran_and_the_engine_serves_on(engine: Engine, alone: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.errors import OutOfMemory
+from exsa_lab.errors import EngineError
 
 PREFILL_BESIDE_DECODE = 32
 """Prefill tokens of a step in which others decode, while no cost was measured."""
@@ -201,11 +201,12 @@ class Drafting:
         assert self.model_drafter is not None
         try:
             drafts = self.model_drafter.draft(requests)
-        except OutOfMemory:
-            # The draft's cache is full: it may drop everything, since it can always catch up.
+        except EngineError:
+            # The draft's cache is full, or it computed nonsense: drop all of it, since it can always catch up. The
+            # step goes on without a draft.
             for request in requests:
                 self.model_drafter.forget(request.sequence)
-            return {}
+            return {request.sequence.id: Draft() for request in requests}
         return {request.sequence.id: draft for request, draft in zip(requests, drafts, strict=True)}
 
     def _outcome(self, sequence: Sequence, draft: Draft, verdict: Verdict, accepted: int) -> Outcome:

@@ -89,7 +89,7 @@ class LlamaContext:
         if not address:
             raise DecodeError("llama.cpp returned no logits.", hint="%exsa_doctor shows its log.")
         values = (ctypes.c_float * (rows * self._vocab_size)).from_address(address)
-        return np.ndarray((rows, self._vocab_size), np.float32, buffer=values)
+        return np.ndarray((rows, self._vocab_size), np.float32, buffer=memoryview(values))
 
     def _raise(self, code: int, num_tokens: int) -> None:
         if code == 2:
