@@ -85,6 +85,7 @@ def fetch(name: HubName) -> Path:
         return cached
     hub = _import_hub(name)
     try:
+        _probe(hub)
         chosen = name.file or _choose(name, files := _list_files(hub, name)) or _no_match(name, files)
         paths = [_download(hub, name, part) for part in parts_of(chosen)]
     except ModelNotFound:
@@ -139,6 +140,12 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
+def _probe(hub: Any) -> None:
+    """Ask the hub for anything, once: huggingface_hub would try for 23 s before it says that there is no network."""
+    constants = importlib.import_module("huggingface_hub.constants")
+    hub.get_session().head(_endpoint() or constants.ENDPOINT, timeout=10)
+
+
 def _list_files(hub: Any, name: HubName) -> list[str]:
     files: list[str] = hub.HfApi(endpoint=_endpoint()).list_repo_files(name.repo)
     return files
@@ -149,7 +156,7 @@ def _download(hub: Any, name: HubName, file: str) -> Path:
 
 
 def _translated(hub: Any, name: HubName, cause: Exception) -> ModelNotFound:
-    errors = hub.errors
+    errors: Any = importlib.import_module("huggingface_hub.errors")
     if isinstance(cause, errors.GatedRepoError):
         return ModelNotFound(
             f"{name.repo} asks you to accept its licence first.",
