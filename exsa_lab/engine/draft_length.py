@@ -37,7 +37,7 @@ __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan",
 
 PROBE_SHARE = 0.005
 """Share of the time that each drafter may lose for good."""
-FIRST_CREDIT = {"model": 6.0, "ngram": 3.0}
+FIRST_CREDIT = {"model": 12.0, "ngram": 3.0}
 MAX_CREDIT = 24.0
 """The accounts in plain steps: what may be lost before anything was earned, and most that can be saved up."""
 MIN_GAIN = 1.02
@@ -46,10 +46,10 @@ PLAIN_FIRST, PLAIN_LAST = 3, 128
 """Steps with a draft after which a plain one is due: at first, and where it has long held no surprise."""
 _SHIFT = 1.15
 """Change of the common slow-down since the last plain step that makes the next one due at once."""
-_FIRST_GAP, _LAST_GAP = 1, 256
-"""Steps between probes: at first, and after many that failed."""
-_PEEK_GAP = 3
-"""Steps between probes that are right but not worth verifying."""
+_PROBES = 8
+"""Probes in a row while they go well; each that fails counts as half of them."""
+_FIRST_GAP, _LAST_GAP = 4, 512
+"""Steps without a probe after such a row: twice the former, from one limit to the other."""
 _REST = 8
 """Steps for which a draft model that was not worth it is not weighed again."""
 _FORGET_EVERY = 64
@@ -82,7 +82,9 @@ class DraftLengthPolicy:
         self._steps_since_plain = 0
         self._plain_gap = PLAIN_FIRST
         self._slow_down_at_plain = costs.slow_down
-        self._probe_gap = _FIRST_GAP
+        self._probe_gap = 0
+        self._rest_gap = _FIRST_GAP
+        self._probes_left = _PROBES
         self._winnable: dict[tuple[DrafterName, int, int], bool] = {}
         self._prices: dict[tuple[int, int, int], float] = {}
         self._steps_since_model = 0
@@ -310,12 +312,18 @@ class DraftLengthPolicy:
                 self.estimate.observe_token(history, place, outcome.peeked, outcome.peeked_right)
         self._steps_since_model = self._model_rest = 0
         if choice.reason is DraftReason.PROBING:
-            if outcome.verified and outcome.accepted == outcome.verified:
-                self._probe_gap = 0
-            elif outcome.peeked_right:
-                self._probe_gap = max(_PEEK_GAP, self._probe_gap)
-            else:
-                self._probe_gap = min(_LAST_GAP, max(_FIRST_GAP, 2 * self._probe_gap))
+            self._learn_probe(outcome)
+
+    def _learn_probe(self, outcome: Outcome) -> None:
+        """Go on probing while it goes well: the draft has caught up now, and a single probe says little."""
+        was_right = outcome.accepted == outcome.verified and (outcome.peeked_right or not outcome.peeked)
+        if not (was_right and outcome.verified):
+            self._probes_left -= 1 if was_right else _PROBES // 2
+        if self._probes_left > 0:
+            self._probe_gap = 0
+        else:
+            self._rest_gap = min(_LAST_GAP, 2 * self._rest_gap)
+            self._probe_gap, self._probes_left = self._rest_gap, _PROBES
 
     def _settle(self, plan: StepPlan, outcomes: Sequence[Outcome], draft_seconds: float) -> None:
         """Enter the step into the accounts."""
