@@ -1,0 +1,172 @@
+"""The tuner runs what is set, in the background; can be stopped, shows mistakes in place, compares, gives code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from ipywidgets import Widget
+
+from exsa_lab.engine.engine import Engine
+from exsa_lab.experiments import Experiment, Setting
+from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from exsa_lab.tuner import Tuner
+from exsa_lab.tuner.chart import MAX_LINES, MAX_POINTS, LiveChart
+from exsa_lab.tuner.history import table_html, table_text
+
+PIECES = [chr(ord("a") + i) for i in range(12)]
+SETTING = Setting(max_tokens=15, chat=False)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    target = ScriptedModel(PIECES, markov(12, 1), step_s=0.001)
+    with scripted_engine(target, ScriptedModel(PIECES, markov(12, 1, sharpness=1)), n_seq_max=4) as engine:
+        yield engine
+    Widget.close_all()
+
+
+@pytest.fixture
+def tuner(engine: Engine) -> Tuner:
+    return Tuner(engine, prompts=["a", "b", "c"], setting=SETTING, update_hz=100)
+
+
+def _run(tuner: Tuner, **values: object) -> Experiment:
+    for name, value in values.items():
+        getattr(tuner.controls, name).value = value
+    tuner.run_button.click()
+    assert tuner.wait(20)
+    return tuner.runs[-1]
+
+
+def test_a_run_uses_what_is_set(tuner: Tuner) -> None:
+    run = _run(tuner, draft_length=2, drafter="model", temperature=0.3, concurrency=2, seeds="4, 5", num_prompts=2)
+
+    assert run.setting.temperature == 0.3
+    assert run.setting.seeds == (4, 5)
+    assert [(gen.prompt, gen.params.seed) for gen in run.generations] == [("a", 4), ("b", 4), ("a", 5), ("b", 5)]
+    assert all(gen.params.draft_length == 2 for gen in run.generations)
+    assert tuner.status.value.count("Run 1 done") == 1
+    assert not tuner.run_button.disabled
+    assert tuner.stop_button.disabled
+
+
+def test_the_chart_shows_every_run(tuner: Tuner) -> None:
+    for _ in range(2):
+        _run(tuner)
+    lines = tuner.chart.figure.data
+    assert [line.name for line in lines] == ["run 1", "run 2"]
+    assert [line.y[-1] for line in lines] == [45, 45]
+    assert all(list(line.y) == sorted(line.y) for line in lines)
+
+
+def test_chart_and_lines_are_bounded() -> None:
+    chart = LiveChart()
+    for number in range(1, MAX_LINES + 4):
+        chart.begin(number)
+    assert [line.name for line in chart.figure.data][-1] == f"run {MAX_LINES + 3}"
+    assert len(chart.figure.data) == MAX_LINES
+    run = Experiment(SETTING, ("a",))
+    for i in range(3 * MAX_POINTS):
+        run.seconds = float(i)
+        chart.update(run)
+    x = list(chart.figure.data[-1].x)
+    assert len(x) <= MAX_POINTS + 1
+    assert x == sorted(x)
+    assert (x[0], x[-1]) == (0, 3 * MAX_POINTS - 1)
+    Widget.close_all()
+
+
+def test_stop_keeps_what_is_done(engine: Engine) -> None:
+    tuner = Tuner(engine, prompts=["a"] * 50, setting=Setting(max_tokens=2000, chat=False), update_hz=200)
+    tuner.run_button.click()
+    assert tuner.is_running
+    tuner.stop_button.click()
+    assert tuner.wait(20)
+    assert tuner.runs[-1].was_stopped
+    assert "Run 1 stopped" in tuner.status.value
+    assert "(stopped)" in table_html(tuner.runs)
+    assert engine.status().running == 0
+
+
+def test_mistakes_are_one_line_beneath_the_buttons(tuner: Tuner) -> None:
+    tuner.controls.seeds.value = "one"
+    tuner.run_button.click()
+    assert "seeds are &#x27;one&#x27;" in tuner.status.value
+    assert tuner.runs == []
+    tuner.controls.seeds.value = "1"
+    tuner.controls.own.value = "<b>not a piece</b>"
+    _run(tuner)
+    assert "1 failed" in tuner.status.value
+    assert "<b>" not in tuner.status.value
+
+
+def test_a_closed_engine_is_said_and_harmless(tuner: Tuner, engine: Engine) -> None:
+    engine.close()
+    tuner.run_button.click()
+    assert tuner.wait(20)
+    assert "closed" in tuner.status.value
+    assert not tuner.run_button.disabled
+
+
+def test_compare_shows_figures_of_both_runs(tuner: Tuner) -> None:
+    assert tuner.compare() == []
+    _run(tuner, draft_length=0)
+    assert tuner.compare_button.disabled
+    _run(tuner, draft_length=3, drafter="model")
+    tuner.compare_button.click()
+    data = [output["data"] for output in tuner.comparison.outputs]
+    assert len(data) == 2
+    assert "run 2 against run 1" in data[0]["text/plain"]
+    assert "Acceptance by place, run 2" in data[1]["text/plain"]
+    assert json.dumps(data)
+
+
+def test_code_follows_the_controls(tuner: Tuner) -> None:
+    tuner.controls.temperature.value = 0.6
+    tuner.controls.draft_length.value = 4
+    assert tuner.magic.value.startswith("%%exsa --draft-length 4 --temperature 0.6")
+    assert tuner.magic.value.endswith("\na")
+    assert "draft_length=4" in tuner.python.value
+    tuner.controls.own.value = ""
+    assert tuner.python.value.startswith("# there is no prompt")
+
+
+def test_prompt_sets_come_with_the_package(tuner: Tuner) -> None:
+    tuner.controls.prompt_set.value = "code"
+    tuner.controls.num_prompts.value = 3
+    assert len(tuner.controls.prompts()) == 3
+    assert tuner.controls.own.layout.display == "none"
+
+
+def test_the_table_is_html_without_script_and_marks_the_best(tuner: Tuner) -> None:
+    _run(tuner, draft_length=0)
+    _run(tuner, draft_length=3, drafter="model")
+    html = table_html(tuner.runs)
+    assert set(re.findall(r"<(\w+)", html)) <= {"table", "thead", "tbody", "tr", "th", "td", "b", "p"}
+    assert "<b>" in html
+    assert html.index("draft_length=3") < html.index("draft_length=0")  # newest first
+    assert len(table_text(tuner.runs).splitlines()) == 2
+    assert table_text([]) == "No runs yet."
+
+
+def test_loading_another_pair_says_how_it_went(tuner: Tuner) -> None:
+    tuner.models.target.value = "no-such-model"
+    tuner.models.button.click()
+    tuner.models.wait(20)
+    assert "no-such-model" in tuner.status.value
+    assert not tuner.models.button.disabled
+
+
+def test_displaying_adds_the_table_that_is_kept(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[object, dict[str, object]]] = []
+    updated: list[object] = []
+    monkeypatch.setattr("exsa_lab.tuner.tuner.display", lambda what, **options: shown.append((what, options)))
+    monkeypatch.setattr("exsa_lab.tuner.tuner.update_display", lambda what, **options: updated.append((what, options)))
+    tuner._ipython_display_()
+    assert shown[0][0] is tuner.box
+    assert shown[1][0] == {"text/html": "<p>No runs yet.</p>", "text/plain": "No runs yet."}
+    _run(tuner)
+    assert updated[-1][1]["display_id"] == shown[1][1]["display_id"]  # type: ignore[index]
