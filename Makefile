@@ -30,8 +30,7 @@ bench: $(READY)  ## Measure decoding on this machine
 	$(BIN)/exsa-lab bench $(or $(ARGS),decode)
 
 notebooks: $(READY)  ## Run the notebooks and store their outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
-	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/python scripts/store_outputs.py notebooks/*.ipynb
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

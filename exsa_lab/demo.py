@@ -54,6 +54,7 @@ def run_notebook(notebook: Path, *, say: Callable[[str], None]) -> Any:
         kernel_name="python3",
         resources={"metadata": {"path": str(notebook.resolve().parent)}},
         store_widget_state=False,
+        record_timing=False,
         extra_arguments=["--log-level=ERROR"],
         on_cell_start=on_cell,
     )
@@ -74,11 +75,12 @@ def to_html(notebook: Any, *, title: str) -> str:
         template_file="static.html.j2",
         extra_loaders=[DictLoader({"static.html.j2": _TEMPLATE})],
     )
-    html, _ = exporter.from_notebook_node(_without_widgets(notebook), resources={"metadata": {"name": title}})
+    html, _ = exporter.from_notebook_node(without_widgets(notebook), resources={"metadata": {"name": title}})
     return str(html)
 
 
-def _without_widgets(notebook: Any) -> Any:
+def without_widgets(notebook: Any) -> Any:
+    """Take the live widgets out of a notebook's outputs, in place: what stays is the static view beside each."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(_WIDGET_TYPE, None)

@@ -163,13 +163,20 @@ class Notebook:
             "([n, a]) => window.jupyterapp.commands.execute(n, a).then(() => null)", [name, arguments or {}]
         )
 
-    def shot(self, name: str, index: int | None = None) -> Path:
-        """Photograph the page, or one cell, for people to look at."""
+    def shot(self, name: str, index: int | None = None, *, also: Locator | None = None) -> Path:
+        """Photograph the page, or one cell with what hangs out of it, for people to look at."""
         path = self._shots / f"{name}.png"
         if index is None:
             self.page.screenshot(path=path)
-        else:
+        elif also is None:
             self.cell(index).screenshot(path=path)
+        else:
+            boxes = [box for locator in (self.cell(index), also) if (box := locator.bounding_box())]
+            left, top = min(box["x"] for box in boxes), min(box["y"] for box in boxes)
+            right = max(box["x"] + box["width"] for box in boxes)
+            bottom = max(box["y"] + box["height"] for box in boxes)
+            clip = {"x": left, "y": top, "width": right - left, "height": bottom - top + 12}
+            self.page.screenshot(path=path, clip=clip)  # type: ignore[arg-type]  # a FloatRect
         return path
 
 
