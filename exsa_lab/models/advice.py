@@ -1,0 +1,221 @@
+"""Which weight format suits this machine: speed gained and quality lost, both measured here.
+
+On CPU llama.cpp computes several tokens at once fast in some formats and slowly in others, so a model as downloaded
+may be far from the best it could be for batches and long prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from exsa_lab.config import EngineConfig
+from exsa_lab.hardware import detect
+from exsa_lab.models.cache import cache_folder
+from exsa_lab.models.convert import check_format, convert
+from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
+from exsa_lab.models.quality import Quality, measure_quality
+from exsa_lab.models.resolve import resolve
+from exsa_lab.runtime.protocol import Context
+
+CANDIDATES = ("q8_0", "iq4_nl")
+"""The safe choice, and the fast one."""
+MAX_KL, MIN_AGREEMENT = 0.02, 0.9
+"""A format that changes the model more than this is not advised, however fast."""
+MIN_GAIN = 1.1
+_SEQUENCES = 16
+_PROMPT = 256
+_STEPS = 8
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FormatResult:
+    """One weight format on this machine. Speeds in tokens per second."""
+
+    format: str
+    single: float
+    """Decoding one sequence."""
+    batch: float
+    """Decoding 16 sequences together."""
+    prompt: float
+    """Computing a prompt."""
+    quality: Quality | None
+    """Against the model as it is; None for that itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The model as it is (first) and converted, and the format that is better all in all, None if none is."""
+
+    model: str
+    results: tuple[FormatResult, ...]
+    best: str | None
+
+    def lines(self) -> list[str]:
+        """One line per conversion: gains in speed, loss in quality."""
+        first = self.results[0]
+        return [
+            f"{result.format}: one request x{result.single / first.single:.2f}, {_SEQUENCES} requests "
+            f"x{result.batch / first.batch:.2f}, prompts x{result.prompt / first.prompt:.2f}; {result.quality}"
+            for result in self.results[1:]
+        ]
+
+    @property
+    def verdict(self) -> str:
+        """What to do, in one sentence."""
+        if self.best is None:
+            return f"{self.results[0].format} is the best format measured here."
+        return (
+            f"Load with weights={self.best!r} (%exsa_load --weights {self.best}): faster, at nearly the same quality."
+        )
+
+
+def advise(
+    model: str | Path,
+    formats: Sequence[str] = CANDIDATES,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> Advice:
+    """Convert the model to each format, measure speed and quality, and say which is best; kept on disk.
+
+    Takes about ten seconds for a small model on a quiet machine. Raises what `convert` and `measure_quality` raise.
+
+    Example: ``print("\\n".join(advise("smollm2-135m").lines()))``.
+    """
+    kinds = [check_format(name) for name in formats]
+    source = resolve(model).path
+    known = known_advice(source, kinds)
+    if known is not None:
+        return known
+    report = progress or (lambda _: None)
+    paths = {read_facts(source).quantisation: source}
+    for kind in kinds:
+        path = convert(source, kind)
+        if path != source:
+            paths[kind] = path
+    report(0.2)
+    speeds = _measure_speeds(list(paths.values()))
+    report(0.5)
+    results = []
+    for index, (name, path) in enumerate(paths.items()):
+        quality = measure_quality(source, path) if index else None
+        results.append(FormatResult(name, *speeds[path], quality=quality))
+        report(0.5 + 0.5 * (index + 1) / len(paths))
+    advice = Advice(source.stem, tuple(results), _best(results))
+    _cache_file(source, kinds).write_text(json.dumps(asdict(advice)))
+    return advice
+
+
+def known_advice(model: str | Path, formats: Sequence[str] = CANDIDATES) -> Advice | None:
+    """Return advice that was measured on this machine before, None otherwise; measures nothing."""
+    try:
+        stored = json.loads(_cache_file(resolve(model).path, formats).read_text())
+        results = tuple(
+            FormatResult(**{**item, "quality": Quality(**item["quality"]) if item["quality"] else None})
+            for item in stored["results"]
+        )
+        return Advice(stored["model"], results, stored["best"])
+    except (OSError, ValueError, KeyError, TypeError):  # Not there, or written by another version.
+        return None
+
+
+def may_gain(facts: GGUFFacts) -> bool:
+    """Whether another format could be faster on CPU: not where llama.cpp has batched kernels for this one."""
+    return facts.quantisation not in ("Q4_0", "Q4_K", "IQ4_NL", "Q2_K", "MXFP4")
+
+
+def _best(results: Sequence[FormatResult]) -> str | None:
+    first = results[0]
+    gains = {
+        result.format: (result.single / first.single * result.batch / first.batch * result.prompt / first.prompt)
+        ** (1 / 3)
+        for result in results[1:]
+        if result.quality is not None
+        and result.quality.kl <= MAX_KL
+        and result.quality.top1_agreement >= MIN_AGREEMENT
+        and result.single >= 0.9 * first.single
+    }
+    best = max(gains, key=lambda name: gains[name], default=None)
+    return best if best is not None and gains[best] >= MIN_GAIN else None
+
+
+def _measure_speeds(paths: Sequence[Path]) -> dict[Path, tuple[float, float, float]]:
+    """Tokens per second of one sequence, of 16, and of a prompt, for each file.
+
+    All are open at once and take turns, so that a busy moment of the machine hits all of them; each keeps its
+    fastest times. Where memory does not allow that they are measured one after the other.
+    """
+    fits = 2 * sum(path.stat().st_size for path in paths) < detect().available_memory
+    times: dict[Path, list[tuple[float, float, float]]] = {path: [] for path in paths}
+    for group in [paths] if fits else [[path] for path in paths]:
+        with ExitStack() as stack:
+            contexts = {path: _open(path, stack) for path in group}
+            for _ in range(_ROUNDS):
+                for path, context in contexts.items():
+                    times[path].append(_time_once(context))
+    fastest = {path: [min(column) for column in zip(*rows, strict=True)] for path, rows in times.items()}
+    return {
+        path: (_STEPS / single, _STEPS * _SEQUENCES / batch, _PROMPT / prompt)
+        for path, (single, batch, prompt) in fastest.items()
+    }
+
+
+def _open(path: Path, stack: ExitStack) -> Context:
+    from exsa_lab.runtime.model import LlamaModel
+
+    config = EngineConfig(n_ctx=1024, n_seq_max=_SEQUENCES, n_batch=512)
+    model = stack.enter_context(closing(LlamaModel(path, config)))
+    context = stack.enter_context(closing(model.open_context(config, detect().usable_threads)))
+    _decode(context, 0, _PROMPT, 1, 0)  # Warms up, and is the context that the steps continue.
+    return context
+
+
+def _time_once(context: Context) -> tuple[float, float, float]:
+    prompt = _timed_prompt(context)
+    for slot in range(1, _SEQUENCES):
+        context.remove(slot, 0)
+        context.copy(0, slot, 0, _PROMPT)
+    return _timed_steps(context, 1), _timed_steps(context, _SEQUENCES), prompt
+
+
+def _decode(context: Context, position: int, tokens: int, sequences: int, outputs: int) -> None:
+    batch = context.new_batch()
+    for slot in range(sequences):
+        batch.add([1] * tokens, position, slot, outputs)
+    context.decode(batch)
+
+
+def _timed_prompt(context: Context) -> float:
+    context.remove(0, 0)
+    begin = time.perf_counter()
+    _decode(context, 0, _PROMPT, 1, 1)
+    return time.perf_counter() - begin
+
+
+def _timed_steps(context: Context, sequences: int) -> float:
+    begin = time.perf_counter()
+    for step in range(_STEPS):
+        _decode(context, _PROMPT + step, 1, sequences, 1)
+    seconds = time.perf_counter() - begin
+    for slot in range(sequences):
+        context.remove(slot, _PROMPT)
+    return seconds
+
+
+def _cache_file(source: Path, formats: Sequence[str]) -> Path:
+    """One file per model file, machine, llama.cpp and formats."""
+    status, hardware = source.stat(), detect()
+    try:
+        version = importlib.metadata.version("llama-cpp-python")
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    facts = [status.st_size, status.st_mtime_ns, hardware.cpu, hardware.usable_threads, version, list(formats)]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return cache_folder("advice") / f"{source.stem}-{key}.json"
