@@ -114,8 +114,9 @@ class EngineConfig:
     """How the KV cache is stored: q8_0 takes half the memory of f16, q4_0 a quarter, both a little less exact."""
     flash_attention: bool = True
     """Keeps batched and single-token logits close to each other as well as being faster."""
-    prefix_cache_tokens: int = 2048
-    """Cells of finished generations kept for prompts that begin alike, beyond the newest one's."""
+    prefix_cache_tokens: int = 256
+    """Cells of finished generations kept for prompts that begin alike, beyond the newest one's. More of them make
+    every step a little slower, and from 512 cells in use on llama.cpp's CPU attention rounds a lone token otherwise."""
     probabilities: bool = True
     """Record each token's probability under greedy decoding too (one pass over the logits per token)."""
     max_waiting: int = 1024

@@ -21,6 +21,9 @@ GPU_MARGIN = GIB
 """Left free on each GPU for the driver's context and other programs (llama.cpp's own fit leaves as much)."""
 HOST_MARGIN = GIB // 4
 CONTEXTS = (8192, 4096, 2048, 1024, 512)
+CPU_UBATCH = 63
+"""From 64 tokens on llama.cpp's flash attention on the CPU takes another kernel, whose rounding differs: a prompt
+computed beside others then gives other logits than alone. Below, they are equal bit for bit."""
 PREFERRED_CONTEXT = 4096
 """A GPU that holds all layers is worth a context cut to this, but no further."""
 
@@ -223,8 +226,14 @@ class _Planner:
     def _choose_batches(self) -> None:
         free = _device_memory(self.hardware) or 0
         is_large = self.can_use_gpu and free >= 12 * GIB
-        ubatch = 2048 if self.can_use_gpu and free >= 40 * GIB else 1024 if is_large else 512
-        reason = "more tokens at once keep a large GPU busy" if is_large else "larger ones are no faster here"
+        if self.can_use_gpu:
+            ubatch = 2048 if free >= 40 * GIB else 1024 if is_large else 512
+            reason = "more tokens at once keep a large GPU busy" if is_large else "larger ones are no faster here"
+        else:
+            ubatch = CPU_UBATCH
+            reason = (
+                "below 64 tokens the CPU computes each of them the same in any company, so texts do not depend on it"
+            )
         self._choose(
             "n_batch",
             max(2048, self.config.n_ubatch if "n_ubatch" in self.wishes else 0),
@@ -323,7 +332,14 @@ class _Planner:
             self._choose(
                 "n_seq_max", max(1, self.config.n_ctx // 64), f"a context of {self.config.n_ctx:,} has no room for more"
             )
-        self._choose("prefix_cache_tokens", min(2048, self.config.n_ctx // 4), "kept for prompts that begin alike")
+        if self.can_use_gpu:
+            self._choose("prefix_cache_tokens", min(2048, self.config.n_ctx // 4), "kept for prompts that begin alike")
+        else:
+            self._choose(
+                "prefix_cache_tokens",
+                min(256, self.config.n_ctx // 4),
+                "beside the newest prompt; from 512 cells in use on the CPU rounds a lone token otherwise",
+            )
 
     def _settle_layers(self, layers: int, draft_layers: int, reason: str) -> None:
         if layers and _device_memory(self.hardware) is None and "n_gpu_layers" not in self.wishes:
