@@ -113,7 +113,9 @@ class DraftLengthPolicy:
         sequences whose length the user fixed. ``budget`` bounds all tokens of the step.
         """
         costs = self._step_costs(requests, other_tokens, other_sequences, budget)
-        plain_rate = len(requests) / costs.plain_seconds if requests else 0.0
+        if not requests:
+            return self._plan(requests, costs, 0.0)
+        plain_rate = len(requests) / costs.plain_seconds
         drafters = self._possible_drafters(requests, costs)
         if not any(drafters):
             return self._plan(requests, costs, plain_rate)

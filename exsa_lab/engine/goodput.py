@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from exsa_lab.config import MAX_DRAFT_LENGTH
 
 Item = tuple[float, int, int]
-"""One possible draft token: its negated survival, its place in the draft, its sequence."""
+"""One possible draft token: its worth, negated to sort best first, its place in the draft, its sequence."""
 
 _MOST_PLACES = MAX_DRAFT_LENGTH
 SMALL = 0.02
@@ -66,20 +66,25 @@ def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[lis
     if len(candidates) == 1:
         count, rate = _best_length(candidates[0], costs)
         return [count], rate
+    num = len(candidates)
+    num_model = sum(candidate.uses_model for candidate in candidates)
+    # A token's share of a draft decode, in tokens: what one of the model must be likelier by than a looked-up one.
+    decode = costs.draft[num_model] / num_model * num / costs.plain_seconds if num_model else 0.0
+    fees = [decode if candidate.uses_model else 0.0 for candidate in candidates]
     items = [
-        (-survival, place, index)
+        (fees[index] - survival, place, index)
         for index, candidate in enumerate(candidates)
         for place, survival in enumerate(candidate.survival)
         if survival >= SMALL
     ]
     items.sort()
     count, rate = _best_count(items, candidates, costs)
-    if any(candidate.uses_model for candidate in candidates):
+    if num_model:
         in_step = _place_by_place(items, candidates)
         other_count, other_rate = _best_count(in_step, candidates, costs)
         if other_rate > rate:
             items, count, rate = in_step, other_count, other_rate
-    lengths = [0] * len(candidates)
+    lengths = [0] * num
     for _, _, index in items[:count]:
         lengths[index] += 1
     return lengths, rate
@@ -118,9 +123,10 @@ def _best_count(items: list[Item], candidates: Sequence[Candidate], costs: StepC
     catch_up = [_catch_up(candidate, costs) for candidate in candidates]
     drafting = [0] * (_MOST_PLACES + 1)
     seconds = costs.plain_seconds - verify[at]
-    for survival, place, index in items[: costs.max_tokens - at]:
+    survivals = [candidate.survival for candidate in candidates]
+    for _, place, index in items[: costs.max_tokens - at]:
         at += 1
-        expected -= survival
+        expected += survivals[index][place]
         if uses_model[index]:
             num = drafting[place] = drafting[place] + 1
             seconds += draft[num] - draft[num - 1]
@@ -136,16 +142,16 @@ def _place_by_place(items: list[Item], candidates: Sequence[Candidate]) -> list[
     """The items in an order that keeps the model's tokens of one place together, among the looked-up ones."""
     uses_model = [candidate.uses_model for candidate in candidates]
     totals, counts = [0.0] * _MOST_PLACES, [0] * _MOST_PLACES
-    for survival, place, index in items:
+    for value, place, index in items:
         if uses_model[index]:
-            totals[place] += survival
+            totals[place] += value
             counts[place] += 1
     # Where few sequences go on, the mean of those may rise again: a later place never comes first.
     means = itertools.accumulate((total / max(1, count) for total, count in zip(totals, counts, strict=True)), max)
     levels = list(means)
     order = [(levels[item[1]] if uses_model[item[2]] else item[0], *item) for item in items]
     order.sort()
-    return [(survival, place, index) for _, survival, place, index in order]
+    return [(value, place, index) for _, value, place, index in order]
 
 
 def token_price(costs: StepCosts, num_sequences: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exsa_lab.engine.ngram import MAX_CANDIDATES, MAX_MATCH, MAX_NGRAM, MIN_NGRAM, NgramIndex
@@ -40,11 +40,13 @@ def naive_propose(tokens: list[int], max_tokens: int) -> tuple[list[int], int]:
     return text[len(tokens) :], length
 
 
+@settings(deadline=None)
 @given(texts, st.integers(1, 16))
 def test_proposal_equals_naive_search(tokens: list[int], max_tokens: int) -> None:
     assert NgramIndex(tokens).propose(max_tokens) == naive_propose(tokens, max_tokens)
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_appending_equals_building_at_once(first: list[int], second: list[int]) -> None:
     index = NgramIndex(first)
@@ -55,6 +57,7 @@ def test_appending_equals_building_at_once(first: list[int], second: list[int]) 
     assert len(index) == len(first) + len(second)
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_learn_tells_what_one_token_proposals_would_have_been_worth(prompt: list[int], tokens: list[int]) -> None:
     expected = []

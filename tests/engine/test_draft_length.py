@@ -1,0 +1,430 @@
+"""The policy, decision by decision. How it does over whole texts is in test_draft_length_simulated.py."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exsa_lab.config import DrafterName
+from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
+from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Take
+from exsa_lab.engine.events import DraftReason
+from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, token_price, worth
+from tests.engine.simulator import DRAFT_CPU, H100, MACHINES, Q8_0, Machine
+
+COPY = {"ngram_tokens": 16, "match_length": 40}
+
+
+def policy_on(name: str = "Q8_0", *, has_draft: bool = True) -> DraftLengthPolicy:
+    return DraftLengthPolicy(Machine.named(name).believed, has_draft=has_draft)
+
+
+def request_for(policy: DraftLengthPolicy, drafter: DrafterName = "auto", **facts: int) -> DraftRequest:
+    return DraftRequest(policy.new_history(), drafter, **facts)
+
+
+def teach(policy: DraftLengthPolicy, request: DraftRequest, *, is_right: bool, rounds: int = 60) -> None:
+    """Let the draft model have been right or wrong for a while, with credit left to act on it."""
+    for _ in range(rounds):
+        policy.estimate.observe_model(request.history, [0.8] * 8, 8 if is_right else 0)
+    policy.balance.update({"model": 20.0, "ngram": 20.0})
+
+
+# The search
+
+
+survivals = st.lists(st.floats(0.021, 1), max_size=4).map(lambda values: sorted(values, reverse=True))
+cost_tables = st.lists(st.floats(0.1, 5), min_size=16, max_size=16)
+
+
+def goodput(candidates: list[Candidate], costs: StepCosts, lengths: tuple[int, ...]) -> float:
+    """Straight from the definition."""
+    expected = len(candidates) + sum(sum(c.survival[:k]) for c, k in zip(candidates, lengths, strict=True))
+    model = [k for c, k in zip(candidates, lengths, strict=True) if c.uses_model]
+    draft = sum(costs.draft[sum(k > place for k in model)] for place in range(max(model, default=0)))
+    return expected / costs.seconds(costs.base_tokens + sum(lengths), draft)
+
+
+def all_lengths(candidates: list[Candidate], costs: StepCosts) -> list[tuple[int, ...]]:
+    ranges = [range(len(candidate.survival) + 1) for candidate in candidates]
+    room = costs.max_tokens - costs.base_tokens
+    return [lengths for lengths in itertools.product(*ranges) if sum(lengths) <= room]
+
+
+def make_costs(table: list[float], draft: list[float], num: int, extra: int = 0, room: int = 99) -> StepCosts:
+    base = num + extra
+    return StepCosts([0.0, *table], draft, base, table[num - 1], min(len(table), base + room))
+
+
+@settings(deadline=None)
+@given(st.lists(survivals, min_size=1, max_size=3), cost_tables, st.integers(0, 1), st.integers(0, 12))
+def test_free_drafts_get_the_best_lengths_on_any_cost_curve(
+    drafts: list[list[float]], table: list[float], extra: int, room: int
+) -> None:
+    candidates = [Candidate(survival, uses_model=False) for survival in drafts]
+    costs = make_costs(table, [], len(drafts), extra, room)
+    lengths, rate = best_lengths(candidates, costs)
+    best = max(goodput(candidates, costs, each) for each in all_lengths(candidates, costs))
+    assert rate == pytest.approx(best)
+    assert goodput(candidates, costs, tuple(lengths)) == pytest.approx(best)
+    assert sum(lengths) <= room
+
+
+@settings(deadline=None)
+@given(survivals, cost_tables, st.floats(0.01, 2))
+def test_one_model_draft_gets_the_best_length_on_any_cost_curve(
+    survival: list[float], table: list[float], decode: float
+) -> None:
+    candidates = [Candidate(survival, uses_model=True)]
+    costs = make_costs(table, [0.0, decode], 1)
+    lengths, rate = best_lengths(candidates, costs)
+    best = max(goodput(candidates, costs, each) for each in all_lengths(candidates, costs))
+    assert rate == pytest.approx(best)
+    assert goodput(candidates, costs, tuple(lengths)) == pytest.approx(best)
+
+
+@settings(deadline=None)
+@given(st.lists(survivals, min_size=2, max_size=3), st.lists(st.booleans(), min_size=3, max_size=3))
+def test_shared_model_drafts_come_near_the_best(drafts: list[list[float]], uses_model: list[bool]) -> None:
+    candidates = [Candidate(s, uses_model=u) for s, u in zip(drafts, uses_model, strict=False)]
+    table = [1.0, 1.3, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.8, 2.9, 3.0, 3.1, 3.2, 3.3, 3.4, 3.5]
+    costs = make_costs(table, [0.0, 0.15, 0.17, 0.19], len(candidates))
+    lengths, rate = best_lengths(candidates, costs)
+    assert rate == pytest.approx(goodput(candidates, costs, tuple(lengths)))
+    assert rate >= 0.95 * max(goodput(candidates, costs, each) for each in all_lengths(candidates, costs))
+
+
+def test_the_search_looks_over_a_jump() -> None:
+    curve = MACHINES["jumpy"][0]
+    verify = CostModel.from_measurements(curve).target.table(20)
+    costs = StepCosts(verify, [], 1, verify[1], 17)
+    survival = [0.99**j for j in range(1, 17)]
+    assert best_lengths([Candidate(survival, uses_model=False)], costs)[0] == [7]  # not 1, where the jump begins
+
+
+def test_prefill_in_the_step_makes_draft_tokens_no_cheaper() -> None:
+    """A long prefill chunk beside would otherwise dilute every cost and make any draft look good."""
+    verify = [0.0, *(1.0 + 0.5 * n for n in range(600))]
+    draft = Candidate([0.45], uses_model=False)
+    alone = StepCosts(verify, [], 1, verify[1], 10)
+    beside = StepCosts(verify, [], 401, verify[1], 410)
+    assert best_lengths([draft], alone) == best_lengths([draft], beside)
+
+
+def test_catching_up_counts() -> None:
+    verify = [0.0, 1.0, 1.2]
+    draft = [0.0, *(0.05 * n for n in range(1, 400))]
+    near = Candidate([0.5], uses_model=True, lag=1)
+    far = Candidate([0.5], uses_model=True, lag=399)
+    costs = StepCosts(verify, draft, 1, 1.0, 2)
+    assert best_lengths([near], costs)[0] == [1]
+    assert best_lengths([far], costs)[0] == [0]
+
+
+@settings(deadline=None)
+@given(survivals, cost_tables, st.integers(1, 3))
+def test_no_draft_below_the_token_price_pays(survival: list[float], table: list[float], num: int) -> None:
+    costs = make_costs(table, [], num)
+    candidates = [Candidate(survival, uses_model=False)] * num
+    if survival and survival[0] < token_price(costs, num):
+        assert best_lengths(candidates, costs)[0] == [0] * num
+        assert worth(candidates[0], costs, num, token_price(costs, num)) < 0
+
+
+def test_perfect_drafts_gain_what_the_curve_allows() -> None:
+    verify = CostModel.from_measurements(Q8_0).target.table(20)
+    costs = StepCosts(verify, [], 1, verify[1], 17)
+    assert perfect_gain(costs, 1, 15, uses_model=False)[0] == pytest.approx(16 / 5.7)
+    steep = CostModel.from_measurements(MACHINES["steep"][0]).target.table(20)
+    assert perfect_gain(StepCosts(steep, [], 1, steep[1], 17), 1, 15, uses_model=False) == (pytest.approx(1.0), 0)
+
+
+# Choices
+
+
+def test_a_long_copy_is_drafted_from_the_text() -> None:
+    policy = policy_on()
+    choice = policy.choose([request_for(policy, **COPY)]).choices[0]
+    assert choice.drafter == "ngram"
+    assert choice.k >= 3
+    assert choice.reason is DraftReason.MEASURED_GAIN
+
+
+def test_auto_takes_the_better_drafter() -> None:
+    policy = policy_on("H100")
+    trusted = request_for(policy, ngram_tokens=16, match_length=2)
+    teach(policy, trusted, is_right=True)
+    assert policy.choose([trusted]).choices[0].drafter == "model"
+    doubted = request_for(policy, **COPY)
+    teach(policy, doubted, is_right=False)
+    assert policy.choose([doubted]).choices[0].drafter == "ngram"
+
+
+@pytest.mark.parametrize("drafter", ["model", "ngram", "none"])
+def test_only_the_wanted_drafter_drafts(drafter: DrafterName) -> None:
+    policy = policy_on("flat")
+    request = request_for(policy, drafter, **COPY)
+    teach(policy, request, is_right=True)
+    choice = policy.choose([request]).choices[0]
+    assert choice.drafter == drafter
+    assert (choice.k > 0) == (drafter != "none")
+    assert (choice.reason is DraftReason.NO_DRAFTER) == (drafter == "none")
+
+
+def test_without_match_and_draft_model_there_is_no_drafter() -> None:
+    policy = policy_on(has_draft=False)
+    assert policy.choose([request_for(policy)]).choices[0].reason is DraftReason.NO_DRAFTER
+
+
+def test_where_even_a_perfect_draft_loses_nothing_is_ever_tried() -> None:
+    policy = policy_on("steep")
+    request = request_for(policy, **COPY)
+    teach(policy, request, is_right=True)
+    for _ in range(2000):
+        plan = policy.choose([request])
+        assert plan.choices[0].k == 0
+        assert plan.choices[0].reason is DraftReason.CANNOT_WIN
+        policy.observe(plan, [Outcome()])
+
+
+def test_a_draft_model_that_fails_is_probed_ever_more_rarely() -> None:
+    policy = policy_on()
+    request = request_for(policy, "model")
+    probes = []
+    for step in range(3000):
+        plan = policy.choose([request])
+        if plan.choices[0].k:
+            assert plan.choices[0].reason is DraftReason.PROBING
+            assert plan.take(0, 0.2) is Take.STOP
+            policy.observe(plan, [Outcome(peeked=0.2, peeked_right=False)])
+            probes.append(step)
+        else:
+            policy.observe(plan, [Outcome()])
+    assert 5 <= len(probes) <= 40
+    assert probes[0] < 5
+    assert max(b - a for a, b in itertools.pairwise(probes)) >= 256
+
+
+def test_a_draft_model_that_turns_good_is_found() -> None:
+    policy = policy_on("H100")
+    request = request_for(policy, "model")
+    teach(policy, request, is_right=False, rounds=200)
+    for _ in range(600):
+        plan = policy.choose([request])
+        k = plan.choices[0].k
+        if k and plan.choices[0].reason is DraftReason.MEASURED_GAIN:
+            return
+        policy.observe(plan, [Outcome(k, k, (0.9,) * k)])
+    pytest.fail("never drafted again")
+
+
+def test_an_overdrawn_account_stops_its_drafter_only() -> None:
+    policy = policy_on("flat")
+    request = request_for(policy, **COPY)
+    teach(policy, request, is_right=True)
+    policy.balance["ngram"] = -0.1
+    assert policy.choose([request]).choices[0].drafter == "model"
+    policy.balance["model"] = -0.1
+    choice = policy.choose([request]).choices[0]
+    assert choice.k == 0
+    assert choice.reason is DraftReason.NOT_WORTH_IT
+
+
+def test_losses_are_charged_and_gains_credited() -> None:
+    policy = policy_on()
+    request = request_for(policy, **COPY)
+    before = policy.balance["ngram"]
+    plan = policy.choose([request])
+    k = plan.choices[0].k
+    policy.observe(plan, [Outcome(accepted=0, verified=k)])
+    loss = before - policy.balance["ngram"]
+    verify = policy.costs.step_seconds(1 + k) / policy.costs.step_seconds(1)
+    assert loss == pytest.approx(verify - 1, abs=0.05)
+    policy.observe(plan, [Outcome(accepted=k, verified=k)])
+    assert policy.balance["ngram"] == pytest.approx(before - loss + k + 1 - verify, abs=0.1)
+
+
+def test_a_poor_account_stakes_little() -> None:
+    policy = policy_on()
+    request = request_for(policy, "ngram", **COPY)
+    teach(policy, request, is_right=True)
+    rich = policy.choose([request]).choices[0].k
+    policy.balance["ngram"] = 0.5
+    poor = policy.choose([request]).choices[0].k
+    assert poor < rich
+    assert policy.costs.step_seconds(1 + poor) <= 2.25 * policy.costs.step_seconds(1)
+
+
+def test_a_plain_step_comes_now_and_then_while_drafting() -> None:
+    policy = policy_on("flat")
+    request = request_for(policy, **COPY)
+    plain = []
+    for step in range(600):
+        plan = policy.choose([request])
+        k = plan.choices[0].k
+        if not k:
+            assert plan.choices[0].reason is DraftReason.PROBING
+            plain.append(step)
+        policy.observe(plan, [Outcome(k, k)])
+    assert 3 <= len(plain) <= 10
+    assert plain[0] < 10
+
+
+def test_a_shifted_cost_makes_a_plain_step_due() -> None:
+    policy = policy_on("flat")
+    request = request_for(policy, **COPY)
+    for _ in range(400):
+        plan = policy.choose([request])
+        policy.observe(plan, [Outcome(plan.choices[0].k, plan.choices[0].k)])
+        seconds = policy.costs.step_seconds(1 + plan.choices[0].k)
+        policy.costs.observe("target", 1 + plan.choices[0].k, 1, seconds)
+    steps = 0
+    while policy.choose([request]).choices[0].k:
+        plan = policy.choose([request])
+        policy.costs.observe("target", 1 + plan.choices[0].k, 1, 0.03)
+        policy.observe(plan, [Outcome(plan.choices[0].k, plan.choices[0].k)])
+        steps += 1
+    assert steps < 20
+
+
+# While the model drafts
+
+
+def test_a_doubtful_token_ends_the_draft_and_a_sure_one_prolongs_it() -> None:
+    policy = policy_on("H100")
+    request = request_for(policy, "model")
+    for _ in range(100):
+        for confidence in (0.05, 0.5, 0.99):
+            policy.estimate.observe_token(request.history, 0, confidence, is_right=confidence > 0.4)
+            policy.estimate.observe_token(request.history, 1, confidence, is_right=confidence > 0.4)
+    policy.balance["model"] = 20.0
+    plan = policy.choose([request])
+    assert plan.choices[0].k >= 1
+    assert plan.take(0, 0.05) is Take.STOP
+    plan = policy.choose([request])
+    taken = 0
+    while plan.take(0, 0.99) is Take.MORE:
+        taken += 1
+    assert taken + 1 > plan.choices[0].k
+
+
+def test_no_draft_grows_beyond_its_limit_or_the_budget() -> None:
+    policy = policy_on("flat")
+    requests = [request_for(policy, "model", limit=5) for _ in range(3)]
+    for request in requests:
+        teach(policy, request, is_right=True)
+    plan = policy.choose(requests, budget=3 + 7)
+    taken = [0, 0, 0]
+    active = [0, 1, 2]
+    while active:
+        going_on = []
+        for index in active:
+            take = plan.take(index, 0.99)
+            taken[index] += take is not Take.STOP
+            if take is Take.MORE:
+                going_on.append(index)
+        active = going_on
+    assert all(count <= 5 for count in taken)
+    assert sum(taken) <= 7
+
+
+# Properties
+
+
+requests_strategy = st.lists(
+    st.tuples(
+        st.sampled_from(["auto", "model", "ngram", "none"]),
+        st.integers(0, 16),
+        st.integers(0, 16),
+        st.integers(2, 64),
+        st.integers(1, 2000),
+        st.booleans(),
+    ),
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    requests_strategy,
+    st.sampled_from(sorted(MACHINES)),
+    st.integers(0, 200),
+    st.integers(0, 40),
+    st.floats(-2, 24),
+    st.booleans(),
+)
+def test_choose_is_pure_and_keeps_to_limits_and_budget(
+    facts: list[tuple[DrafterName, int, int, int, int, bool]],
+    machine: str,
+    other_tokens: int,
+    room: int,
+    balance: float,
+    has_draft: bool,
+) -> None:
+    policy = policy_on(machine, has_draft=has_draft)
+    requests = []
+    for drafter, limit, ngram_tokens, match_length, lag, is_good in facts:
+        request = DraftRequest(policy.new_history(), drafter, limit, ngram_tokens, match_length, lag)
+        teach(policy, request, is_right=is_good, rounds=5)
+        requests.append(request)
+    policy.balance.update({"model": balance, "ngram": balance})
+    budget = other_tokens + len(requests) + room
+    before = (dict(policy.balance), [numbers_of(r.history) for r in requests])
+    plan = policy.choose(requests, other_tokens=other_tokens, other_sequences=1, budget=budget)
+    again = policy.choose(requests, other_tokens=other_tokens, other_sequences=1, budget=budget)
+    assert plan.choices == again.choices
+    assert before == (dict(policy.balance), [numbers_of(r.history) for r in requests])
+    assert sum(choice.k for choice in plan.choices) <= room
+    for request, choice in zip(requests, plan.choices, strict=True):
+        assert 0 <= choice.k <= request.limit
+        assert (choice.k == 0) == (choice.drafter == "none")
+        if choice.k:
+            assert request.drafter in ("auto", choice.drafter)
+        if choice.drafter == "ngram":
+            assert choice.k <= request.ngram_tokens
+        if choice.drafter == "model":
+            assert has_draft
+
+
+def numbers_of(history: DraftHistory) -> list[object]:
+    """A copy of every number a history holds."""
+    rates = (history.places, history.matches, history.overall)
+    return [*([list(each.accepted), list(each.tested)] for each in rates), history.idle]
+
+
+@pytest.mark.parametrize("machine", ["Q8_0", "H100", "flat"])
+def test_better_drafts_are_never_chosen_shorter(machine: str) -> None:
+    lengths = []
+    for good in range(0, 9, 2):
+        policy = policy_on(machine)
+        request = request_for(policy, "model")
+        for _ in range(60):
+            policy.estimate.observe_model(request.history, [0.8] * 8, good)
+        policy.balance["model"] = 24.0
+        plan = policy.choose([request])
+        lengths.append(plan.choices[0].k if plan.choices[0].reason is DraftReason.MEASURED_GAIN else 0)
+    assert lengths == sorted(lengths)
+
+
+def test_dearer_drafts_are_never_chosen_longer() -> None:
+    lengths = []
+    for factor in (0.2, 1.0, 3.0, 10.0):
+        costs = CostModel.from_measurements(H100, {n: factor * s for n, s in DRAFT_CPU.items()})
+        policy = DraftLengthPolicy(costs, has_draft=True, estimate=AcceptanceEstimate())
+        request = request_for(policy, "model")
+        teach(policy, request, is_right=True)
+        plan = policy.choose([request])
+        lengths.append(plan.choices[0].k if plan.choices[0].reason is DraftReason.MEASURED_GAIN else 0)
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > 0
+
+
+def test_no_requests_is_an_empty_plan() -> None:
+    policy = policy_on()
+    plan = policy.choose([], other_tokens=50)
+    assert plan.choices == []
+    policy.observe(plan, [])
