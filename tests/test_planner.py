@@ -56,6 +56,7 @@ def model(
         vocabulary=VocabularyFacts(path, "gpt2", "", vocabulary, None, None, None, False, False, region),
         chat_template=None,
         tensor_types=MappingProxyType({tensor_type: body + 2 * table}),
+        quantisation=tensor_type,
         layer_bytes=(body // layers,) * layers,
         other_bytes=2 * table,
         output_bytes=table,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import Any
 
 from exsa_lab.errors import InvalidModel
 from exsa_lab.models.gguf_checks import check_assertions, check_rotary
-from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, read_header, read_strings
+from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, Tensor, read_header, read_strings
 
 _LAYER_OF = re.compile(r"blk\.(\d{1,5})\.")
 _MAX_LAYERS = 4_096
@@ -73,6 +74,8 @@ class GGUFFacts:
     chat_template: str | None
     tensor_types: MappingProxyType[str, int]
     """Bytes stored in each tensor type, largest first."""
+    quantisation: str
+    """The tensor type that holds most of the layers' weights, such as "Q4_1"."""
     layer_bytes: tuple[int, ...]
     other_bytes: int
     """Weights outside the layers: embedding, output and norms."""
@@ -83,11 +86,6 @@ class GGUFFacts:
     num_parameters: int
     split_count: int
     """Files the model is split into, 1 for a whole one."""
-
-    @property
-    def quantisation(self) -> str:
-        """The tensor type that holds most of the weights, such as ``"Q4_1"``."""
-        return next(iter(self.tensor_types), "none")
 
     @property
     def weight_bytes(self) -> int:
@@ -136,9 +134,8 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     heads = max(fields.per_layer("attention.head_count", layers, default=1))
     kv_heads = fields.per_layer("attention.head_count_kv", layers, default=heads)
     head_length = embedding // max(heads, 1)
-    layer_bytes, sizes = _layer_sizes(header, layers), Counter[str]()
-    for tensor in header.tensors:
-        sizes[tensor.type] += tensor.size_bytes
+    layer_bytes = _layer_sizes(header, layers)
+    sizes, inside = _type_sizes(header.tensors), _type_sizes(t for t in header.tensors if _LAYER_OF.match(t.name))
     by_name = {tensor.name: tensor.size_bytes for tensor in header.tensors}
     vocabulary = _vocabulary(fields)
     key_length = fields.integer("attention.key_length", 1, _MAX_WIDTH, default=max(head_length, 1))
@@ -164,6 +161,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         vocabulary=vocabulary,
         chat_template=fields.text("tokenizer.chat_template"),
         tensor_types=MappingProxyType(dict(sizes.most_common())),
+        quantisation=(inside or sizes).most_common(1)[0][0] if sizes else "none",
         layer_bytes=layer_bytes,
         other_bytes=sum(sizes.values()) - sum(layer_bytes),
         output_bytes=by_name.get("output.weight", by_name.get("token_embd.weight", 0)),
@@ -201,6 +199,13 @@ def _layer_sizes(header: Header, layers: int) -> tuple[int, ...]:
         if match and int(match[1]) < layers:
             sizes[int(match[1])] += tensor.size_bytes
     return tuple(sizes)
+
+
+def _type_sizes(tensors: Iterable[Tensor]) -> Counter[str]:
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        sizes[tensor.type] += tensor.size_bytes
+    return sizes
 
 
 def _elements(shape: tuple[int, ...]) -> int:

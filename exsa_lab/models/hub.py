@@ -106,13 +106,13 @@ def parts_of(file: str) -> list[str]:
 def _choose(name: HubName, files: Iterable[str]) -> str:
     """Pick the model file of the wanted quantisation, "" where there is none; projectors are no models."""
     models = sorted(file for file in files if file.lower().endswith(".gguf") and "mmproj" not in file.lower())
+    models = [file for file in models if parts_of(file)[0] == file]  # Of a split model the first part stands for all.
     for quant in (name.quant,) if name.quant else _DEFAULT_QUANTS:
         tag = re.compile(rf"(?<![a-z0-9]){re.escape(quant)}(?![a-z0-9_])", re.IGNORECASE)
-        matching = [file for file in models if tag.search(Path(file).name)]
-        firsts = [file for file in matching if parts_of(file)[0] == file]
         # Some repositories offer a model whole and in parts: whole ones first, then the shortest name.
-        if firsts:
-            return min(firsts, key=lambda file: (len(parts_of(file)), len(file), file))
+        matching = [(len(parts_of(file)), len(file), file) for file in models if tag.search(Path(file).name)]
+        if matching:
+            return min(matching)[2]
     return models[0] if len(models) == 1 and not name.quant else ""
 
 

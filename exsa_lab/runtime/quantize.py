@@ -47,7 +47,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _end_with_parent(destination: Path) -> None:
     """Wait for the parent's end of the pipe to close, by its end or its wish, and give up then."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # Not sys.stdin: its lock, held at exit, would abort the interpreter.
+        pass
     destination.unlink(missing_ok=True)
     os._exit(1)
 

@@ -1,0 +1,63 @@
+"""Advice follows from what was measured, and is measured once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exsa_lab.models import advice
+from exsa_lab.models.advice import Advice, FormatResult, advise, known_advice, may_gain
+from exsa_lab.models.gguf_facts import read_facts
+from exsa_lab.models.quality import Quality
+from tests.models.gguf_files import write
+
+GOOD, BAD = Quality(0.005, 0.95, 16.5, 16.6, 600), Quality(0.21, 0.74, 16.5, 20.1, 600)
+SHIPPED = FormatResult("Q4_1", 100, 200, 300, None)
+
+
+@pytest.mark.parametrize(
+    ("results", "best"),
+    [
+        ([FormatResult("q8_0", 100, 350, 650, GOOD)], "q8_0"),
+        ([FormatResult("iq4_nl", 180, 500, 900, BAD)], None),
+        ([FormatResult("q8_0", 100, 350, 650, GOOD), FormatResult("iq4_nl", 180, 500, 900, BAD)], "q8_0"),
+        ([FormatResult("q8_0", 101, 205, 305, GOOD)], None),
+        ([FormatResult("q8_0", 60, 350, 650, GOOD)], None),  # One request alone would be slower.
+        ([FormatResult("q8_0", 100, 350, 650, GOOD), FormatResult("f16", 120, 350, 650, GOOD)], "f16"),
+        ([], None),
+    ],
+)
+def test_the_best_format(results: list[FormatResult], best: str | None) -> None:
+    assert advice._best([SHIPPED, *results]) == best
+
+
+def test_it_reads_as_sentences() -> None:
+    made = Advice("m", (SHIPPED, FormatResult("q8_0", 100, 350, 660, GOOD)), "q8_0")
+    assert made.lines() == [
+        "q8_0: one request x1.00, 16 requests x1.75, prompts x2.20; "
+        "KL 0.005, same top token 95%, perplexity 16.50 -> 16.60 (600 tokens)"
+    ]
+    assert "--weights q8_0" in made.verdict
+    assert replace(made, best=None).verdict == "Q4_1 is the best format measured here."
+
+
+def test_repacked_formats_need_no_advice(tmp_path: Path) -> None:
+    facts = read_facts(write(tmp_path / "m.gguf"))
+    assert may_gain(facts)
+    assert not may_gain(replace(facts, quantisation="Q4_K"))
+
+
+@pytest.mark.real
+def test_advice_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advice, "_ROUNDS", 1)
+    assert known_advice("smollm2-135m-draft", ["q4_1"]) is None
+    seen: list[float] = []
+    made = advise("smollm2-135m-draft", ["q4_1"], progress=seen.append)
+    assert [result.format for result in made.results] == ["Q8_0", "q4_1"]
+    assert all(result.single > 0 and result.batch > 0 and result.prompt > 0 for result in made.results)
+    assert seen[-1] == 1.0
+    assert known_advice("smollm2-135m-draft", ["q4_1"]) == made
+    monkeypatch.setattr(advice, "_measure_speeds", None)  # Measuring again would fail.
+    assert advise("smollm2-135m-draft", ["q4_1"]) == made

@@ -1,0 +1,142 @@
+"""Conversions are whole or not there, and stop when they are told to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from exsa_lab.errors import ConfigError, InvalidModel, ModelError, ModelNotFound
+from exsa_lab.models import convert as convert_module
+from exsa_lab.models.convert import convert, converted_path, expected_bytes
+from exsa_lab.models.gguf_facts import read_facts
+from exsa_lab.models.resolve import resolve
+from tests.models.gguf_files import write
+
+DRAFT = "smollm2-135m-draft"  # Bundled, and small enough to convert in a moment.
+
+
+def test_a_conversion_is_made_once(tmp_path: Path) -> None:
+    seen: list[float] = []
+    made = convert(DRAFT, "q4_1", folder=tmp_path, progress=seen.append)
+    assert read_facts(made).quantisation == "Q4_1"
+    assert seen[-1] == 1.0
+    assert seen == sorted(seen)
+    assert [path.name for path in tmp_path.iterdir()] == [made.name]
+    before = made.stat().st_mtime_ns
+    assert convert(DRAFT, "Q4_1", folder=tmp_path) == made
+    assert made.stat().st_mtime_ns == before
+
+
+def test_a_file_in_that_format_is_returned_as_it_is(tmp_path: Path) -> None:
+    assert convert(DRAFT, "q8_0", folder=tmp_path) == resolve(DRAFT).path
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_size_is_foreseen(tmp_path: Path) -> None:
+    source = read_facts(resolve(DRAFT).path)
+    assert convert(DRAFT, "f16", folder=tmp_path).stat().st_size == pytest.approx(
+        expected_bytes(source, "f16"), rel=0.02
+    )
+
+
+def test_a_damaged_conversion_is_made_again(tmp_path: Path) -> None:
+    made = convert(DRAFT, "q4_1", folder=tmp_path)
+    whole = made.read_bytes()
+    made.write_bytes(whole[:-1000])
+    assert convert(DRAFT, "q4_1", folder=tmp_path) == made
+    assert made.read_bytes() == whole
+
+
+def test_an_unknown_format_gets_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'q8_0'"):
+        convert(DRAFT, "q8-0", folder=tmp_path)
+    with pytest.raises(ModelNotFound):
+        convert(tmp_path / "absent.gguf", folder=tmp_path)
+
+
+def test_a_full_disk_is_seen_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(ModelError, match="has 1 MB free"):
+        convert(DRAFT, "f16", folder=tmp_path)
+
+
+def test_what_llama_cpp_cannot_convert_says_why(tmp_path: Path) -> None:
+    source = write(tmp_path / "odd.gguf", general__architecture="nonsense", **{
+        f"nonsense__{key}": 32 for key in ("block_count", "context_length", "embedding_length")
+    })  # fmt: skip
+    with pytest.raises(ModelError, match=r"could not convert odd\.gguf to Q4_0"):
+        convert(source, "q4_0", folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.gguf"]
+
+
+def test_a_child_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = subprocess.Popen
+
+    def killed(command: list[str], **options: object) -> subprocess.Popen[str]:
+        return real([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], **options)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(convert_module.subprocess, "Popen", killed)
+    with pytest.raises(ModelError, match="ended by SIGSEGV"):
+        convert(DRAFT, "q4_1", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_not_whole_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = subprocess.Popen
+
+    def half(command: list[str], **options: object) -> subprocess.Popen[str]:
+        code = "import sys; open(sys.argv[1], 'wb').write(b'GGUF' + bytes(8))"
+        return real([sys.executable, "-c", code, command[4]], **options)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(convert_module.subprocess, "Popen", half)
+    with pytest.raises(InvalidModel):
+        convert(DRAFT, "q4_1", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_stops_the_child_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[subprocess.Popen[str]] = []
+    real = subprocess.Popen
+
+    def noted(*arguments: object, **options: object) -> subprocess.Popen[str]:
+        children.append(real(*arguments, **options))  # type: ignore[call-overload]
+        return children[-1]
+
+    monkeypatch.setattr(convert_module.subprocess, "Popen", noted)
+
+    def interrupt_when_running() -> None:
+        while not children:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_when_running, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        convert(DRAFT, "f16", folder=tmp_path)
+    assert children[0].poll() is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    destination = tmp_path / "out.part"
+    command = [sys.executable, "-m", "exsa_lab.runtime.quantize", "absent.gguf", str(destination), "Q8_0", "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdin is not None
+        child.stdin.close()  # As the end of the parent would.
+        assert child.wait(timeout=60) == 1
+    assert not destination.exists()
+
+
+def test_a_changed_source_is_another_conversion(tmp_path: Path) -> None:
+    source = write(tmp_path / "m.gguf")
+    first = converted_path(source, "q8_0", tmp_path)
+    write(source, general__name="changed")
+    assert converted_path(source, "q8_0", tmp_path) != first

@@ -1,0 +1,49 @@
+"""A file that crashes llama.cpp ends a child process, not this one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exsa_lab.errors import InvalidModel, ModelLoadError
+from exsa_lab.models import trial
+from exsa_lab.models.trial import try_load
+from tests.models.gguf_files import write
+
+
+def test_a_good_file_passes() -> None:
+    assert try_load("smollm2-135m-draft").name == "smollm2-135m-draft-16m-q8_0.gguf"
+
+
+def test_a_file_llama_cpp_refuses(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"could not load m\.gguf"):
+        try_load(write(tmp_path / "m.gguf"))
+
+
+def test_a_damaged_file_starts_no_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial.subprocess, "run", None)
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(InvalidModel):
+        try_load(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import os; os.abort()", r"crashed llama\.cpp \(SIGABRT\)"),
+        ("import time; time.sleep(60)", "did not load within"),
+    ],
+)
+def test_a_crash_or_a_hang_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    real = subprocess.run
+    monkeypatch.setattr(
+        trial.subprocess, "run", lambda _command, **options: real([sys.executable, "-c", code], **options)
+    )
+    with pytest.raises(InvalidModel, match=message):
+        try_load(write(tmp_path / "m.gguf"), timeout=2)
