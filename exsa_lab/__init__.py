@@ -21,12 +21,17 @@ from typing import TYPE_CHECKING, Any
 from exsa_lab.errors import ExsaError
 
 if TYPE_CHECKING:
+    from exsa_lab.cluster import map
     from exsa_lab.config import EngineConfig, SamplingParams
     from exsa_lab.engine.engine import Engine
     from exsa_lab.engine.generation import Generation
     from exsa_lab.engine.trace import Trace
     from exsa_lab.loading import get_engine, load, unload
     from exsa_lab.manager import BatchManager
+    from exsa_lab.sweeps import sweep
+    from exsa_lab.tuner import Tuner
+    from exsa_lab.widgets.step_through import StepThrough
+    from exsa_lab.widgets.timeline import show_timeline
 
 __version__ = "0.1.0"
 
@@ -37,10 +42,15 @@ __all__ = [
     "ExsaError",
     "Generation",
     "SamplingParams",
+    "StepThrough",
     "Trace",
+    "Tuner",
     "get_engine",
     "load",
     "load_ipython_extension",
+    "map",
+    "show_timeline",
+    "sweep",
     "unload",
 ]
 
@@ -51,9 +61,14 @@ _HOMES = {
     "EngineConfig": "exsa_lab.config",
     "Generation": "exsa_lab.engine.generation",
     "SamplingParams": "exsa_lab.config",
+    "StepThrough": "exsa_lab.widgets.step_through",
     "Trace": "exsa_lab.engine.trace",
+    "Tuner": "exsa_lab.tuner",
     "get_engine": "exsa_lab.loading",
     "load": "exsa_lab.loading",
+    "map": "exsa_lab.cluster",
+    "show_timeline": "exsa_lab.widgets.timeline",
+    "sweep": "exsa_lab.sweeps",
     "unload": "exsa_lab.loading",
 }
 

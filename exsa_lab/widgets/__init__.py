@@ -5,9 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["TokenStrip", "show", "static_html", "static_text"]
+__all__ = ["BatchTimeline", "StepThrough", "TokenStrip", "show", "show_timeline", "static_html", "static_text"]
 
-_HOMES = {"TokenStrip": "token_strip", "show": "display", "static_html": "static", "static_text": "static"}
+_HOMES = {
+    "BatchTimeline": "timeline",
+    "StepThrough": "step_through",
+    "TokenStrip": "token_strip",
+    "show": "display",
+    "show_timeline": "timeline",
+    "static_html": "static",
+    "static_text": "static",
+}
 
 
 def __getattr__(name: str) -> Any:

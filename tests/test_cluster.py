@@ -1,0 +1,97 @@
+"""Bulk generation and sweeps over a real local Dask cluster of two worker processes, one of them killed midway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from exsa_lab.cluster import map as cluster_map
+from exsa_lab.engine.engine import Engine
+from exsa_lab.errors import ConfigError
+from exsa_lab.experiments import Setting
+from exsa_lab.sweeps import sweep
+from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+
+distributed = pytest.importorskip("distributed", reason="clusters need the sweeps extra")
+
+PIECES = [chr(ord("a") + i) for i in range(12)]
+PROMPTS = ["".join(PIECES[(i + j) % 12] for j in range(1 + i % 5)) for i in range(40)]
+
+
+def open_engine() -> Engine:
+    target = ScriptedModel(PIECES, markov(12, 1), step_s=0.002)
+    return scripted_engine(target, ScriptedModel(PIECES, markov(12, 1, sharpness=1)), n_seq_max=4)
+
+
+def _num_engines() -> int:
+    from exsa_lab.cluster import _engines
+
+    return len(_engines)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp://"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def _kill_one(client: Any) -> None:
+    pids = client.run(os.getpid)
+    os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+
+def test_order_and_texts_are_those_of_one_engine(client: Any) -> None:
+    options = {"max_tokens": 12, "chat": False, "temperature": 0.8, "seed": 3, "progress": False}
+    traces = cluster_map(PROMPTS, client=client, open_engine=open_engine, chunk=7, **options)
+    alone = cluster_map(PROMPTS, open_engine=open_engine, **options)
+    assert [trace.prompt for trace in traces] == PROMPTS
+    assert [trace.text for trace in traces] == [trace.text for trace in alone]
+    assert set(client.run(_num_engines).values()) == {1}
+
+
+def test_a_killed_worker_loses_nothing(client: Any) -> None:
+    options = {"max_tokens": 120, "chat": False, "progress": False}
+    killer = threading.Timer(0.4, _kill_one, [client])
+    killer.start()
+    traces = cluster_map(PROMPTS, client=client, open_engine=open_engine, chunk=4, **options)
+    assert killer.finished.is_set(), "nobody was killed on the way"
+    assert [trace.prompt for trace in traces] == PROMPTS
+    assert all(trace.stats["generated_tokens"] == 120 for trace in traces)
+
+
+def test_a_sweep_with_a_killed_worker_has_every_trial_once(client: Any) -> None:
+    space = {"draft_length": [0, 1, 2, 3], "temperature": [0.0, 0.5, 0.9]}
+    base = Setting(max_tokens=60, chat=False, drafter="model")
+    killer = threading.Timer(0.4, _kill_one, [client])
+    killer.start()
+    result = sweep(space, PROMPTS[:6], base=base, client=client, open_engine=open_engine, progress=False)
+    assert killer.finished.is_set(), "nobody was killed on the way"
+    frame = result.frame
+    assert set(frame["state"]) == {"complete"}
+    assert len(frame) == len(frame[["draft_length", "temperature"]].drop_duplicates()) == 12
+    assert (frame["tokens"] == 360).all()
+
+
+def broken_engine() -> Engine:
+    raise ConfigError("no such model.")
+
+
+def test_what_goes_wrong_on_a_worker_is_told(client: Any) -> None:
+    with pytest.raises(ConfigError, match="no such model"):
+        cluster_map(["a"], client=client, open_engine=broken_engine, progress=False)
+    options = {"base": Setting(chat=False), "client": client, "progress": False}
+    result = sweep({"draft_length": [0]}, ["a"], open_engine=broken_engine, **options)
+    assert result.frame["state"].tolist() == ["fail"]
+    assert "no such model" in result.frame["error"][0]
+    with pytest.raises(ConfigError, match="no trial"):
+        result.best  # noqa: B018
