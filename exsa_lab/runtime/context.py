@@ -15,7 +15,6 @@ from exsa_lab.runtime.batch import LlamaBatch
 from exsa_lab.runtime.library import captured_log, llama
 from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
 
-
 MIN_OUTPUTS = 64
 """Rows of logits any context can give in one decode; measuring the cost of a step asks for as many."""
 
