@@ -1,0 +1,154 @@
+"""Loading follows the plan, steps down when it does not fit, and never leaves half an engine behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from exsa_lab import loading
+from exsa_lab.config import EngineConfig
+from exsa_lab.engine.engine import Engine, EngineState
+from exsa_lab.errors import ConfigError, ExsaError, InvalidModel, ModelNotFound, OutOfMemory, VocabularyMismatch
+from exsa_lab.hardware import GPU, detect
+from exsa_lab.models.gguf_facts import read_facts
+from exsa_lab.models.resolve import resolve
+from tests.models.gguf_files import write
+
+DRAFT = "smollm2-135m-draft"
+
+
+@pytest.fixture(autouse=True)
+def _unload() -> Iterator[None]:
+    yield
+    loading.unload()
+
+
+class NarrowEngine:
+    """Stands in for the engine: opens only up to ``most`` cells and ``most_layers`` layers."""
+
+    most, most_layers = 10**9, 10**9
+    tried: list[EngineConfig]
+
+    def __init__(self, _open_models: Any, config: EngineConfig, *, progress: Any = None) -> None:
+        self.tried.append(config)
+        layers = 10**6 if config.n_gpu_layers < 0 else config.n_gpu_layers
+        if config.n_ctx > self.most or layers > self.most_layers:
+            raise OutOfMemory("llama.cpp could not create a context.")
+        self.config, self.state = config, EngineState.OPEN
+
+    def close(self) -> None:
+        self.state = EngineState.CLOSED
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> type[NarrowEngine]:
+    monkeypatch.setattr(NarrowEngine, "tried", [], raising=False)
+    monkeypatch.setattr(loading, "Engine", NarrowEngine)
+    return NarrowEngine
+
+
+def test_it_steps_down_until_it_fits(narrow: type[NarrowEngine], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrow, "most", 2048)
+    engine = loading.load(DRAFT, draft=None)
+    assert engine.config.n_ctx == 2048
+    assert [config.n_ctx for config in narrow.tried] == [8192, 4096, 2048]
+    made = loading.get_plan()
+    assert made is not None
+    assert made.config == engine.config
+    assert "did not fit" in made.reason("n_ctx")
+    assert loading.load(DRAFT, draft=None) is engine
+
+
+def test_layers_step_down_on_a_gpu(narrow: type[NarrowEngine], monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = GPU("gpu", 8 << 30, 8 << 30, "CUDA")
+    monkeypatch.setattr(loading, "machine", lambda: replace(detect(), gpus=(gpu,), can_offload=True))
+    monkeypatch.setattr(narrow, "most_layers", 3)
+    assert loading.load(DRAFT, draft=None).config.n_gpu_layers == 3
+    assert [config.n_gpu_layers for config in narrow.tried] == [-1, 4, 3]
+
+
+def test_what_the_user_asked_for_is_not_lowered(narrow: type[NarrowEngine], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrow, "most", 2048)
+    with pytest.raises(OutOfMemory):
+        loading.load(DRAFT, draft=None, n_ctx=4096)
+    assert [config.n_ctx for config in narrow.tried] == [4096]
+    assert loading.get_plan() is None
+    with pytest.raises(ExsaError, match="no engine is loaded"):
+        loading.get_engine()
+
+
+def test_wrong_arguments_keep_the_old_engine(narrow: type[NarrowEngine], tmp_path: Path) -> None:
+    engine = loading.load(DRAFT, draft=None)
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(resolve(DRAFT).path.read_bytes()[:100_000])
+    stranger = write(tmp_path / "stranger.gguf")
+    for arguments, config, error in [
+        ((str(broken), None), {}, InvalidModel),
+        ((str(tmp_path / "absent.gguf"), None), {}, ModelNotFound),
+        ((DRAFT, str(stranger)), {}, VocabularyMismatch),
+        ((DRAFT, None), {"n_ctx": 1 << 24, "n_seq_max": 256}, OutOfMemory),
+        ((DRAFT, None), {"n_ctx": -1}, ConfigError),
+        ((DRAFT, None), {"n_contexts": 1}, ConfigError),
+        ((DRAFT, None), {"n_gpu_layers": 7}, ConfigError),
+        ((DRAFT, None), {"weights": "q9"}, ConfigError),
+    ]:
+        with pytest.raises(error):
+            loading.load(*arguments, **config)  # type: ignore[arg-type]
+        assert loading.get_engine() is engine
+
+
+def test_weights_are_converted_once(narrow: type[NarrowEngine]) -> None:
+    seen: list[float] = []
+    engine = loading.load(DRAFT, draft=None, weights="q4_1", progress=seen.append)
+    assert seen[-1] == 1.0
+    assert loading.load(DRAFT, draft=None, weights="q4_1") is engine
+    files = loading.find_files(DRAFT, None, weights="q4_1")
+    assert files.target.quantisation == "Q4_1"
+    assert files.target.path != read_facts(resolve(DRAFT).path).path
+
+
+@pytest.mark.real
+def test_extreme_settings_give_a_working_engine() -> None:
+    for config in (
+        {"n_seq_max": 1},
+        {"n_ctx": 32},
+        {"n_ubatch": 8},
+        {"n_batch": 16},
+        {"n_seq_max": 256},
+        {"kv_type": "q8_0"},
+    ):
+        engine = loading.load(DRAFT, draft=DRAFT, recalibrate=True, **config)
+        # Long drafts of every sequence at once ask for the most rows of logits.
+        count = min(20, 2 * engine.config.n_seq_max)
+        generations = [engine.submit("a", chat=False, max_tokens=6, draft_length=8) for _ in range(count)]
+        assert all(generation.wait(60) and generation.state == "finished" for generation in generations), config
+
+
+@pytest.mark.real
+def test_an_engine_that_does_not_fit_returns_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading.load(DRAFT, draft=None, n_ctx=512)
+    loading.unload()
+    process = psutil.Process()
+    before = process.memory_info().rss
+    real = Engine.__init__
+    attempts = []
+
+    def refuse_twice(self: Engine, open_models: Any, config: EngineConfig, *, progress: Any = None) -> None:
+        attempts.append(config.n_ctx)
+        real(self, open_models, config, progress=progress)
+        if len(attempts) <= 2:
+            self.close()
+            raise OutOfMemory("no room")
+
+    monkeypatch.setattr(Engine, "__init__", refuse_twice)
+    engine = loading.load(DRAFT, draft=None)
+    assert attempts == [8192, 4096, 2048]
+    assert engine.generate("a", chat=False, max_tokens=2).state == "finished"
+    monkeypatch.undo()
+    loading.unload()
+    assert process.memory_info().rss - before < 64 << 20
