@@ -24,6 +24,7 @@ Three more rules keep "auto" from being slower than plain decoding where the est
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from exsa_lab.config import DrafterName
@@ -37,7 +38,7 @@ __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan",
 
 PROBE_SHARE = 0.005
 """Share of the time that each drafter may lose for good."""
-FIRST_CREDIT = {"model": 12.0, "ngram": 3.0}
+FIRST_CREDIT = {"model": 12.0, "ngram": 5.0}
 MAX_CREDIT = 24.0
 """The accounts in plain steps: what may be lost before anything was earned, and most that can be saved up."""
 MIN_GAIN = 1.02
@@ -77,7 +78,7 @@ class DraftLengthPolicy:
         self.has_draft = has_draft and costs.draft is not None
         self.estimate = estimate or AcceptanceEstimate()
         self.balance: dict[DrafterName, float] = {"model": FIRST_CREDIT["model"], "ngram": FIRST_CREDIT["ngram"]}
-        """The accounts, in plain steps."""
+        """The accounts, in plain steps of one sequence."""
         self._steps = 0
         self._steps_since_plain = 0
         self._plain_gap = PLAIN_FIRST
@@ -166,14 +167,18 @@ class DraftLengthPolicy:
         plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
         return StepCosts(verify, draft, base, plain_seconds, most)
 
-    def _stake(self, drafter: DrafterName) -> float:
+    def _balance(self, drafter: DrafterName, num_sequences: int) -> float:
+        """The account in steps of a batch: its outcomes vary less than those of single steps, so it needs less."""
+        return self.balance[drafter] / math.sqrt(num_sequences)
+
+    def _stake(self, drafter: DrafterName, num_sequences: int) -> float:
         """Plain steps this drafter may lose in one step, so that a few failures in a row do not empty its account."""
-        balance = self.balance[drafter]
+        balance = self._balance(drafter, num_sequences)
         return 1.0 + balance / 2 if balance > 0 else 0.0
 
     def _longest(self, drafter: DrafterName, costs: StepCosts, num_sequences: int) -> int:
         """Draft tokens per sequence that the drafter's stake covers should all of them be refused."""
-        allowed = self._stake(drafter) * costs.plain_seconds + costs.verify[costs.base_tokens]
+        allowed = self._stake(drafter, num_sequences) * costs.plain_seconds + costs.verify[costs.base_tokens]
         for num_tokens in range(costs.max_tokens, costs.base_tokens, -num_sequences):
             if costs.verify[num_tokens] <= allowed:
                 return max(1, (num_tokens - costs.base_tokens) // num_sequences)
@@ -195,7 +200,8 @@ class DraftLengthPolicy:
 
     def _most_lag(self, requests: Sequence[DraftRequest], costs: StepCosts) -> int:
         """Sequences that lag no more than this may draft: catching up is a sure price, worth all of the account."""
-        allowed = max(self._stake("model"), self.balance["model"]) * costs.plain_seconds
+        num = len(requests)
+        allowed = max(self._stake("model", num), self._balance("model", num)) * costs.plain_seconds
         lags = sorted(request.draft_lag for request in requests)
         while lags and costs.draft_seconds(sum(lags)) > allowed:
             lags.pop()
@@ -252,7 +258,7 @@ class DraftLengthPolicy:
             return self._plan(requests, costs, plain_rate, lost_model=index >= 0)
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
         price = (costs.draft_seconds(lag) + costs.draft[1]) / costs.plain_seconds
-        if not length or self.balance["model"] < price:
+        if not length or self._balance("model", len(requests)) < price:
             return self._plan(requests, costs, plain_rate, lost_model=True)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
@@ -346,7 +352,7 @@ class DraftLengthPolicy:
                 earned -= verify * drafted[name] / total
             if name == "model":
                 earned -= draft_seconds / costs.plain_seconds
-            self.balance[name] = min(MAX_CREDIT, self.balance[name] + earned)
+            self.balance[name] = min(MAX_CREDIT, self.balance[name] + earned * math.sqrt(num))
         self._note_plain(is_plain=not total)
 
     def _note_plain(self, *, is_plain: bool) -> None:
