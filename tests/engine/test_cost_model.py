@@ -1,8 +1,7 @@
-"""Measured cost curves, what calibration measures, and what online correction believes."""
+"""Measured cost curves, and what online correction believes."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 
@@ -10,10 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exsa_lab.engine.break_even import best_case_speedup, break_even, expected_tokens, speed_up, verdict_sentence
-from exsa_lab.engine.calibration import Measurement, calibrate, calibration_plan
-from exsa_lab.engine.cost_model import CostCurve, CostModel, Kind, bin_of
-from tests.engine.simulator import DRAFT_CPU, DRAFT_H100, H100, IQ4_NL, MACHINES, Q4_1, Q8_0
+from exsa_lab.engine.cost_model import CostCurve, CostModel, bin_of
+from tests.engine.simulator import DRAFT_CPU, H100, Q4_1, Q8_0
 
 curves = st.dictionaries(st.integers(1, 200), st.floats(1e-4, 10), min_size=1, max_size=12)
 
@@ -172,146 +169,3 @@ def test_costs_stay_positive_and_finite_whatever_is_observed(steps: list[tuple[i
     for n in (1, 2, 7, 33, 300, 600):
         assert 0 < costs.step_seconds(n) < math.inf
         assert 0 < costs.draft_seconds(n) < math.inf
-
-
-# Calibration
-
-
-class Bench:
-    """A clock that only measuring moves."""
-
-    def __init__(self, scale: float = 1.0, spikes: frozenset[int] = frozenset()) -> None:
-        self.now = 100.0
-        self.scale = scale
-        self.spikes = spikes
-        self.calls: list[Measurement] = []
-        self.target, self.draft = CostCurve(Q4_1), CostCurve(DRAFT_CPU)
-
-    def measure(self, kind: Kind, num_tokens: int, num_sequences: int) -> float:
-        curve = self.target if kind == "target" else self.draft
-        seconds = self.scale * curve(num_tokens) + 0.0001 * (num_sequences - 1)
-        if len(self.calls) in self.spikes:
-            seconds *= 20
-        self.calls.append(Measurement(kind, num_tokens, num_sequences))
-        self.now += seconds
-        return seconds
-
-
-def test_the_default_pair_is_measured_in_time_with_several_samples() -> None:
-    bench = Bench()
-    costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, deadline_s=1.5)
-    assert bench.now <= 101.5
-    for n in (1, 2, 3, 4, 5, 8, 16):
-        assert costs.step_seconds(n) == pytest.approx(Q4_1[n])
-    assert costs.draft_seconds(1) == pytest.approx(DRAFT_CPU[1])
-    assert bench.calls.count(Measurement("target", 4)) >= 2
-    assert costs.seconds_per_sequence == pytest.approx(0.0001)
-
-
-def test_a_slow_machine_gets_fewer_points_and_still_stops_in_time() -> None:
-    bench = Bench(scale=20)
-    costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, deadline_s=1.5)
-    assert bench.now <= 101.5
-    assert costs.step_seconds(1) == pytest.approx(20 * Q4_1[1])
-    assert 4 in costs.target.points
-
-
-def test_single_steps_are_measured_even_without_time() -> None:
-    bench = Bench()
-    costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, deadline_s=0.0)
-    assert list(costs.target.points) == [1]
-    assert costs.draft is not None
-
-
-def test_a_spike_while_calibrating_does_not_count() -> None:
-    bench = Bench(spikes=frozenset({4}))
-    costs = calibrate(bench.measure, lambda: bench.now, has_draft=False, deadline_s=3.0)
-    assert bench.calls[4].num_tokens in Q4_1
-    for n in (1, 2, 4, 8, 16):
-        assert costs.step_seconds(n) == pytest.approx(Q4_1[n])
-
-
-def test_the_first_decode_only_warms_up() -> None:
-    bench = Bench(spikes=frozenset({0}))
-    costs = calibrate(bench.measure, lambda: bench.now, has_draft=False, deadline_s=0.0)
-    assert costs.step_seconds(1) == pytest.approx(Q4_1[1])
-
-
-@pytest.mark.parametrize(("max_tokens", "has_draft"), list(itertools.product((1, 5, 64), (True, False))))
-def test_the_plan_fits_the_batch(max_tokens: int, has_draft: bool) -> None:
-    plan = calibration_plan(max_tokens, has_draft=has_draft)
-    assert plan[0] == Measurement("target", 1)
-    assert len(set(plan)) == len(plan)
-    assert all(point.num_tokens <= max_tokens for point in plan)
-    assert any(point.kind == "draft" for point in plan) == has_draft
-
-
-# Break-even
-
-
-@settings(deadline=None)
-@given(st.floats(0, 1), st.integers(0, 16))
-def test_expected_tokens_is_the_geometric_sum(acceptance: float, k: int) -> None:
-    value = expected_tokens(acceptance, k)
-    assert 1 <= value <= k + 1
-    if acceptance < 0.99:
-        assert value == pytest.approx((1 - acceptance ** (k + 1)) / (1 - acceptance))
-
-
-@pytest.mark.parametrize("name", MACHINES)
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7, 8])
-def test_at_break_even_drafting_is_as_fast_as_plain(name: str, k: int) -> None:
-    costs = CostModel.from_measurements(*MACHINES[name])
-    needed = break_even(costs, k)
-    if needed is None:
-        assert best_case_speedup(costs, k) < 1
-    else:
-        assert speed_up(costs, k, needed) == pytest.approx(1.0, abs=1e-6)
-        assert best_case_speedup(costs, k) >= 1
-
-
-def test_break_even_of_a_free_draft_is_lower() -> None:
-    costs = CostModel.from_measurements(Q8_0, DRAFT_CPU)
-    with_model, free = break_even(costs, 7), break_even(costs, 7, uses_model=False)
-    assert with_model is not None
-    assert free is not None
-    assert free < with_model
-
-
-@pytest.mark.parametrize(
-    ("target", "draft", "sentence"),
-    [
-        (
-            Q8_0,
-            DRAFT_CPU,
-            "On this machine a draft model cannot pay for chat: verifying 4 tokens costs 2.7 single steps. "
-            "Copying text can: up to 2.8x.",
-        ),
-        (
-            H100,
-            DRAFT_H100,
-            "On this machine a draft model can pay for chat: verifying 4 tokens costs 1.4 single steps, so 1 draft "
-            "token gives 1.2x where 60% are accepted. Copying text can pay more: up to 5.6x.",
-        ),
-        (
-            MACHINES["steep"][0],
-            DRAFT_CPU,
-            "On this machine a draft model cannot pay for chat: verifying 4 tokens costs 4.0 single steps. "
-            "Copying text cannot either.",
-        ),
-        (
-            IQ4_NL,
-            None,
-            "No draft model is loaded; verifying 4 tokens costs 2.5 single steps. Copying text can pay: up to 2.6x.",
-        ),
-        (
-            MACHINES["steep"][0],
-            None,
-            "On this machine drafting cannot pay: verifying 4 tokens costs 4.0 single steps.",
-        ),
-    ],
-)
-def test_the_verdict_is_one_plain_sentence(
-    target: dict[int, float], draft: dict[int, float] | None, sentence: str
-) -> None:
-    assert verdict_sentence(CostModel.from_measurements(target, draft)) == sentence
