@@ -24,23 +24,18 @@ Three more rules keep "auto" from being slower than plain decoding where the est
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.draft_accounts import Accounts
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, token_price, worth
 
 __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
 
-PROBE_SHARE = 0.005
-"""Share of the time that each drafter may lose for good."""
-FIRST_CREDIT = {"model": 12.0, "ngram": 5.0}
-MAX_CREDIT = 24.0
-"""The accounts in plain steps: what may be lost before anything was earned, and most that can be saved up."""
 MIN_GAIN = 1.02
 """Expected speed-up below which drafting is not worth its risk."""
 PLAIN_FIRST, PLAIN_LAST = 3, 128
@@ -77,8 +72,7 @@ class DraftLengthPolicy:
         self.costs = costs
         self.has_draft = has_draft and costs.draft is not None
         self.estimate = estimate or AcceptanceEstimate()
-        self.balance: dict[DrafterName, float] = {"model": FIRST_CREDIT["model"], "ngram": FIRST_CREDIT["ngram"]}
-        """The accounts, in plain steps of one sequence."""
+        self.accounts = Accounts()
         self._steps = 0
         self._steps_since_plain = 0
         self._plain_gap = PLAIN_FIRST
@@ -94,11 +88,6 @@ class DraftLengthPolicy:
     def new_history(self) -> DraftHistory:
         """What a new sequence keeps for the policy."""
         return self.estimate.new_history()
-
-    @property
-    def draft_token_seconds(self) -> float:
-        """Seconds of a draft decode of one token, at the speed of calibration."""
-        return self.costs.draft.table(1)[1] if self.costs.draft else 0.0
 
     def choose(
         self,
@@ -144,7 +133,9 @@ class DraftLengthPolicy:
             decodes.append(outcome.verified + (outcome.peeked is not None))
             first_tokens += request.draft_lag
             self._learn(request.history, choice, outcome)
-        self._settle(plan, outcomes, self._draft_seconds(plan.costs, decodes, first_tokens))
+        self.accounts.settle(plan, outcomes, self._draft_seconds(plan.costs, decodes, first_tokens))
+        if plan.requests:
+            self._note_plain(is_plain=not any(outcome.verified for outcome in outcomes))
 
     def observe_ngram(self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]]) -> None:
         """Learn from what `NgramIndex.learn` returned for the tokens just committed, drafted or not."""
@@ -167,18 +158,9 @@ class DraftLengthPolicy:
         plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
         return StepCosts(verify, draft, base, plain_seconds, most)
 
-    def _balance(self, drafter: DrafterName, num_sequences: int) -> float:
-        """The account in steps of a batch: its outcomes vary less than those of single steps, so it needs less."""
-        return self.balance[drafter] / math.sqrt(num_sequences)
-
-    def _stake(self, drafter: DrafterName, num_sequences: int) -> float:
-        """Plain steps this drafter may lose in one step, so that a few failures in a row do not empty its account."""
-        balance = self._balance(drafter, num_sequences)
-        return 1.0 + balance / 2 if balance > 0 else 0.0
-
     def _longest(self, drafter: DrafterName, costs: StepCosts, num_sequences: int) -> int:
         """Draft tokens per sequence that the drafter's stake covers should all of them be refused."""
-        allowed = self._stake(drafter, num_sequences) * costs.plain_seconds + costs.verify[costs.base_tokens]
+        allowed = self.accounts.stake(drafter, num_sequences) * costs.plain_seconds + costs.verify[costs.base_tokens]
         for num_tokens in range(costs.max_tokens, costs.base_tokens, -num_sequences):
             if costs.verify[num_tokens] <= allowed:
                 return max(1, (num_tokens - costs.base_tokens) // num_sequences)
@@ -187,7 +169,7 @@ class DraftLengthPolicy:
     def _possible_drafters(self, requests: Sequence[DraftRequest], costs: StepCosts) -> list[tuple[DrafterName, ...]]:
         """Who may draft for each sequence; the draft model only where catching up is covered by its stake."""
         num = len(requests)
-        can_look_up = self.balance["ngram"] > 0 and self._can_win("ngram", costs, num)
+        can_look_up = self.accounts.steps("ngram", num) > 0 and self._can_win("ngram", costs, num)
         most_lag = 0
         if costs.draft and not self._is_resting() and self._can_win("model", costs, num):
             most_lag = self._most_lag(requests, costs)
@@ -201,7 +183,7 @@ class DraftLengthPolicy:
     def _most_lag(self, requests: Sequence[DraftRequest], costs: StepCosts) -> int:
         """Sequences that lag no more than this may draft: catching up is a sure price, worth all of the account."""
         num = len(requests)
-        allowed = max(self._stake("model", num), self._balance("model", num)) * costs.plain_seconds
+        allowed = max(self.accounts.stake("model", num), self.accounts.steps("model", num)) * costs.plain_seconds
         lags = sorted(request.draft_lag for request in requests)
         while lags and costs.draft_seconds(sum(lags)) > allowed:
             lags.pop()
@@ -218,7 +200,7 @@ class DraftLengthPolicy:
         self, requests: Sequence[DraftRequest], drafters: list[tuple[DrafterName, ...]], costs: StepCosts
     ) -> tuple[list[DrafterName], list[int], float]:
         """The best drafter and length of every sequence, and the goodput of the step."""
-        longest = {name: self._longest(name, costs, len(requests)) for name in self.balance}
+        longest = {name: self._longest(name, costs, len(requests)) for name in self.accounts.balance}
         if len(requests) == 1:
             request = requests[0]
             found = [(name, *best_lengths([self._candidate(request, name, longest)], costs)) for name in drafters[0]]
@@ -258,7 +240,7 @@ class DraftLengthPolicy:
             return self._plan(requests, costs, plain_rate, lost_model=index >= 0)
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
         price = (costs.draft_seconds(lag) + costs.draft[1]) / costs.plain_seconds
-        if not length or self._balance("model", len(requests)) < price:
+        if not length or self.accounts.steps("model", len(requests)) < price:
             return self._plan(requests, costs, plain_rate, lost_model=True)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
@@ -332,28 +314,6 @@ class DraftLengthPolicy:
         else:
             self._rest_gap = min(_LAST_GAP, 2 * self._rest_gap)
             self._probe_gap, self._probes_left = self._rest_gap, _PROBES
-
-    def _settle(self, plan: StepPlan, outcomes: Sequence[Outcome], draft_seconds: float) -> None:
-        """Enter the step into the accounts."""
-        if not plan.requests:
-            return
-        costs, num = plan.costs, len(plan.requests)
-        drafted, accepted = {"model": 0, "ngram": 0}, {"model": 0, "ngram": 0}
-        for choice, outcome in zip(plan.choices, outcomes, strict=True):
-            if choice.drafter in drafted:
-                drafted[choice.drafter] += outcome.verified
-                accepted[choice.drafter] += outcome.accepted
-        total = sum(drafted.values())
-        verify = (costs.verify[costs.base_tokens + total] - costs.verify[costs.base_tokens]) / costs.plain_seconds
-        share = PROBE_SHARE * (1.0 + verify + draft_seconds / costs.plain_seconds)
-        for name in self.balance:
-            earned = share + accepted[name] / num
-            if drafted[name]:
-                earned -= verify * drafted[name] / total
-            if name == "model":
-                earned -= draft_seconds / costs.plain_seconds
-            self.balance[name] = min(MAX_CREDIT, self.balance[name] + earned * math.sqrt(num))
-        self._note_plain(is_plain=not total)
 
     def _note_plain(self, *, is_plain: bool) -> None:
         """Count the steps to the next plain one; where the costs have shifted meanwhile they come more often."""

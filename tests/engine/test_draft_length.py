@@ -30,7 +30,7 @@ def teach(policy: DraftLengthPolicy, request: DraftRequest, *, is_right: bool, r
     """Let the draft model have been right or wrong for a while, with credit left to act on it."""
     for _ in range(rounds):
         policy.estimate.observe_model(request.history, [0.8] * 8, 8 if is_right else 0)
-    policy.balance.update({"model": 20.0, "ngram": 20.0})
+    policy.accounts.balance.update({"model": 20.0, "ngram": 20.0})
 
 
 # Choices
@@ -116,9 +116,9 @@ def test_an_overdrawn_account_stops_its_drafter_only() -> None:
     policy = policy_on("flat")
     request = request_for(policy, **COPY)
     teach(policy, request, is_right=True)
-    policy.balance["ngram"] = -0.1
+    policy.accounts.balance["ngram"] = -0.1
     assert policy.choose([request]).choices[0].drafter == "model"
-    policy.balance["model"] = -0.1
+    policy.accounts.balance["model"] = -0.1
     choice = policy.choose([request]).choices[0]
     assert choice.k == 0
     assert choice.reason is DraftReason.NOT_WORTH_IT
@@ -127,15 +127,15 @@ def test_an_overdrawn_account_stops_its_drafter_only() -> None:
 def test_losses_are_charged_and_gains_credited() -> None:
     policy = policy_on()
     request = request_for(policy, **COPY)
-    before = policy.balance["ngram"]
+    before = policy.accounts.balance["ngram"]
     plan = policy.choose([request])
     k = plan.choices[0].k
     policy.observe(plan, [Outcome(accepted=0, verified=k)])
-    loss = before - policy.balance["ngram"]
+    loss = before - policy.accounts.balance["ngram"]
     verify = policy.costs.step_seconds(1 + k) / policy.costs.step_seconds(1)
     assert loss == pytest.approx(verify - 1, abs=0.05)
     policy.observe(plan, [Outcome(accepted=k, verified=k)])
-    assert policy.balance["ngram"] == pytest.approx(before - loss + k + 1 - verify, abs=0.1)
+    assert policy.accounts.balance["ngram"] == pytest.approx(before - loss + k + 1 - verify, abs=0.1)
 
 
 def test_a_poor_account_stakes_little() -> None:
@@ -143,7 +143,7 @@ def test_a_poor_account_stakes_little() -> None:
     request = request_for(policy, "ngram", **COPY)
     teach(policy, request, is_right=True)
     rich = policy.choose([request]).choices[0].k
-    policy.balance["ngram"] = 0.5
+    policy.accounts.balance["ngram"] = 0.5
     poor = policy.choose([request]).choices[0].k
     assert poor < rich
     assert policy.costs.step_seconds(1 + poor) <= 2.25 * policy.costs.step_seconds(1)
@@ -191,7 +191,7 @@ def test_a_doubtful_token_ends_the_draft_and_a_sure_one_prolongs_it() -> None:
         for confidence in (0.05, 0.5, 0.99):
             policy.estimate.observe_token(request.history, 0, confidence, is_right=confidence > 0.4)
             policy.estimate.observe_token(request.history, 1, confidence, is_right=confidence > 0.4)
-    policy.balance["model"] = 20.0
+    policy.accounts.balance["model"] = 20.0
     plan = policy.choose([request])
     assert plan.choices[0].k >= 1
     assert plan.take(0, 0.05) is Take.STOP
@@ -261,13 +261,13 @@ def test_choose_is_pure_and_keeps_to_limits_and_budget(
         request = DraftRequest(policy.new_history(), drafter, limit, ngram_tokens, match_length, lag)
         teach(policy, request, is_right=is_good, rounds=5)
         requests.append(request)
-    policy.balance.update({"model": balance, "ngram": balance})
+    policy.accounts.balance.update({"model": balance, "ngram": balance})
     budget = other_tokens + len(requests) + room
-    before = (dict(policy.balance), [numbers_of(r.history) for r in requests])
+    before = (dict(policy.accounts.balance), [numbers_of(r.history) for r in requests])
     plan = policy.choose(requests, other_tokens=other_tokens, other_sequences=1, budget=budget)
     again = policy.choose(requests, other_tokens=other_tokens, other_sequences=1, budget=budget)
     assert plan.choices == again.choices
-    assert before == (dict(policy.balance), [numbers_of(r.history) for r in requests])
+    assert before == (dict(policy.accounts.balance), [numbers_of(r.history) for r in requests])
     assert sum(choice.k for choice in plan.choices) <= room
     for request, choice in zip(requests, plan.choices, strict=True):
         assert 0 <= choice.k <= request.limit
@@ -294,7 +294,7 @@ def test_better_drafts_are_never_chosen_shorter(machine: str) -> None:
         request = request_for(policy, "model")
         for _ in range(60):
             policy.estimate.observe_model(request.history, [0.8] * 8, good)
-        policy.balance["model"] = 24.0
+        policy.accounts.balance["model"] = 24.0
         plan = policy.choose([request])
         lengths.append(plan.choices[0].k if plan.choices[0].reason is DraftReason.MEASURED_GAIN else 0)
     assert lengths == sorted(lengths)

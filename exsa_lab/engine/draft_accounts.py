@@ -1,0 +1,54 @@
+"""What each drafter may still lose: it can only ever make decoding slower by what is in its account."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from exsa_lab.config import DrafterName
+from exsa_lab.engine.draft_plan import Outcome, StepPlan
+
+SHARE = 0.005
+"""Share of the time that each drafter may lose for good."""
+FIRST_CREDIT: dict[DrafterName, float] = {"model": 12.0, "ngram": 5.0}
+"""Plain steps that each drafter may lose before it earned any, once in the life of an engine."""
+MAX_CREDIT = 24.0
+"""Most plain steps that a drafter can save up: what a sudden turn of the text may cost."""
+
+
+class Accounts:
+    """One account for each drafter, in plain steps of one sequence. Owned by the policy.
+
+    A batch's outcomes vary less than those of a single sequence, by the square root of their number, so it can do
+    with less: its steps are entered at that multiple.
+    """
+
+    def __init__(self) -> None:
+        self.balance = dict(FIRST_CREDIT)
+
+    def steps(self, drafter: DrafterName, num_sequences: int) -> float:
+        """The account in plain steps of a batch; overdrawn below 0."""
+        return self.balance[drafter] / math.sqrt(num_sequences)
+
+    def stake(self, drafter: DrafterName, num_sequences: int) -> float:
+        """Plain steps this drafter may lose in one step, so that a few failures in a row do not empty its account."""
+        steps = self.steps(drafter, num_sequences)
+        return 1.0 + steps / 2 if steps > 0 else 0.0
+
+    def settle(self, plan: StepPlan, outcomes: Sequence[Outcome], draft_seconds: float) -> None:
+        """Enter a step: what its draft tokens brought, and what they cost, against a plain step."""
+        if not plan.requests:
+            return
+        costs, num = plan.costs, len(plan.requests)
+        drafted, accepted = dict.fromkeys(self.balance, 0), dict.fromkeys(self.balance, 0)
+        for choice, outcome in zip(plan.choices, outcomes, strict=True):
+            if choice.drafter in drafted:
+                drafted[choice.drafter] += outcome.verified
+                accepted[choice.drafter] += outcome.accepted
+        total = sum(drafted.values())
+        draft = draft_seconds / costs.plain_seconds
+        verify = (costs.verify[costs.base_tokens + total] - costs.verify[costs.base_tokens]) / costs.plain_seconds
+        for name, balance in self.balance.items():
+            earned = SHARE * (1.0 + verify + draft) + accepted[name] / num
+            spent = verify * drafted[name] / max(1, total) + (draft if name == "model" else 0.0)
+            self.balance[name] = min(MAX_CREDIT, balance + (earned - spent) * math.sqrt(num))
