@@ -60,12 +60,7 @@ def compare(
         raise ConfigError("there is nothing to compare.", hint="Give at least one finished generation on each side.")
     if paired is None:
         paired = [trace.prompt for trace in first] == [trace.prompt for trace in second]
-    rows: list[tuple[str, float, float, float, float, float]] = []
-    for metric in metrics:
-        values = [[trace.stats.get(metric, 0.0) for trace in traces] for traces in (first, second)]
-        if all(any(side) for side in values):  # acceptance of plain decoding is no number to compare
-            means = float(np.mean(values[0])), float(np.mean(values[1]))
-            rows.append((METRICS.get(metric, metric), *means, *bootstrap_ratio(*values, paired=paired)))
+    rows = _ratios(first, second, metrics, paired)
     figure = Figure(columns=("metric", *names, "ratio", "low", "high"), rows=rows)
     ratios = [row[3] for row in rows]
     is_open = [row[4] <= 1 <= row[5] for row in rows]
@@ -96,6 +91,19 @@ def compare(
     figure.update_xaxes(title=f"{name_b} / {name_a}", range=[max(0.0, min(ends) - room), max(ends) + room])
     figure.update_yaxes(showgrid=False, range=[len(rows) - 0.4, -0.7])
     return figure
+
+
+def _ratios(
+    first: list[Trace], second: list[Trace], metrics: Sequence[str], paired: bool
+) -> list[tuple[str, float, float, float, float, float]]:
+    """Name, both means, the ratio and its interval of each metric that both sides have."""
+    rows = []
+    for metric in metrics:
+        a, b = ([trace.stats.get(metric, 0.0) for trace in traces] for traces in (first, second))
+        if any(a) and any(b):  # acceptance of plain decoding is no number to compare
+            means = float(np.mean(a)), float(np.mean(b))
+            rows.append((METRICS.get(metric, metric), *means, *bootstrap_ratio(a, b, paired=paired)))
+    return rows
 
 
 class Load(NamedTuple):
@@ -165,23 +173,7 @@ def concurrency(runs: Mapping[int, Any] | Sequence[Load]) -> Figure:
         marker={"size": 9},
         hovertemplate="%{x} at once: %{y:.1f} tok/s<extra></extra>",
     )
-    for name, title, color, dash, symbol in (
-        ("ttft_p50", "first token, median", BLUE, "solid", "circle"),
-        ("ttft_p95", "first token, 95th percentile", BLUE, "dot", "circle-open"),
-        ("gap_p50", "between rounds, median", ORANGE, "solid", "square"),
-        ("gap_p95", "between rounds, 95th percentile", ORANGE, "dot", "square-open"),
-    ):
-        figure.add_scatter(
-            x=x,
-            y=[1000 * getattr(load, name) for load in loads],
-            name=title,
-            mode="lines+markers",
-            line={"color": color, "dash": dash},
-            marker={"symbol": symbol, "size": 8},
-            row=1,
-            col=2,
-            hovertemplate=f"%{{x}} at once: %{{y:.1f}} ms<extra>{title}</extra>",
-        )
+    _add_latency(figure, loads)
     figure.update_xaxes(title="requests at once", type="log", tickvals=x, ticktext=[str(n) for n in x])
     figure.update_yaxes(rangemode="tozero", row=1, col=1)
     figure.update_yaxes(type="log", row=1, col=2)
@@ -191,3 +183,23 @@ def concurrency(runs: Mapping[int, Any] | Sequence[Load]) -> Figure:
         legend={"y": -0.18, "yanchor": "top", "x": 0, "xanchor": "left"},
     )
     return figure
+
+
+def _add_latency(figure: Figure, loads: Sequence[Load]) -> None:
+    for name, title, color, dash, symbol in (
+        ("ttft_p50", "first token, median", BLUE, "solid", "circle"),
+        ("ttft_p95", "first token, 95th percentile", BLUE, "dot", "circle-open"),
+        ("gap_p50", "between rounds, median", ORANGE, "solid", "square"),
+        ("gap_p95", "between rounds, 95th percentile", ORANGE, "dot", "square-open"),
+    ):
+        figure.add_scatter(
+            x=[load.concurrency for load in loads],
+            y=[1000 * getattr(load, name) for load in loads],
+            name=title,
+            mode="lines+markers",
+            line={"color": color, "dash": dash},
+            marker={"symbol": symbol, "size": 8},
+            row=1,
+            col=2,
+            hovertemplate=f"%{{x}} at once: %{{y:.1f}} ms<extra>{title}</extra>",
+        )

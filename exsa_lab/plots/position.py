@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from exsa_lab.engine.sampling import Distribution
 
 
+_BARS = (
+    ("accepted: min(p, q)", 3, 0, None, GREEN, ""),
+    ("residual: p - q, drawn from after a refusal", 4, 0, 3, BLUE, "/"),
+    ("accepted", 3, 1, None, GREEN, ""),
+    ("refused: q - p", 5, 1, 3, ORANGE, "x"),
+)
+"""Name, column of the height, left (p) or right (q), column it stands on, colour, pattern."""
+
+
 def accept_region(
     p: Distribution | Mapping[int, float],
     q: Distribution | Mapping[int, float],
@@ -40,12 +49,7 @@ def accept_region(
         rows.append((_name(names, token), p_x, q_x, min(p_x, q_x), max(0.0, p_x - q_x), max(0.0, q_x - p_x)))
     figure = Figure(columns=("token", "p", "q", "accepted", "residual", "refused"), rows=rows)
     texts = [label(repr(row[0])) for row in rows]
-    for name, column, offset, base, color, pattern in (
-        ("accepted: min(p, q)", 3, 0, None, GREEN, ""),
-        ("residual: p - q, drawn from after a refusal", 4, 0, 3, BLUE, "/"),
-        ("accepted", 3, 1, None, GREEN, ""),
-        ("refused: q - p", 5, 1, 3, ORANGE, "x"),
-    ):
+    for name, column, offset, base, color, pattern in _BARS:
         figure.add_bar(
             x=texts,
             y=[row[column] for row in rows],
@@ -69,17 +73,15 @@ def accept_region(
     figure.update_yaxes(title="probability")
     figure.update_xaxes(type="category")
     if drafted in tokens:
-        row = rows[tokens.index(drafted)]
-        chance = min(1.0, row[1] / row[2]) if row[2] else 0.0
-        figure.add_annotation(
-            x=texts[tokens.index(drafted)],
-            y=max(row[1], row[2]),
-            ax=0,
-            ay=-34,
-            arrowcolor=GREY,
-            text=f"drafted: accepted if u &lt; {chance:.2f}",
-        )
+        index = tokens.index(drafted)
+        _point_out(figure, texts[index], *rows[index][1:3])
     return figure
+
+
+def _point_out(figure: Figure, text: str, p: float, q: float) -> None:
+    chance = min(1.0, p / q) if q else 0.0
+    note = f"drafted: accepted if u &lt; {chance:.2f}"
+    figure.add_annotation(x=text, y=max(p, q), ax=0, ay=-34, arrowcolor=GREY, text=note)
 
 
 def _as_dict(distribution: Any) -> dict[int, float]:

@@ -89,31 +89,6 @@ function describe(lane) {
   return parts.join(", ");
 }
 
-// ---- What is under the pointer -----------------------------------------------------------------------------------
-
-function roundText([, , t0, t1, rounds, drafted, accepted, committed]) {
-  const which = rounds > 1 ? `${rounds} rounds` : "round";
-  const drafts = drafted ? `, ${accepted} of ${drafted} drafted accepted` : ", nothing drafted";
-  return `${which}: ${committed} token${committed === 1 ? "" : "s"}${drafts}, ${seconds(t1 - t0)}`;
-}
-
-function laneTextAt(lane, t, slack) {
-  const round = lane.rounds[firstAfter(lane.rounds, 3, t)];
-  if (round && round[2] <= t) return roundText(round);
-  const prefill = lane.prefills.find(([, , t0, t1]) => t >= t0 - slack && t <= t1 + slack);
-  if (prefill) return `${count(prefill[4])} of ${count(prefill[6])} prompt tokens ${prefill[5] ? "from the cache" : `in ${seconds(prefill[3] - prefill[2])}`}`;
-  if (lane.waits.some(([from, to]) => t >= from && (to === null || t <= to))) return "waiting for a slot";
-  return "";
-}
-
-function stepTextAt(store, t) {
-  const row = store.steps[firstAfter(store.steps, 2, t)];
-  if (!row || row[1] > t) return "";
-  const [, t0, t1, steps, slots, cells, prefill, draft, decode] = row;
-  const which = steps > 1 ? `${steps} steps` : "step";
-  return `${which} of ${seconds((t1 - t0) / steps)}: ${slots} slots, ${count(cells)} cells, tokens: ${count(prefill / steps)} prompt, ${count(draft / steps)} draft, ${count(decode / steps)} own`;
-}
-
 // ---- One view ----------------------------------------------------------------------------------------------------
 
 /** The part of time that is shown, and how it is moved. `span` null shows everything. */
