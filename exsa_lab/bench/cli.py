@@ -19,6 +19,7 @@ BENCHMARKS = {
     "prefix": "time to first token of a prompt whose beginning is cached",
     "latency": "gaps between tokens under load, and while a long prompt arrives",
     "speculation": "draft lengths, drafters and peers over six kinds of text",
+    "plan": "is the plan for this machine as fast as any other setting?",
     "equivalence": "is speculative output the plain output, token for token?",
 }
 """Name and one line of each benchmark; each lives in the module of its name.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.hardware import detect
+from exsa_lab.models import speed
 from exsa_lab.models.cache import cache_folder
 from exsa_lab.models.convert import check_format, convert
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
@@ -30,8 +30,6 @@ MAX_KL, MIN_AGREEMENT = 0.02, 0.9
 """A format that changes the model more than this is not advised, however fast."""
 MIN_GAIN = 1.1
 _SEQUENCES = 16
-_PROMPT = 256
-_STEPS = 8
 _ROUNDS = 5
 
 
@@ -162,7 +160,7 @@ def _measure_speeds(paths: Sequence[Path]) -> dict[Path, tuple[float, float, flo
                     times[path].append(_time_once(context))
     fastest = {path: [min(column) for column in zip(*rows, strict=True)] for path, rows in times.items()}
     return {
-        path: (_STEPS / single, _STEPS * _SEQUENCES / batch, _PROMPT / prompt)
+        path: (1 / single, _SEQUENCES / batch, speed.PROMPT / prompt)
         for path, (single, batch, prompt) in fastest.items()
     }
 
@@ -173,40 +171,13 @@ def _open(path: Path, stack: ExitStack) -> Context:
     config = EngineConfig(n_ctx=1024, n_seq_max=_SEQUENCES, n_batch=512)
     model = stack.enter_context(closing(LlamaModel(path, config)))
     context = stack.enter_context(closing(model.open_context(config, detect().usable_threads)))
-    _decode(context, 0, _PROMPT, 1, 0)  # Warms up, and is the context that the steps continue.
+    speed.prepare(context)
     return context
 
 
 def _time_once(context: Context) -> tuple[float, float, float]:
-    prompt = _timed_prompt(context)
-    for slot in range(1, _SEQUENCES):
-        context.remove(slot, 0)
-        context.copy(0, slot, 0, _PROMPT)
-    return _timed_steps(context, 1), _timed_steps(context, _SEQUENCES), prompt
-
-
-def _decode(context: Context, position: int, tokens: int, sequences: int, outputs: int) -> None:
-    batch = context.new_batch()
-    for slot in range(sequences):
-        batch.add([1] * tokens, position, slot, outputs)
-    context.decode(batch)
-
-
-def _timed_prompt(context: Context) -> float:
-    context.remove(0, 0)
-    begin = time.perf_counter()
-    _decode(context, 0, _PROMPT, 1, 1)
-    return time.perf_counter() - begin
-
-
-def _timed_steps(context: Context, sequences: int) -> float:
-    begin = time.perf_counter()
-    for step in range(_STEPS):
-        _decode(context, _PROMPT + step, 1, sequences, 1)
-    seconds = time.perf_counter() - begin
-    for slot in range(sequences):
-        context.remove(slot, _PROMPT)
-    return seconds
+    prompt = speed.prompt_seconds(context)
+    return speed.step_seconds(context, 1), speed.step_seconds(context, _SEQUENCES), prompt
 
 
 def _cache_file(source: Path, formats: Sequence[str]) -> Path:

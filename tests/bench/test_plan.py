@@ -1,0 +1,37 @@
+"""The grid the plan is measured against."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from exsa_lab.bench import plan
+from exsa_lab.bench.setting import Options
+from exsa_lab.config import EngineConfig
+
+
+def test_the_grid_has_the_plan_first_and_every_setting_once() -> None:
+    config = EngineConfig(n_threads=2, n_ctx=2048)
+    found = plan.grid(config)
+    assert next(iter(found.items())) == (plan.PLAN, config)
+    assert len(set(found.values())) == len(found) == 3 * 4 * 2
+    assert {setting.n_threads for setting in found.values()} == {1, 2, 4}
+    assert {setting.flash_attention for setting in found.values()} == {True, False}
+
+
+@pytest.mark.real
+def test_a_quick_run_measures_every_contender() -> None:
+    options = Options(
+        model="smollm2-135m-draft",
+        draft="none",
+        repeats=1,
+        quick=True,
+        given=argparse.Namespace(),
+        weights=("as-shipped",),
+    )
+    report = plan.run(options)
+    rows = report.tables[0].rows
+    assert [row[0] for row in rows][0] == plan.PLAN
+    assert all(isinstance(number, float) and number > 0 for row in rows for number in row[1:])
+    assert [check.wanted for check in report.checks] == [0.95, 0.95, 0.95, 1.0]
