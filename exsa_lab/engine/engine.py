@@ -204,9 +204,7 @@ class Engine:
             raise
         return generation
 
-    def map(
-        self, prompts: Iterable[str | list[Message]], *, progress: bool = True, **params: Any
-    ) -> list[Generation]:
+    def map(self, prompts: Iterable[str | list[Message]], *, progress: bool = True, **params: Any) -> list[Generation]:
         """Generate for many prompts at once; returns their handles in the order of the prompts.
 
         Nothing is raised for a prompt that fails: look at ``.error``. An interrupt cancels all of them and is raised
