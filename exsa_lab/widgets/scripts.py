@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
 from pathlib import Path
+from typing import Any
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _FOLDER = Path(__file__).parent
 
@@ -13,6 +17,16 @@ def read_scripts(*names: str) -> str:
     return "\n".join(_FOLDER.joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
-def in_live_output(html: str, view_id: str) -> str:
-    """Wrap a static view, so that a page that has the widget of this id shows the widget instead (common.js)."""
-    return f'<exsa-view data-view="{escape(view_id)}">{html}</exsa-view>'
+def live_bundle(html: str, text: str, view_id: str, model_id: str) -> dict[str, Any]:
+    """Return a display's data: static views, which a page that has this widget replaces by it (common.js).
+
+    A saved notebook that names a widget shows only "model not found" once its kernel is gone, even if it carries HTML
+    too. So the widget is named only for readers that start no widget otherwise.
+    """
+    bundle: dict[str, Any] = {
+        "text/html": f'<exsa-view data-view="{escape(view_id)}">{html}</exsa-view>',
+        "text/plain": text,
+    }
+    if "VSCODE_PID" in os.environ or "COLAB_NOTEBOOK_ID" in os.environ:
+        bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": model_id}
+    return bundle

@@ -6,7 +6,6 @@ nothing to do afterwards.
 
 from __future__ import annotations
 
-import os
 import pathlib
 import uuid
 from typing import Any
@@ -17,10 +16,9 @@ import traitlets
 from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
 from exsa_lab.widgets.rows import Row, to_rows, visible
-from exsa_lab.widgets.scripts import in_live_output, read_scripts
+from exsa_lab.widgets.scripts import live_bundle, read_scripts
 from exsa_lab.widgets.step_static import static_html, static_text
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MAX_ROUNDS = 2_000
 """Rounds shown, the first ones (about 1 MB)."""
 PROMPT_CHARS = 400
@@ -54,18 +52,7 @@ class StepThrough(anywidget.AnyWidget):
         super().__init__(view_id=uuid.uuid4().hex, run=run_of(trace))
 
     def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The static view, which the page replaces by this widget while it has it.
-
-        A saved notebook that names a widget shows only "model not found" once its kernel is gone, even if it carries
-        HTML too. Readers that start widgets only where one is named get it named.
-        """
-        bundle: dict[str, Any] = {
-            "text/html": in_live_output(static_html(self.trace), self.view_id),
-            "text/plain": static_text(self.trace),
-        }
-        if "VSCODE_PID" in os.environ or "COLAB_NOTEBOOK_ID" in os.environ:
-            bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return bundle, {}
+        return live_bundle(static_html(self.trace), static_text(self.trace), self.view_id, self.model_id), {}
 
 
 def run_of(trace: Trace) -> dict[str, Any]:

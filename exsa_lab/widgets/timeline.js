@@ -93,7 +93,7 @@ function describe(lane) {
 
 /** The part of time that is shown, and how it is moved. `span` null shows everything. */
 function makeWindow(store) {
-  const shown = { span: null, end: null };
+  const shown = (store.shown ??= { span: null, end: null }); // kept when the output is drawn anew
 
   function range() {
     const all = Math.max(store.end, 0.05);
@@ -376,7 +376,7 @@ export default () => {
       else ask();
     });
     ask();
-    return showInOutputs(model.get("timeline_id"), (el) => mount(store, el));
+    return showInOutputs(model.get("view_id"), (el) => mount(store, el));
   }
 
   return { initialize, render: ({ el }) => mount(store, el) };

@@ -11,6 +11,7 @@ import contextvars
 import logging
 import pathlib
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,17 +21,18 @@ import anywidget
 import traitlets
 from IPython.display import display, update_display
 
-from exsa_lab.widgets.scripts import in_live_output, read_scripts
+from exsa_lab.widgets.scripts import live_bundle, read_scripts
 from exsa_lab.widgets.timeline_rows import Recorder, Row
 from exsa_lab.widgets.timeline_static import static_html, static_text
 
 logger = logging.getLogger(__name__)
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ROWS_PER_MESSAGE = 2_000
 MAX_LIVE = 4
 """Timelines shown by `show_timeline` that go on following their engine; an older one stops where it is."""
 IDLE_HZ = 2.0
+SAVE_S = 30.0
+"""A run longer than this is put into the notebook before it ends: its kernel may not live to see that."""
 
 
 class BatchTimeline(anywidget.AnyWidget):
@@ -48,7 +50,7 @@ class BatchTimeline(anywidget.AnyWidget):
     _esm = read_scripts("common.js", "timeline_draw.js", "timeline.js")
     _css = pathlib.Path(__file__).with_name("timeline.css")
 
-    timeline_id = traitlets.Unicode().tag(sync=True)
+    view_id = traitlets.Unicode().tag(sync=True)
     """Ties the static HTML of a display to this widget: the page then shows this instead."""
     limits = traitlets.Dict().tag(sync=True)
     """The engine's ``slots`` and ``cells``; 0 where unknown."""
@@ -59,20 +61,23 @@ class BatchTimeline(anywidget.AnyWidget):
         *,
         history: int = 16,
         update_hz: float = 5.0,
-        on_idle: Callable[[], None] | None = None,
+        on_rest: Callable[[], None] | None = None,
     ) -> None:
-        """``on_idle`` runs on the timeline's own thread each time everything shown is over, and at the end."""
+        """``on_rest`` runs on the timeline's own thread each time everything shown is over, at the end, and every
+        `SAVE_S` seconds meanwhile.
+        """
         generations = list(engine_or_generations) if isinstance(engine_or_generations, Sequence) else None
         engine = _engine_of(generations) if generations is not None else engine_or_generations
         config = getattr(engine, "config", None)
         self._slots, self._cells = getattr(config, "n_seq_max", 0), getattr(config, "n_ctx", 0)
-        super().__init__(timeline_id=uuid.uuid4().hex, limits={"slots": self._slots, "cells": self._cells})
+        super().__init__(view_id=uuid.uuid4().hex, limits={"slots": self._slots, "cells": self._cells})
         self.error: Exception | None = None
         self._engine = engine
         self._listed = sorted(generations, key=lambda gen: gen.id) if generations is not None else None
         self._skipped = {gen.id for gen in _old(engine, history)} if generations is None else set()
         self._recorder = Recorder(getattr(engine, "started", 0.0))
-        self._on_idle = on_idle
+        self._on_rest = on_rest
+        self._rested = time.monotonic()
         self._period = 1.0 / update_hz
         self._lock = threading.Lock()  # guards _recorder and _seq: this widget's thread and the kernel's both send
         self._seq = 0
@@ -116,14 +121,19 @@ class BatchTimeline(anywidget.AnyWidget):
             is_over = self._stopping.is_set() or self._is_over()
             try:
                 was_busy, is_busy = self._update()
-                if self._on_idle is not None and not is_busy and (was_busy or is_over):
-                    self._on_idle()
+                if (is_over or was_busy) and (not is_busy or time.monotonic() > self._rested + SAVE_S):
+                    self._rest()
             except Exception as error:  # a broken view must not go unseen, nor harm what it shows
                 logger.exception("A timeline failed; the generations it showed go on.")
                 self.error = error
                 return
             if not is_over:
                 self._stopping.wait(self._period if is_busy else max(self._period, 1 / IDLE_HZ))
+
+    def _rest(self) -> None:
+        self._rested = time.monotonic()
+        if self._on_rest is not None:
+            self._on_rest()
 
     def _is_over(self) -> bool:
         if self._listed is not None:
@@ -159,19 +169,14 @@ class BatchTimeline(anywidget.AnyWidget):
             with self._lock:
                 self._send_all_rows()
 
-    def static_bundle(self) -> dict[str, Any]:
-        """Return what a saved notebook keeps: HTML without script, and plain text."""
+    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
         rows = self.rows
         html = static_html(rows, slots=self._slots, cells=self._cells)
-        return {"text/html": in_live_output(html, self.timeline_id), "text/plain": static_text(rows)}
-
-    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return {**self.static_bundle(), WIDGET_VIEW: view}, {}
+        return live_bundle(html, static_text(rows), self.view_id, self.model_id), {}
 
 
 class TimelineDisplay:
-    """A timeline in a cell's output, which each time the engine comes to rest is saved so that it needs no kernel."""
+    """A timeline in a cell's output, whose static view is renewed each time the engine comes to rest."""
 
     _live: ClassVar[deque[BatchTimeline]] = deque()
     _live_lock = threading.Lock()  # guards _live
@@ -180,7 +185,7 @@ class TimelineDisplay:
         self._display_id = uuid.uuid4().hex
         self._is_shown = threading.Event()
         self.timeline = BatchTimeline(
-            engine_or_generations, history=history, update_hz=update_hz, on_idle=self._publish_static
+            engine_or_generations, history=history, update_hz=update_hz, on_rest=self._publish_static
         )
         data, _ = self.timeline._repr_mimebundle_()
         display(data, raw=True, display_id=self._display_id)
@@ -193,7 +198,8 @@ class TimelineDisplay:
 
     def _publish_static(self) -> None:
         self._is_shown.wait(5)
-        update_display(self.timeline.static_bundle(), raw=True, display_id=self._display_id)
+        data, _ = self.timeline._repr_mimebundle_()
+        update_display(data, raw=True, display_id=self._display_id)
 
 
 def show_timeline(engine: Any = None, *, history: int = 16, update_hz: float = 5.0) -> TimelineDisplay:

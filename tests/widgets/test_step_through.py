@@ -18,8 +18,9 @@ from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets import step_through
+from exsa_lab.widgets.scripts import WIDGET_VIEW
 from exsa_lab.widgets.step_static import static_html, static_text
-from exsa_lab.widgets.step_through import WIDGET_VIEW, StepThrough, run_of
+from exsa_lab.widgets.step_through import StepThrough, run_of
 from tests.conftest import chromium
 from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
 

@@ -20,7 +20,7 @@ from exsa_lab.engine.events import PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.engine.stats import StepRecord
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets import timeline_rows
-from exsa_lab.widgets.timeline import BatchTimeline
+from exsa_lab.widgets.timeline import MAX_LIVE, BatchTimeline, show_timeline
 from exsa_lab.widgets.timeline_rows import Recorder, Row, lanes_of, merge
 from exsa_lab.widgets.timeline_static import static_html, static_text, ticks, waits
 from tests.widgets.fake import FakeGeneration, round_event, token
@@ -270,7 +270,7 @@ def _joined(messages: list[dict[str, Any]]) -> list[Row]:
 
 def test_every_row_is_sent_once_and_it_ends_with_the_engine(engine: Engine, sent: list[dict[str, Any]]) -> None:
     idles: list[int] = []
-    timeline = BatchTimeline(engine, update_hz=200, on_idle=lambda: idles.append(len(timeline.rows)))
+    timeline = BatchTimeline(engine, update_hz=200, on_rest=lambda: idles.append(len(timeline.rows)))
     for num_lanes in (5, 10):
         _run_some(engine)
         _until(lambda wanted=num_lanes: any(idles) and len(lanes_of(timeline.rows)) == wanted and not timeline.is_busy)
@@ -323,3 +323,40 @@ def test_a_broken_source_stops_the_view_and_is_kept(
 
     assert isinstance(timeline.error, AttributeError)
     assert "timeline failed" in caplog.text
+
+
+def test_the_output_is_static_with_the_widget_s_id(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    updated: list[dict[str, Any]] = []
+    monkeypatch.delenv("VSCODE_PID", raising=False)
+    monkeypatch.setattr("exsa_lab.widgets.timeline.display", lambda data, **_options: shown.append(data))
+    monkeypatch.setattr("exsa_lab.widgets.timeline.update_display", lambda data, **_options: updated.append(data))
+    view = show_timeline(engine, update_hz=100)
+    _run_some(engine)
+    _until(lambda: bool(updated) and not view.timeline.is_busy)
+    view.timeline.stop()
+
+    for data in (shown[0], updated[-1]):
+        assert set(data) == {"text/html", "text/plain"}
+        assert view.timeline.view_id in data["text/html"]
+    assert "No generations yet" in shown[0]["text/plain"]
+    assert "5 finished" in updated[-1]["text/plain"]
+
+
+def test_a_long_run_is_saved_before_it_ends(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exsa_lab.widgets.timeline.SAVE_S", 0.0)
+    gen = _Timed(1, 0.0).run(1.0, final=False)
+    rests: list[int] = []
+    timeline = BatchTimeline([gen], update_hz=200, on_rest=lambda: rests.append(1))
+    _until(lambda: bool(rests))
+    assert timeline.is_busy
+    timeline.stop()
+
+
+def test_old_displays_stop_following(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exsa_lab.widgets.timeline.display", lambda *_args, **_options: None)
+    monkeypatch.setattr("exsa_lab.widgets.timeline.update_display", lambda *_args, **_options: None)
+    views = [show_timeline(engine) for _ in range(MAX_LIVE + 2)]
+    assert [view.timeline._thread.is_alive() for view in views] == [False] * 2 + [True] * MAX_LIVE
+    for view in views:
+        view.timeline.stop()

@@ -20,7 +20,7 @@ CSS = Path(exsa_lab.widgets.__file__).with_name("timeline.css").read_text(encodi
 LOAD = """async (esm) => {
   const module = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
   const listeners = [];
-  const data = { timeline_id: "v", limits: { slots: 4, cells: 100 } };
+  const data = { view_id: "v", limits: { slots: 4, cells: 100 } };
   const model = {
     sent: [], get: (name) => data[name], on: (_, callback) => listeners.push(callback),
     send: (message) => model.sent.push(message), emit: (message) => listeners.forEach((callback) => callback(message)),
