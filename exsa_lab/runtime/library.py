@@ -74,10 +74,11 @@ def _limit_spinning() -> None:
     A graph has about a thousand barriers. Where another program holds one of the cores, a spinning thread keeps the
     one it waits for from running. Measured on two cores, milliseconds per step of the default target, alone / beside
     one busy process: default 8 / 16 but up to 2,000 beside several, sleeping at once 20 / 16, 1,000 turns 8 / 34,
-    300 turns 8 / 21. It must be set before the OpenMP library (libgomp) is loaded; what the user has set is kept.
+    300 turns 8 / 21. "active" keeps libgomp from spinning still less once two threads have called it. Both must be
+    set before libgomp is loaded; what the user has set is kept.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "300")
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ.update(OMP_WAIT_POLICY="active", GOMP_SPINCOUNT="500")
 
 
 def _on_log(level: int, text: bytes, _data: object) -> None:
