@@ -32,6 +32,6 @@ def test_a_quick_run_measures_every_contender() -> None:
     )
     report = plan.run(options)
     rows = report.tables[0].rows
-    assert [row[0] for row in rows][0] == plan.PLAN
+    assert rows[0][0] == plan.PLAN
     assert all(isinstance(number, float) and number > 0 for row in rows for number in row[1:])
     assert [check.wanted for check in report.checks] == [0.95, 0.95, 0.95, 1.0]
