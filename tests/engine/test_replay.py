@@ -82,7 +82,7 @@ def test_other_lengths_agree_with_real_runs(seed: int, share: float) -> None:
 
 
 def test_end_tokens_end_drafts_and_texts(engine: Engine) -> None:
-    for seed in range(8):
+    for seed in range(4):
         with _engine(seed, 0.7, ends=(3, 17)) as ending:
             recorded, _ = _run(ending, 8)
             for length in LENGTHS:
@@ -189,9 +189,9 @@ def test_the_default_pair_replayed_against_real_runs() -> None:
     import exsa_lab as xl
 
     with xl.load(n_ctx=1024, n_seq_max=1) as engine:
-        prompt, options = "Explain in a few sentences why the sky is blue.", {"max_tokens": 48, "drafter": "model"}
+        prompt, options = "Explain in a few sentences why the sky is blue.", {"max_tokens": 32, "drafter": "model"}
         recorded = engine.generate(prompt, draft_length=6, **options)
-        for length in (1, 2, 4, 6):
+        for length in (1, 3):
             real = engine.generate(prompt, draft_length=length, **options)
             if real.tokens != recorded.tokens:
                 continue  # numerics of the batch's shape: the text itself differs, so there is nothing to compare
