@@ -16,7 +16,7 @@ from exsa_lab.models.gguf_checks import check_assertions, check_rotary
 from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, Tensor, read_header, read_strings
 
 _LAYER_OF = re.compile(r"blk\.(\d{1,5})\.")
-_MAX_LAYERS = 4_096
+_MAX_LAYERS = 512  # llama.cpp asserts as much.
 _MAX_WIDTH = 1 << 24
 _MAX_PARTS = 999
 

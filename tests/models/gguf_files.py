@@ -33,6 +33,37 @@ TENSORS: list[tuple[str, tuple[int, ...], int]] = [
     ("blk.1.ffn_up.weight", (32, 64), Q8_0),
 ]
 
+# A model llama.cpp really loads and computes with.
+_WIDTH, _INNER = 32, 64
+LOADABLE: dict[str, Any] = {
+    **METADATA,
+    "llama.attention.layer_norm_rms_epsilon": 1e-5,
+    "llama.rope.dimension_count": 8,
+    "llama.rope.freq_base": 10_000.0,
+    "tokenizer.ggml.pre": "smollm",
+    "tokenizer.ggml.merges": ["a b", "c d"],
+    "tokenizer.ggml.token_type": (9, struct.pack("<IQ8i", 5, 8, 3, 3, 3, 1, 1, 1, 1, 1)),
+}
+LOADABLE_TENSORS: list[tuple[str, tuple[int, ...], int]] = [
+    ("token_embd.weight", (_WIDTH, len(TOKENS)), Q8_0),
+    ("output_norm.weight", (_WIDTH,), F32),
+    *(
+        (f"blk.{layer}.{name}.weight", shape, F32 if len(shape) == 1 else Q8_0)
+        for layer in range(2)
+        for name, shape in {
+            "attn_norm": (_WIDTH,),
+            "ffn_norm": (_WIDTH,),
+            "attn_q": (_WIDTH, _WIDTH),
+            "attn_k": (_WIDTH, _WIDTH // 2),
+            "attn_v": (_WIDTH, _WIDTH // 2),
+            "attn_output": (_WIDTH, _WIDTH),
+            "ffn_gate": (_WIDTH, _INNER),
+            "ffn_up": (_WIDTH, _INNER),
+            "ffn_down": (_INNER, _WIDTH),
+        }.items()
+    ),
+]
+
 
 def text(value: str | bytes) -> bytes:
     raw = value.encode() if isinstance(value, str) else value
