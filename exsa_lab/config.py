@@ -114,9 +114,12 @@ class EngineConfig:
     """How the KV cache is stored: q8_0 takes half the memory of f16, q4_0 a quarter, both a little less exact."""
     flash_attention: bool = True
     """Keeps batched and single-token logits close to each other as well as being faster."""
-    prefix_cache_tokens: int = 256
-    """Cells of finished generations kept for prompts that begin alike, beyond the newest one's. More of them make
-    every step a little slower, and from 512 cells in use on llama.cpp's CPU attention rounds a lone token otherwise."""
+    prefix_cache_tokens: int = 512
+    """Cells of finished generations kept for prompts that begin alike, beyond the newest one's."""
+    fast_cells: int = 256
+    """Cells in use up to which a step is fastest: cached ones are given up to stay within. llama.cpp's CPU attention
+    takes another kernel from 257 cells on, which costs the default target 1.4 of 7.4 ms; 0 on a GPU, where it does
+    not matter."""
     probabilities: bool = True
     """Record each token's probability under greedy decoding too (one pass over the logits per token)."""
     max_waiting: int = 1024
@@ -138,6 +141,7 @@ class EngineConfig:
         _check_int("draft_gpu_layers", self.draft_gpu_layers, -1, 100_000)
         if self.kv_type not in KV_TYPES:
             raise ConfigError(f"kv_type is {self.kv_type!r}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
+        _check_int("fast_cells", self.fast_cells, 0, 1 << 24)
         _check_int("prefix_cache_tokens", self.prefix_cache_tokens, 0, 1 << 24)
         if min(self.n_batch, self.step_tokens) < self.n_seq_max:
             raise ConfigError(

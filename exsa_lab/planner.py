@@ -334,11 +334,12 @@ class _Planner:
             )
         if self.can_use_gpu:
             self._choose("prefix_cache_tokens", min(2048, self.config.n_ctx // 4), "kept for prompts that begin alike")
+            self._choose("fast_cells", 0, "cells in use cost a GPU next to nothing")
         else:
             self._choose(
                 "prefix_cache_tokens",
-                min(256, self.config.n_ctx // 4),
-                "beside the newest prompt; from 512 cells in use on the CPU rounds a lone token otherwise",
+                min(512, self.config.n_ctx // 4),
+                "kept for prompts that begin alike, beside the newest; more would slow every step",
             )
 
     def _settle_layers(self, layers: int, draft_layers: int, reason: str) -> None:

@@ -42,7 +42,11 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
         opened.append(context)
         can_roll_back = models.target.can_remove_partially()
         slots = SlotTable(
-            context.n_seq_max, context.n_ctx, max_cached=config.prefix_cache_tokens, can_share=can_roll_back
+            context.n_seq_max,
+            context.n_ctx,
+            max_cached=config.prefix_cache_tokens,
+            fast_cells=config.fast_cells,
+            can_share=can_roll_back,
         )
         drafter = None
         if models.draft is not None and can_roll_back:

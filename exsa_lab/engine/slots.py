@@ -55,13 +55,16 @@ class SlotTable:
     Decisions are recorded as operations, in order; the engine takes them and performs them on the real caches.
     """
 
-    def __init__(self, n_slots: int, n_cells: int, *, max_cached: int, can_share: bool = True) -> None:
+    def __init__(
+        self, n_slots: int, n_cells: int, *, max_cached: int, fast_cells: int = 0, can_share: bool = True
+    ) -> None:
         self.n_cells = n_cells
         self._slots = [_Slot() for _ in range(n_slots)]
         self._references: Counter[int] = Counter()
         self._next_cell = itertools.count()
         self._clock = itertools.count(1)
         self._max_cached = max_cached
+        self._fast_cells = fast_cells
         self._can_share = can_share
         self._num_cells_cached = 0
         self._operations: list[Operation] = []
@@ -151,9 +154,16 @@ class SlotTable:
             self._give_up(oldest)
 
     def make_room(self, num_cells: int) -> None:
-        """Give up cached slots until ``num_cells`` are unused or no cached slot is left."""
-        while self.num_cells_unused < num_cells and (oldest := self._oldest_cached()) is not None:
+        """Give up cached slots until ``num_cells`` are unused or no cached slot is left.
+
+        Also where that keeps the cells in use within the number up to which decoding is fastest.
+        """
+        while self._is_crowded(num_cells) and (oldest := self._oldest_cached()) is not None:
             self._give_up(oldest)
+
+    def _is_crowded(self, num_cells: int) -> bool:
+        used = self.num_cells_used + num_cells
+        return used > self.n_cells or used - self._num_cells_cached <= self._fast_cells < used
 
     # Contents
 

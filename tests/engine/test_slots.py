@@ -65,6 +65,20 @@ def test_cached_cells_are_bounded_but_the_newest_stays() -> None:
     assert slots.length(slots.acquire([2] * 10)) == 9
 
 
+def test_cached_cells_give_way_where_that_keeps_decoding_fast() -> None:
+    slots = table(fast_cells=25)
+    slots.release(fill(slots, [1] * 15), keep=True)
+    fill(slots, [2] * 9)
+    slots.make_room(1)
+    assert slots.num_cells_used == 24
+    slots.make_room(2)
+    assert slots.num_cells_used == 9
+    slots.release(fill(slots, [3] * 4), keep=True)
+    fill(slots, [4] * 20)
+    slots.make_room(1)  # running ones need more than that anyway: nothing is gained by giving up the rest
+    assert slots.num_cells_cached == 4
+
+
 def test_a_full_table_takes_the_donor_over_in_place() -> None:
     slots = table()
     for token in range(SLOTS - 1):
@@ -82,7 +96,7 @@ class SlotsAgainstCaches(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = table(max_cached=20)
+        self.slots = table(max_cached=20, fast_cells=16)
         model = ScriptedModel(["a", "b", "c"], lambda _: [1 / 3] * 3)
         config = EngineConfig(n_ctx=CELLS, n_seq_max=SLOTS)
         self.target, self.draft = model.open_context(config, 1), model.open_context(config, 1)
