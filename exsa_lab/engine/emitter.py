@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from exsa_lab.engine.events import Event, TokenEvent
 from exsa_lab.engine.text import TextStream
@@ -57,7 +57,9 @@ class Emitter:
             self._release_plain()
             pending = self._pending.popleft()
             assert isinstance(pending.event, TokenEvent)
-            self._ready.append(replace(pending.event, text=text) if text else pending.event)
+            # Nobody has seen the event yet, so its text may still be filled in; a copy would cost ten times that.
+            object.__setattr__(pending.event, "text", text)
+            self._ready.append(pending.event)
         self._release_plain()
 
     def _release_plain(self) -> None:

@@ -34,6 +34,7 @@ class LlamaModel:
         self.size_bytes: int = self._lib.llama_model_size(self._pointer)
         self.num_parameters: int = self._lib.llama_model_n_params(self._pointer)
         self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
         self._template: ChatTemplate | None = None
         self._template_lock = threading.Lock()
 
@@ -105,7 +106,10 @@ class LlamaModel:
         return b""
 
     def is_end(self, token: int) -> bool:
-        return bool(self._lib.llama_vocab_is_eog(self._vocab, token))
+        is_end = self._ends.get(token)
+        if is_end is None:
+            is_end = self._ends[token] = bool(self._lib.llama_vocab_is_eog(self._vocab, token))
+        return is_end
 
     def render_chat(self, messages: list[dict[str, str]]) -> str:
         with self._template_lock:
