@@ -139,24 +139,27 @@ class Softmax:
     def __init__(self, logits: Row) -> None:
         self.best, self._peak = _find_best(logits)
         self._logits = logits
-        scratch = _scratch(len(logits))
-        np.subtract(logits, np.float32(self._peak), out=scratch)
-        self._total = float(np.exp(scratch, out=scratch).sum())
+        self._total = _sum_exp(logits, self._peak)
 
     def probability(self, token: int) -> float:
         return math.exp(float(self._logits[token]) - self._peak) / self._total
 
 
 _memory = threading.local()
+_SAFE_PEAK = 80.0
+"""exp of a larger logit would overflow a float32."""
 
 
-def _scratch(size: int) -> NDArray[np.float32]:
-    """Working memory of this thread. A new array of that size comes from the system each time, page by page, which
-    takes longer than the arithmetic."""
+def _sum_exp(logits: Row, peak: float) -> float:
+    """Sum of exp(logits - peak), in this thread's own scratch array: a new one comes from the system page by page,
+    which takes longer than the arithmetic. The peak is taken off afterwards where nothing can overflow."""
     scratch: NDArray[np.float32] | None = getattr(_memory, "scratch", None)
-    if scratch is None or len(scratch) < size:
-        scratch = _memory.scratch = np.empty(size, np.float32)
-    return scratch[:size]
+    if scratch is None or len(scratch) != len(logits):
+        scratch = _memory.scratch = np.empty(len(logits), np.float32)
+    if abs(peak) < _SAFE_PEAK:
+        return float(np.exp(logits, out=scratch).sum()) * math.exp(-peak)
+    np.subtract(logits, np.float32(peak), out=scratch)
+    return float(np.exp(scratch, out=scratch).sum())
 
 
 class RequestRandom:
