@@ -51,7 +51,7 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
         drafter = None
         if models.draft is not None and can_roll_back:
             opened.append(models.draft.open_context(config, models.n_threads))
-            drafter = ModelDrafter(models.draft, opened[-1], slots)
+            drafter = ModelDrafter(models.draft, opened[-1], slots, models.target.vocab_size)
         elif not can_roll_back:
             models.notes += (f"{models.target.name} cannot roll its memory back, so draft_length is 0.",)
         if models.costs is None and models.cost_facts is not None:

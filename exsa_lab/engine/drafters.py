@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from exsa_lab.engine.draft_plan import Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.sampling import Distribution, apply_chain, top_with_probability
@@ -59,11 +61,13 @@ class ModelDrafter:
     tokens it has not seen yet.
     """
 
-    def __init__(self, model: Model, context: Context, slots: SlotTable) -> None:
+    def __init__(self, model: Model, context: Context, slots: SlotTable, vocab_size: int | None = None) -> None:
+        """``vocab_size`` is the target's: families pad their vocabularies differently."""
         self.context = context
         self.on_decode: Callable[[int, int, float], None] = lambda num_tokens, num_sequences, seconds: None
         """Told of every decode: tokens, sequences, seconds."""
         self._model = model
+        self._vocab_size = model.vocab_size if vocab_size is None else vocab_size
         self._slots = slots
         self._batch: Batch = context.new_batch()
 
@@ -104,7 +108,11 @@ class ModelDrafter:
     def _feed(self, sequence: Sequence, count: int, outputs: int) -> None:
         assert sequence.slot is not None
         start = self._slots.num_drafted(sequence.slot)
-        self._batch.add(sequence.tokens[start : start + count], start, sequence.slot, outputs)
+        tokens = sequence.tokens[start : start + count]
+        if self._vocab_size > self._model.vocab_size:
+            # The draft has no such token. Whatever it reads instead makes its guess worse, not the output wrong.
+            tokens = [token if token < self._model.vocab_size else 0 for token in tokens]
+        self._batch.add(tokens, start, sequence.slot, outputs)
         self._slots.set_drafted(sequence.slot, start + count)
 
     def _decode(self, active: list[tuple[Sequence, Draft]]) -> Logits:
@@ -120,7 +128,7 @@ class ModelDrafter:
         begin = time.perf_counter()
         logits = self.context.decode(self._batch)
         self.on_decode(self._batch.num_tokens, len(active), time.perf_counter() - begin)
-        return logits
+        return _with_vocabulary(logits, self._vocab_size)
 
     def _choose(self, request: ModelRequest, draft: Draft, row: Logits) -> bool:
         """Take the next token, or leave it; returns whether to go on."""
@@ -143,3 +151,13 @@ class ModelDrafter:
         draft.dists.append(dist)
         draft.confidences.append(confidence)
         return take is Take.MORE and len(draft.tokens) < request.limit and not self._model.is_end(token)
+
+
+def _with_vocabulary(logits: Logits, vocab_size: int) -> Logits:
+    """Cut or pad rows to a vocabulary; tokens the draft does not have are impossible."""
+    num_rows, own_size = logits.shape
+    if own_size >= vocab_size:
+        return logits[:, :vocab_size]
+    padded = np.full((num_rows, vocab_size), -np.inf, np.float32)
+    padded[:, :own_size] = logits
+    return padded

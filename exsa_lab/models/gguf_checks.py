@@ -26,6 +26,7 @@ def check_assertions(path: Path, header: Header) -> None:
     _check_numbers(path, header)
     _check_experts(path, header)
     _check_tensor_types(path, header)
+    _check_special_tokens(path, header)
     _check_tokens(path, header)
 
 
@@ -68,6 +69,18 @@ def _check_tensor_types(path: Path, header: Header) -> None:
         is_matrix = len(tensor.shape) > 1
         if tensor.type in _NOT_WEIGHTS if is_matrix else tensor.type != "F32":
             raise _invalid(path, f"stores the {'matrix' if is_matrix else 'vector'} {tensor.name!r} as {tensor.type}")
+
+
+def _check_special_tokens(path: Path, header: Header) -> None:
+    kind = header.metadata.get("tokenizer.ggml.model")
+    if kind == "bert":
+        raise _invalid(path, "has the tokenizer of a text encoder, which does not generate")
+    if kind in ("llama", "gpt2"):
+        return  # llama.cpp has defaults for these.
+    for name in ("bos", "eos"):
+        adds = header.metadata.get(f"tokenizer.ggml.add_{name}_token")
+        if adds and f"tokenizer.ggml.{name}_token_id" not in header.metadata:
+            raise _invalid(path, f"adds a {name.upper()} token but does not say which")
 
 
 def _check_tokens(path: Path, header: Header) -> None:

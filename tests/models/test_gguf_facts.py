@@ -222,6 +222,16 @@ def test_impossible_metadata(tmp_path: Path, changes: dict[str, object], message
         ({"llama__expert_used_count": 4}, "uses 4 of 0 experts"),
         ({"tokenizer__ggml__tokens": [b"a", b"b", b"a"]}, "the token 'a' twice"),
         ({"tokenizer__ggml__model": "llama"}, "no token for the byte 0x00"),
+        ({"tokenizer__ggml__model": "bert"}, "tokenizer of a text encoder"),
+        (
+            {
+                "tokenizer__ggml__model": "rwkv",
+                "tokenizer__ggml__add_bos_token": True,
+                "tokenizer__ggml__bos_token_id": None,
+            },
+            "adds a BOS token but does not say which",
+        ),
+        ({"llama__block_count": 600}, "impossible llama.block_count 600"),
     ],
 )
 def test_what_llama_cpp_would_abort_over(tmp_path: Path, changes: dict[str, object], message: str) -> None:
