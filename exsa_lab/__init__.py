@@ -23,6 +23,7 @@ from exsa_lab.errors import ExsaError
 if TYPE_CHECKING:
     from exsa_lab.cluster import map
     from exsa_lab.config import EngineConfig, SamplingParams
+    from exsa_lab.distill import distill
     from exsa_lab.engine.engine import Engine
     from exsa_lab.engine.generation import Generation
     from exsa_lab.engine.trace import Trace
@@ -45,6 +46,7 @@ __all__ = [
     "StepThrough",
     "Trace",
     "Tuner",
+    "distill",
     "get_engine",
     "load",
     "load_ipython_extension",
@@ -64,6 +66,7 @@ _HOMES = {
     "StepThrough": "exsa_lab.widgets.step_through",
     "Trace": "exsa_lab.engine.trace",
     "Tuner": "exsa_lab.tuner",
+    "distill": "exsa_lab.distill",
     "get_engine": "exsa_lab.loading",
     "load": "exsa_lab.loading",
     "map": "exsa_lab.cluster",

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"exsa-lab {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="lab | demo | bench | doctor")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="lab | demo | bench | distill | doctor")
 
     lab = commands.add_parser(
         "lab",
@@ -69,6 +69,22 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     bench.set_defaults(run=_bench, takes_rest=True)
+
+    distill = commands.add_parser(
+        "distill",
+        help="train a draft for a target",
+        description="Let the target write text, train a small draft on it, and write the draft as a GGUF.",
+        allow_abbrev=False,
+    )
+    distill.add_argument("target", help="catalog name or path of a Llama-architecture model")
+    distill.add_argument("out", type=Path, help="the GGUF to write")
+    distill.add_argument("--size", default="16m", help="8m, 16m, 23m or WIDTHxLAYERSxFEED_FORWARD (default: 16m)")
+    distill.add_argument("--budget", type=float, default=3600.0, help="seconds, half of them for writing text")
+    distill.add_argument("--to", default="q8_0", help="weight format (default: q8_0)")
+    distill.add_argument("--prompts", type=Path, help="a text file with prompts of your own, one a line")
+    distill.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    distill.add_argument("--seed", type=int, default=0)
+    distill.set_defaults(run=_distill, takes_rest=False)
 
     doctor = commands.add_parser("doctor", help="show what exsa_lab finds here: machine, models, build")
     doctor.set_defaults(run=_doctor, takes_rest=False)
@@ -106,6 +122,24 @@ def _bench(args: argparse.Namespace, rest: list[str]) -> int:
     from exsa_lab.bench import main as bench
 
     return bench(rest)
+
+
+def _distill(args: argparse.Namespace, rest: list[str]) -> int:
+    from exsa_lab.distill import distill
+
+    prompts = args.prompts.read_text(encoding="utf-8").splitlines() if args.prompts else []
+    report = distill(
+        args.target,
+        args.out,
+        size=args.size,
+        budget=args.budget,
+        to=args.to,
+        prompts=[line for line in prompts if line.strip()],
+        device=args.device,
+        seed=args.seed,
+    )
+    print(report)
+    return 0
 
 
 def _doctor(args: argparse.Namespace, rest: list[str]) -> int:

@@ -99,11 +99,11 @@ _SMOLLM2_135M = ModelEntry(
 )
 _SMOLLM2_DRAFT = ModelEntry(
     name="smollm2-135m-draft",
-    title="SmolLM2 draft 16M",
-    parameters=0.016,
+    title="SmolLM2 draft 23M",
+    parameters=0.023,
     licence="Apache-2.0",
-    gigabytes=0.018,
-    file="smollm2-135m-draft-16m-q8_0.gguf",
+    gigabytes=0.026,
+    file="smollm2-135m-draft-23m-q8_0.gguf",
 )
 
 _APACHE, _QWEN, _GEMMA = "Apache-2.0", "Qwen Research", "Gemma"

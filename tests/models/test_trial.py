@@ -15,7 +15,7 @@ from tests.models.gguf_files import write
 
 
 def test_a_good_file_passes() -> None:
-    assert try_load("smollm2-135m-draft").name == "smollm2-135m-draft-16m-q8_0.gguf"
+    assert try_load("smollm2-135m-draft").name == "smollm2-135m-draft-23m-q8_0.gguf"
 
 
 def test_a_file_llama_cpp_refuses(tmp_path: Path) -> None:

@@ -1,0 +1,221 @@
+"""The whole recipe: the target writes, the draft learns, a GGUF is written and measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exsa_lab.config import EngineConfig
+from exsa_lab.distill.export import FORMATS, write_gguf
+from exsa_lab.distill.held_out import HELD_OUT
+from exsa_lab.distill.measure import Agreement, agreement, answers, step_seconds
+from exsa_lab.distill.prompts import training_prompts
+from exsa_lab.engine.engine import Engine
+from exsa_lab.errors import ConfigError, ExsaError
+from exsa_lab.hardware import detect
+from exsa_lab.loading import prepare
+from exsa_lab.models.gguf_facts import read_facts
+from exsa_lab.models.resolve import resolve
+from exsa_lab.models.vocabulary import check_vocabulary
+from exsa_lab.runtime.model import LlamaModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from exsa_lab.distill.llama import Shape, Weights
+
+SIZES = {"8m": (128, 4, 512), "16m": (256, 4, 768), "23m": (320, 6, 1024)}
+"""Width, layers and feed-forward by name; the names count a vocabulary of 49,152."""
+WRITING_SHARE = 0.5
+LONGEST_DRAFT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class DistillReport:
+    """What came out of `distill`."""
+
+    path: Path
+    parameters: int
+    rows: int
+    steps: int
+    by_position: list[float]
+    """Share of rounds, greedy, that accept the first, the second, ... draft token of six, on held-out prompts."""
+    tokens_per_round: list[float]
+    """At draft lengths 1 to 6."""
+    speedups: list[float]
+    """Predicted for this machine from the measured cost of a step, at draft lengths 1 to 6."""
+
+    @property
+    def best_length(self) -> int:
+        """The draft length with the best prediction; 0 where plain decoding is faster."""
+        best = int(np.argmax(self.speedups))
+        return best + 1 if self.speedups[best] > 1 else 0
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{share:.2f}" for share in self.by_position)
+        lines = [
+            f"{self.path}: {self.parameters / 1e6:.1f} M parameters, {self.steps:,} steps on {self.rows:,} texts",
+            f"held-out prompts, greedy: draft token n accepted in {shares} of rounds",
+        ]
+        if self.best_length:
+            gain = self.speedups[self.best_length - 1]
+            return "\n".join([*lines, f"predicted here: x{gain:.2f} at draft length {self.best_length}"])
+        return "\n".join([*lines, f"predicted here: no gain (at best x{max(self.speedups):.2f}): plain decoding"])
+
+
+def distill(
+    target: str | Path,
+    out: str | Path,
+    size: str = "16m",
+    budget: float = 3600.0,
+    *,
+    prompts: Sequence[str] = (),
+    to: str = "q8_0",
+    seed: int = 0,
+    device: str | None = None,
+    text_length: int = 384,
+    rows_at_once: int | None = None,
+    held_out: int = 20,
+    progress: bool = True,
+) -> DistillReport:
+    """Train a draft for a Llama-architecture ``target`` and write it to ``out`` as a GGUF.
+
+    ``budget`` is in seconds: half goes to text the target writes, half to training; writing the file and measuring
+    come on top. ``size`` is one of `SIZES` or WIDTHxLAYERSxFEED_FORWARD. ``prompts`` are the user's own, mixed into
+    the bundled ones. ``held_out`` prompts of each kind, never trained on, are measured at the end. The text and the
+    state of training are kept beside ``out``: an interrupted run goes on where it was, and deleting ``*.texts.npy``
+    and ``*.checkpoint`` starts anew.
+
+    Raises ConfigError for bad arguments, InvalidModel for a target that is no plain Llama.
+
+    Example: ``xl.distill("smollm2-135m", "draft.gguf", size="16m", budget=1800)``.
+    """
+    for package in ("torch", "gguf"):
+        if importlib.util.find_spec(package) is None:
+            raise ExsaError(f"{package} is not installed.", hint="Install it with: pip install 'exsa-lab[distill]'")
+    import torch
+
+    from exsa_lab.distill.llama import new_draft, read_llama
+    from exsa_lab.distill.train import Budget, Trainer
+
+    width, layers, feed_forward = parse_size(size)
+    if to not in FORMATS:
+        raise ConfigError(f"unknown weight format {to!r}.", hint=f"Known: {', '.join(FORMATS)}.")
+    if budget <= 0:
+        raise ConfigError(f"budget is {budget!r}.", hint="It must be a number of seconds above 0.")
+    path, out = resolve(target).path, Path(out)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    shape, weights = read_llama(path, device, dtype)
+    own = draft_shape(shape, width, layers, feed_forward)
+    count = rows_at_once or (1024 if device.startswith("cuda") else 16)
+    texts = _texts(
+        path, (shape, weights), out, tuple(prompts), budget * WRITING_SHARE, text_length, count, seed, progress
+    )
+    trainer = Trainer(
+        (shape, weights), (own, new_draft(own, weights["token_embd.weight"], seed)), texts, seed=seed,
+        rows_per_step=96 if device.startswith("cuda") else 8,
+    )  # fmt: skip
+    checkpoint = out.with_suffix(".checkpoint")
+    if checkpoint.is_file():
+        trainer.resume(checkpoint)
+    with _bar("training", progress) as bar:
+        trainer.run(
+            Budget(budget * (1 - WRITING_SHARE)), checkpoint, lambda state, used: _show(bar, used, state.losses)
+        )
+    arrays = {name: value.detach().float().cpu().numpy() for name, value in trainer.weights.items()}
+    write_gguf(out, f"{path.stem} draft", own, arrays, path, to)
+    check_vocabulary(read_facts(path), read_facts(out))
+    parameters = sum(array.size for array in arrays.values())
+    return _measure(path, out, parameters, len(texts), trainer.progress.step, held_out)
+
+
+def parse_size(size: str) -> tuple[int, int, int]:
+    """Return width, layers and feed-forward; raises ConfigError for what is neither a name nor three numbers."""
+    if size in SIZES:
+        return SIZES[size]
+    parts = size.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"size is {size!r}.", hint=f"It must be {', '.join(SIZES)} or such as 320x6x1024.")
+    width, layers, feed_forward = map(int, parts)
+    if width % 32 or feed_forward % 32:
+        raise ConfigError(f"size is {size!r}.", hint="Width and feed-forward must be multiples of 32.")
+    return width, layers, feed_forward
+
+
+def draft_shape(target: Shape, width: int, layers: int, feed_forward: int) -> Shape:
+    """Return a draft's sizes: heads of 64 where the width allows, half as many key/value heads where even."""
+    from exsa_lab.distill.llama import Shape
+
+    heads = width // 64 if width % 64 == 0 else 1
+    kv_heads = heads // 2 if heads % 2 == 0 else 1
+    return Shape(width, layers, heads, kv_heads, feed_forward, target.vocabulary, target.rope_base, target.norm_epsilon)
+
+
+def _texts(
+    path: Path,
+    target: tuple[Shape, Weights],
+    out: Path,
+    own: tuple[str, ...],
+    seconds: float,
+    length: int,
+    count: int,
+    seed: int,
+    progress: bool,
+) -> NDArray[np.int32]:
+    """Return the target's texts, (rows, length): those kept beside ``out``, or new ones."""
+    from exsa_lab.distill.text import ChatFrame, starts, write
+
+    kept = out.with_suffix(".texts.npy")
+    if kept.is_file():
+        found: NDArray[np.int32] = np.load(kept)
+        return found
+    model = LlamaModel(path, EngineConfig())
+    try:
+        frame = ChatFrame(model)
+        is_end = np.array([model.is_end(token) for token in range(model.vocab_size)])
+        source, rows, begin = training_prompts(seed, own), [], time.monotonic()
+        with _bar("writing text", progress) as bar:
+            while (used := (time.monotonic() - begin) / seconds) < 1 or not rows:
+                beginnings = starts(source, frame, count, length // 2)
+                rows.append(write(*target, frame, beginnings, is_end, length, seed + len(rows)))
+                _show(bar, used, [])
+    finally:
+        model.close()
+    texts = np.concatenate(rows)
+    np.save(kept, texts)
+    return texts
+
+
+def _measure(path: Path, out: Path, parameters: int, rows: int, steps: int, held_out: int) -> DistillReport:
+    n_threads = detect().usable_threads
+    prompts = [prompt for group in HELD_OUT.values() for prompt in group[:held_out]]
+    config = EngineConfig(n_threads=n_threads)
+    with Engine(prepare(str(path), None, config), config) as engine:
+        written = answers(engine, prompts, 128, 0.0)
+    found = Agreement(agreement(path, out, written, 0.0, n_threads))
+    lengths = range(1, LONGEST_DRAFT + 1)
+    tokens = [found.tokens_per_round(k) for k in lengths]
+    cost = step_seconds(path, n_threads, range(1, LONGEST_DRAFT + 2))
+    draft = step_seconds(out, n_threads, [1])[0]
+    speedups = [tokens[k - 1] * cost[0] / (k * draft + cost[k]) for k in lengths]
+    return DistillReport(out, parameters, rows, steps, found.by_position(LONGEST_DRAFT), tokens, speedups)
+
+
+def _bar(what: str, shown: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=100, desc=what, disable=not shown, bar_format="{desc}: {percentage:3.0f}% {bar} {postfix}")
+
+
+def _show(bar: Any, used: float, losses: list[float]) -> None:
+    if losses:
+        bar.set_postfix_str(f"loss {losses[-1]:.2f}", refresh=False)
+    bar.n = round(100 * min(1.0, used))
+    bar.refresh()
