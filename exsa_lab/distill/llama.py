@@ -105,7 +105,8 @@ def hidden(shape: Shape, weights: Weights, tokens: torch.Tensor, cache: KVCache 
 def empty_cache(shape: Shape, rows: int, length: int, like: torch.Tensor) -> KVCache:
     """Return a cache for ``rows`` texts of at most ``length`` tokens."""
     size = (rows, shape.kv_heads, length, shape.head_size)
-    return KVCache(*([like.new_zeros(size) for _ in range(shape.layers)] for _ in range(2)))
+    keys, values = ([like.new_zeros(size) for _ in range(shape.layers)] for _ in range(2))
+    return KVCache(keys, values)
 
 
 def _block(

@@ -180,7 +180,8 @@ def _texts(
     try:
         frame = ChatFrame(model)
         is_end = np.array([model.is_end(token) for token in range(model.vocab_size)])
-        source, rows, begin = training_prompts(seed, own), [], time.monotonic()
+        rows: list[NDArray[np.int32]] = []
+        source, begin = training_prompts(seed, own), time.monotonic()
         with _bar("writing text", progress) as bar:
             while (used := (time.monotonic() - begin) / seconds) < 1 or not rows:
                 beginnings = starts(source, frame, count, length // 2)

@@ -65,7 +65,6 @@ class ChatFrame:
         return self._model.tokenize(text, add_special=False, parse_special=True)
 
 
-@torch.no_grad()
 def write(
     shape: Shape,
     weights: Weights,
@@ -88,7 +87,8 @@ def write(
     cache = empty_cache(shape, len(starts), length, weights["token_embd.weight"])
     for place in range(length - 1):
         column = torch.from_numpy(rows.tokens[:, place : place + 1].astype(np.int64)).to(device)
-        row_logits = logits(shape, weights, column, cache)[:, -1].float()
+        with torch.no_grad():
+            row_logits = logits(shape, weights, column, cache)[:, -1].float()
         user = torch.from_numpy(rows.in_user_turn).to(device)
         chosen = _sample(row_logits, temperatures, user, chance)
         rows.extend(place + 1, chosen.cpu().numpy())
