@@ -22,8 +22,8 @@ PREFILL_BESIDE_DECODE = 32
 DECODE_STRETCH = 2.5
 """How much longer than decoding alone a step may take when prefill shares it."""
 
-OBSERVE_EVERY = 8
-"""Steps of which one is learned from while nobody's draft length is automatic."""
+OBSERVE_EVERY = 4
+"""Steps in a row of the same number of tokens of which one is learned from."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,8 @@ class Drafting:
         self._policy = DraftLengthPolicy(costs, has_draft=model_drafter is not None) if costs else None
         self._estimate = self._policy.estimate if self._policy else AcceptanceEstimate()
         self._step = _Step(None, {}, [])
-        self._num_observed = 0
+        self._last_tokens = 0
+        self._num_same = 0
         if model_drafter is not None and costs is not None:
             model_drafter.on_decode = lambda tokens, sequences, seconds: costs.observe(
                 "draft", tokens, sequences, seconds
@@ -106,9 +107,12 @@ class Drafting:
 
     def observe_step(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
         """Learn what a decode of the target really took."""
-        self._num_observed += 1
-        is_wanted = self._step.plan is not None or self._num_observed % OBSERVE_EVERY == 0
-        if self.costs is not None and is_wanted:
+        if self.costs is None:
+            return
+        # Steps of the same size say the same again: one of a few is enough, and a change of size is always told.
+        self._num_same = self._num_same + 1 if num_tokens == self._last_tokens else 0
+        self._last_tokens = num_tokens
+        if self._num_same % OBSERVE_EVERY == 0:
             self.costs.observe("target", num_tokens, num_sequences, seconds)
 
     def observe_round(self, sequence: Sequence, draft: Draft, verdict: Verdict, committed: list[int]) -> None:
