@@ -15,7 +15,7 @@ from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import EngineNotLoaded, OutOfMemory
 from exsa_lab.hardware import Hardware, detect
-from exsa_lab.models.convert import convert
+from exsa_lab.models.conversion import convert
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
 from exsa_lab.models.resolve import resolve, resolve_draft
 from exsa_lab.models.vocabulary import check_vocabulary
@@ -52,7 +52,7 @@ def load(
 
     ``target`` is a catalog name, a path to a ``.gguf`` file or ``"hf:owner/repo/file.gguf"``; ``draft`` is the same,
     "auto" (the catalog's partner of the target, if it has one) or None. ``weights`` converts the target to another
-    weight format first, once (see `exsa_lab.models.convert`). Further keywords are `EngineConfig` fields; those not
+    weight format first, once (see `exsa_lab.models.conversion`). Further keywords are `EngineConfig` fields; those not
     given are planned for this machine (`exsa_lab.planner`). ``progress`` is called with the fraction loaded, 0..1.
 
     The same arguments give the same engine and load nothing; other arguments close the old engine first. Raises

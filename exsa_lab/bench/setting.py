@@ -12,7 +12,7 @@ from typing import Any
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.engine import Engine
 from exsa_lab.loading import prepare
-from exsa_lab.models.convert import check_format, convert
+from exsa_lab.models.conversion import check_format, convert
 from exsa_lab.models.resolve import resolve, resolve_draft
 
 AS_SHIPPED = "as-shipped"

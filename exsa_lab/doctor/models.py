@@ -6,10 +6,9 @@ from pathlib import Path
 
 from exsa_lab.doctor.units import size
 from exsa_lab.engine.engine import Engine
-from exsa_lab.errors import ModelNotFound
-from exsa_lab.loading import DEFAULT_TARGET
-from exsa_lab.models.catalog import PAIRS
+from exsa_lab.loading import DEFAULT_TARGET, machine
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
+from exsa_lab.models.listing import list_models
 from exsa_lab.models.resolve import resolve, resolve_draft
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.widgets.panel import Section
@@ -65,20 +64,26 @@ def parameters(number: float) -> str:
 
 
 def catalog_section() -> Section:
-    """Every model the catalog knows by name, and whether it is on this machine."""
+    """Every model the catalog knows by name, and other GGUF files in the caches: where each is, and whether it fits."""
     rows = []
-    for pair in PAIRS.values():
-        for role, entry in (("target", pair.target), ("draft", pair.draft)):
-            if entry is None:
-                continue
-            try:
-                where = f"here, {size(entry.local_path().stat().st_size)}"
-            except ModelNotFound as error:
-                where = f"not here: {error.hint or error.message}"
-            rows.append((entry.name, entry.title, role, parameters(entry.parameters * 1e9), entry.licence, where))
+    for model in list_models(machine()):
+        where = str(model.where) if model.path is not None else f"{model.where}: {model.note}"
+        known = parameters(model.parameters * 1e9) if model.parameters is not None else ""
+        rows.append(
+            (
+                model.name,
+                model.title,
+                known,
+                size(model.size_bytes),
+                model.licence,
+                str(model.fit),
+                model.draft or "",
+                where,
+            )
+        )
     return Section(
-        "Models by name (%exsa_load NAME; a .gguf path works too)",
+        "Models by name (%exsa_load NAME; a .gguf path or hf:owner/repo:Q4_K_M works too)",
         tuple(rows),
-        ("name", "model", "role", "parameters", "licence", "on this machine"),
+        ("name", "model", "parameters", "size", "licence", "would run", "draft", "where"),
         is_wide=True,
     )

@@ -11,6 +11,7 @@ from exsa_lab.doctor.models import catalog_section, models_section
 from exsa_lab.doctor.plan import memory_section, plan_section
 from exsa_lab.doctor.scorecard import scorecard_section
 from exsa_lab.doctor.speculation import speculation_section
+from exsa_lab.doctor.weights import weights_section
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import EngineNotLoaded
 from exsa_lab.loading import get_engine
@@ -25,6 +26,7 @@ SECTIONS: dict[str, Maker] = {
     "Models": models_section,
     "Memory": memory_section,
     "Plan": plan_section,
+    "Weight format": weights_section,
     "Speculation": speculation_section,
     "Notes": notes_section,
     "What is active, and what to change": scorecard_section,

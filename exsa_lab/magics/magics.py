@@ -20,7 +20,7 @@ from exsa_lab.magics.arguments import completer, option_fields, parse
 from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import watch
 from exsa_lab.magics.progress import load_with_progress
-from exsa_lab.models.convert import FORMATS
+from exsa_lab.models.conversion import FORMATS
 from exsa_lab.widgets.display import VIEW_NAMES, ViewName, show
 
 LATEST = "_exsa"

@@ -18,7 +18,7 @@ from exsa_lab.config import EngineConfig
 from exsa_lab.hardware import detect
 from exsa_lab.models import speed
 from exsa_lab.models.cache import cache_folder
-from exsa_lab.models.convert import check_format, convert
+from exsa_lab.models.conversion import check_format, convert
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
 from exsa_lab.models.quality import Quality, measure_quality
 from exsa_lab.models.resolve import resolve

@@ -1,4 +1,4 @@
-"""llama.cpp's weight conversion. It cannot be stopped from inside, so `exsa_lab.models.convert` runs it in a child:
+"""llama.cpp's weight conversion. It cannot be stopped from inside, so `exsa_lab.models.conversion` runs it in a child:
 
 python -m exsa_lab.runtime.quantize SOURCE DESTINATION FORMAT THREADS
 """

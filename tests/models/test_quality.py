@@ -58,7 +58,7 @@ def test_it_reads_as_a_sentence() -> None:
 
 @pytest.mark.real
 def test_a_conversion_of_the_draft_loses_what_it_should() -> None:
-    from exsa_lab.models.convert import convert
+    from exsa_lab.models.conversion import convert
 
     assert len(bundled_text()) > 2_000
     exact = measure_quality("smollm2-135m-draft", convert("smollm2-135m-draft", "f16"), max_tokens=96)

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from exsa_lab.errors import ConfigError, InvalidModel, ModelError, ModelNotFound
-from exsa_lab.models import convert as convert_module
-from exsa_lab.models.convert import convert, converted_path, expected_bytes
+from exsa_lab.models import conversion
+from exsa_lab.models.conversion import convert, converted_path, expected_bytes
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.resolve import resolve
 from tests.models.gguf_files import write
@@ -84,7 +84,7 @@ def test_a_child_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def killed(command: list[str], **options: object) -> subprocess.Popen[str]:
         return real([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"], **options)  # type: ignore[call-overload,no-any-return]
 
-    monkeypatch.setattr(convert_module.subprocess, "Popen", killed)
+    monkeypatch.setattr(conversion.subprocess, "Popen", killed)
     with pytest.raises(ModelError, match="ended by SIGSEGV"):
         convert(DRAFT, "q4_1", folder=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -97,7 +97,7 @@ def test_an_output_that_is_not_whole_is_not_kept(tmp_path: Path, monkeypatch: py
         code = "import sys; open(sys.argv[1], 'wb').write(b'GGUF' + bytes(8))"
         return real([sys.executable, "-c", code, command[4]], **options)  # type: ignore[call-overload,no-any-return]
 
-    monkeypatch.setattr(convert_module.subprocess, "Popen", half)
+    monkeypatch.setattr(conversion.subprocess, "Popen", half)
     with pytest.raises(InvalidModel):
         convert(DRAFT, "q4_1", folder=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -111,7 +111,7 @@ def test_an_interrupt_stops_the_child_and_leaves_nothing(tmp_path: Path, monkeyp
         children.append(real(*arguments, **options))  # type: ignore[call-overload]
         return children[-1]
 
-    monkeypatch.setattr(convert_module.subprocess, "Popen", noted)
+    monkeypatch.setattr(conversion.subprocess, "Popen", noted)
 
     def interrupt_when_running() -> None:
         while not children:
