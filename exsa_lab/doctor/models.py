@@ -63,27 +63,27 @@ def parameters(number: float) -> str:
     return f"{number / 1e9:.1f}B" if number >= 1e9 else f"{number / 1e6:.0f}M"
 
 
-def catalog_section() -> Section:
-    """Every model the catalog knows by name, and other GGUF files in the caches: where each is, and whether it fits."""
-    rows = []
+def catalog_sections() -> tuple[Section, ...]:
+    """Every model the catalog knows by name, and the other GGUF files in the caches: where, and how they would run."""
+    known, others = [], []
     for model in list_models(machine()):
-        where = str(model.where) if model.path is not None else f"{model.where}: {model.note}"
-        known = parameters(model.parameters * 1e9) if model.parameters is not None else ""
-        rows.append(
-            (
-                model.name,
-                model.title,
-                known,
-                size(model.size_bytes),
-                model.licence,
-                str(model.fit),
-                model.draft or "",
-                where,
-            )
+        if model.parameters is None:
+            others.append((model.name, size(model.size_bytes), str(model.fit), str(model.where)))
+            continue
+        parts = (
+            model.title,
+            parameters(model.parameters * 1e9),
+            size(model.size_bytes),
+            model.licence,
+            model.draft or "",
         )
-    return Section(
-        "Models by name (%exsa_load NAME; a .gguf path or hf:owner/repo:Q4_K_M works too)",
-        tuple(rows),
-        ("name", "model", "parameters", "size", "licence", "would run", "draft", "where"),
-        is_wide=True,
+        where = model.note if model.path is None and not model.is_on_hub else str(model.where)
+        known.append((model.name, *parts, str(model.fit), where))
+    titles = ("name", "model", "parameters", "size", "licence", "draft", "would run", "where")
+    summary = (
+        "%exsa_load NAME loads one; what is not here is downloaded. A .gguf path or hf:owner/repo:Q4_K_M works too."
     )
+    sections = [Section("Models by name", tuple(known), titles, summary, is_wide=True)]
+    if others:
+        sections.append(Section("Other files", tuple(others), ("name", "size", "would run", "where"), is_wide=True))
+    return tuple(sections)

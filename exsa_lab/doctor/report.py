@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from exsa_lab.doctor.engine import log_section, notes_section, status_section
 from exsa_lab.doctor.machine import build_section, machine_section
-from exsa_lab.doctor.models import catalog_section, models_section
+from exsa_lab.doctor.models import catalog_sections, models_section
 from exsa_lab.doctor.plan import memory_section, plan_section
 from exsa_lab.doctor.scorecard import scorecard_section
 from exsa_lab.doctor.speculation import speculation_section
@@ -74,7 +74,7 @@ def status(engine: Engine | None = None) -> DoctorReport:
 
 def models() -> DoctorReport:
     """Return the catalog: what is known by name, and what of it is on this machine."""
-    return DoctorReport("", (catalog_section(),))
+    return DoctorReport("", catalog_sections())
 
 
 def _kernel_engine() -> Engine | None:

@@ -75,6 +75,16 @@ def find_cached(name: HubName) -> Path | None:
     return None
 
 
+def name_of(path: Path) -> HubName | None:
+    """Return the name of a file in the cache, None for a file elsewhere."""
+    try:
+        folder, _, _, *parts = path.relative_to(cache_root()).parts
+    except ValueError:
+        return None
+    owner, _, repo = folder.removeprefix("models--").partition("--")
+    return HubName(f"{owner}/{repo}", "/".join(parts)) if repo and parts else None
+
+
 def fetch(name: HubName) -> Path:
     """Return the file, downloading what is missing; of a split model all parts, and the first one is returned.
 

@@ -39,7 +39,7 @@ class ListedModel:
     """One row of the models table."""
 
     name: str
-    """What to give to `exsa_lab.load`: a catalog name or a path."""
+    """What to give to `exsa_lab.load`: a catalog name, a name on the hub or a path."""
     title: str
     parameters: float | None
     """In billions, None where it is not known without opening the file."""
@@ -52,6 +52,8 @@ class ListedModel:
     """The draft that "auto" picks."""
     note: str = ""
     """How to get it, where it is not here."""
+    is_on_hub: bool = False
+    """Whether loading it downloads it."""
 
 
 def list_models(hardware: Hardware) -> list[ListedModel]:
@@ -93,13 +95,24 @@ def _from_entry(entry: ModelEntry, draft: str | None, hardware: Hardware) -> Lis
     size = sum(part.stat().st_size for part in _parts(path)) if path else round(entry.gigabytes * 1e9)
     where = here if path else Where.ELSEWHERE
     return ListedModel(
-        entry.name, entry.title, entry.parameters, entry.licence, size, where, path, fit_of(size, hardware), draft, note
+        name=entry.name,
+        title=entry.title,
+        parameters=entry.parameters,
+        licence=entry.licence,
+        size_bytes=size,
+        where=where,
+        path=path,
+        fit=fit_of(size, hardware),
+        draft=draft,
+        note=note,
+        is_on_hub=bool(entry.repo),
     )
 
 
 def _from_file(path: Path, where: Where, hardware: Hardware) -> ListedModel:
     size = sum(part.stat().st_size for part in _parts(path))
-    return ListedModel(str(path), path.stem, None, "", size, where, path, fit_of(size, hardware), None)
+    name = hub.name_of(path) if where is Where.CACHED else None
+    return ListedModel(str(name or path), path.stem, None, "", size, where, path, fit_of(size, hardware), None)
 
 
 def _parts(path: Path) -> list[Path]:

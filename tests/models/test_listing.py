@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from exsa_lab.hardware import GPU, Hardware
+from exsa_lab.models import hub
 from exsa_lab.models.cache import cache_folder
 from exsa_lab.models.catalog import PAIRS
 from exsa_lab.models.hub import HubName, find_cached
@@ -53,10 +54,10 @@ def test_downloads_and_conversions_are_listed(caches: Path) -> None:
     made = write(cache_folder("converted") / "y.Q8_0.gguf")
     rows = {row.path: row for row in list_models(MACHINE) if row.path is not None}
     assert (rows[known].name, rows[known].where) == ("qwen3-0.6b", Where.CACHED)
-    assert (rows[other].where, rows[other].name) == (Where.CACHED, str(other))
+    assert (rows[other].where, rows[other].name) == (Where.CACHED, "hf:acme/x/x-00001-of-00002.gguf")
     assert rows[other].size_bytes == 2 * other.stat().st_size
     assert rows[made].where == Where.CONVERTED
-    assert find_cached(HubName("acme/x")) == other
+    assert find_cached(HubName("acme/x")) == find_cached(hub.parse(rows[other].name)) == other
     assert not any("mmproj" in path.name or "00002-of" in path.name for path in rows)
 
 
