@@ -15,7 +15,7 @@ from exsa_lab.errors import ExsaError
 
 def _exsa_lab(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "exsa_lab.cli", *arguments], capture_output=True, text=True, cwd=cwd, timeout=120
+        [sys.executable, "-m", "exsa_lab.cli", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300
     )
 
 
