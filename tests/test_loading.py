@@ -104,7 +104,10 @@ def test_wrong_arguments_keep_the_old_engine(narrow: type[NarrowEngine], tmp_pat
         assert loading.get_engine() is engine
 
 
-def test_weights_are_converted_once(narrow: type[NarrowEngine]) -> None:
+def test_weights_are_converted_once(
+    narrow: type[NarrowEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # another test may have converted the same file
     seen: list[float] = []
     engine = loading.load(DRAFT, draft=None, weights="q4_1", progress=seen.append)
     assert seen[-1] == 1.0
