@@ -78,7 +78,7 @@ def test_sampled_pairs_have_the_targets_joint_distribution(engine: Engine, draft
         gen.result()
     seen = Counter(tuple(gen.tokens[:3]) for gen in gens)
     # The third and fourth best token can be so close that a batch of another shape swaps them.
-    assert sum(times for tokens, times in seen.items() if tokens not in joint) <= count // 25
+    assert sum(times for tokens, times in seen.items() if tokens not in joint) <= count // 100
     if drafter == "model":
         assert sum(gen.stats.drafted_tokens for gen in gens) > count
     assert chi_square_z(joint, seen, count) < 4.0
