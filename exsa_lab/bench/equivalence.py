@@ -27,13 +27,13 @@ WANTED_SHARE = 0.9
 ALONE: dict[str, int] = {"n_seq_max": 1}
 """One slot: the cache is as small as the sequence, and its cells lie in order."""
 CROWDED: dict[str, int] = {
-    "n_seq_max": 16,
+    "n_seq_max": 50,
     "n_ctx": 16384,
     "prefix_cache_tokens": 16384,
     "fast_cells": 0,
     "n_ubatch": 48,
 }
-"""Small steps, and room for all fifty: no cell is freed and used again."""
+"""Small steps, and a slot for each of the fifty: no cell is freed and used again while others decode."""
 CROWDS: dict[str, dict[str, int]] = {"plain, all at once": CROWDED, "plain, all at once, default settings": {}}
 
 
