@@ -353,6 +353,7 @@ class Engine:
             return None
         if generation.seed is None:
             generation.seed = secrets.randbits(32)
+        generation.prompt_ids = list(tokens)
         generation.stats.prompt_tokens = len(tokens)
         generation.publish([StateEvent(State.WAITING, "", time.perf_counter() - generation.submitted)])
         deadline = None if params.timeout is None else generation.submitted + params.timeout

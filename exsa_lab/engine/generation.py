@@ -43,6 +43,7 @@ class Generation:
         self.error: ExsaError | None = None
         self.events: list[Event] = []
         self.tokens: list[int] = []
+        self.prompt_ids: list[int] = []
         self.stats = Stats()
         self.seed: int | None = params.seed
         self.submitted = time.perf_counter()
@@ -79,6 +80,7 @@ class Generation:
             config=asdict(self._engine.config),
             models=self._engine.model_names,
             stats=self.stats.as_dict(),
+            prompt_ids=list(self.prompt_ids),
         )
 
     # Waiting

@@ -12,7 +12,9 @@ Any other draft length walks over the same positions, only its rounds begin else
 position the answer is extrapolated: `Replay` then gives the expected value, and bounds that hold whatever the answers
 are. (A round that begins later never ends earlier, so more right drafts can only mean fewer rounds.)
 
-A looked-up draft depends on where its round began, too: it is known only for rounds that were recorded.
+A looked-up draft depends on nothing but the text before it. A trace that holds its prompt's tokens is therefore enough
+to look up again, exactly, whoever drafted in the recorded run. Where they are missing (older files), a looked-up draft
+is known only for rounds that were recorded.
 """
 
 from __future__ import annotations
@@ -22,9 +24,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.events import RejectedEvent, Rejection, RoundEvent, Source, TokenEvent
+from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,6 +56,9 @@ class Replay:
     accepted: float
     unknown: float
     """How often the record was asked for an outcome it does not hold."""
+    by_length: tuple[float, ...]
+    """Rounds by the draft tokens they verified: 0, 1, 2, ..."""
+    drafter: str = "model"
 
     @property
     def is_exact(self) -> bool:
@@ -66,18 +75,14 @@ class Replay:
     def tokens_per_round(self) -> float:
         return self.tokens / self.rounds if self.rounds else 0.0
 
-    def seconds(self, costs: CostModel, *, uses_model: bool = True) -> float:
-        """Time of its decodes by measured costs; ``uses_model`` is False for looked-up drafts, which cost nothing."""
-        draft_s = self.drafted * costs.draft_seconds(1) if uses_model and self.drafted else 0.0
-        mean_tokens = 1 + self.drafted / self.rounds if self.rounds else 1.0
-        low = int(mean_tokens)
-        share = mean_tokens - low
-        verify_s = (1 - share) * costs.step_seconds(low) + share * costs.step_seconds(low + 1)
-        return self.rounds * verify_s + draft_s
+    def seconds(self, costs: CostModel) -> float:
+        """Time of its decodes by measured costs; looked-up drafts cost nothing but their verification."""
+        draft_s = self.drafted * costs.draft_seconds(1) if self.drafter == "model" and self.drafted else 0.0
+        return draft_s + sum(count * costs.step_seconds(1 + k) for k, count in enumerate(self.by_length) if count)
 
-    def speed_up(self, costs: CostModel, *, uses_model: bool = True) -> float:
+    def speed_up(self, costs: CostModel) -> float:
         """Speed against plain decoding of the same text, by measured costs."""
-        return self.tokens * costs.step_seconds(1) / self.seconds(costs, uses_model=uses_model)
+        return self.tokens * costs.step_seconds(1) / self.seconds(costs) if self.tokens else 1.0
 
     def __str__(self) -> str:
         if self.is_exact:
@@ -91,25 +96,66 @@ class Replay:
         )
 
 
-def replay(trace: Trace, draft_length: int) -> Replay:
+def replay(trace: Trace, draft_length: int, drafter: str | None = None) -> Replay:
     """Return what ``draft_length`` would have done in the place of the recorded one.
 
-    Record with a long fixed draft length (8, say): every shorter one can then be told nearly exactly, a longer one
-    only in part. Room in the KV cache and preemption are not modelled.
+    ``drafter`` is "model" or "ngram"; None means the recorded one. For the model, record with a long fixed draft
+    length (8, say): every shorter one can then be told nearly exactly, a longer one only in part. Lookup needs no such
+    care: any trace with its prompt's tokens tells it exactly. Room in the KV cache and preemption are not modelled.
 
-    Raises ConfigError where the text would have been another: sampled drafts (temperature > 0) change it.
+    Raises ConfigError where the text would have been another: with a temperature, what a model drafts changes it.
     """
     if isinstance(draft_length, bool) or not isinstance(draft_length, int):
         raise ConfigError(f"draft_length is {draft_length!r}.", hint="It must be a whole number.")
     if not 0 <= draft_length <= MAX_DRAFT_LENGTH:
         raise ConfigError(f"draft_length is {draft_length}.", hint=f"It must be from 0 to {MAX_DRAFT_LENGTH}.")
-    if trace.params.get("temperature", 0) != 0:
+    if drafter not in (None, "model", "ngram"):
+        raise ConfigError(f"drafter is {drafter!r}.", hint='It must be "model" or "ngram".')
+    wanted = drafter or _recorded_drafter(trace)
+    drafters = {event.drafter for event in trace.rounds}
+    # Looked-up drafts leave the draws as they are, so a text that no model drafted for is the same for all lengths.
+    if trace.params.get("temperature", 0) != 0 and (wanted == "model" or "model" in drafters):
         raise ConfigError(
             "only a greedy run can be replayed: with a temperature the text depends on what was drafted.",
             hint="Record one with temperature=0 and a draft_length of 8, say.",
         )
-    record = _Record(trace)
-    return _walk(record, draft_length)
+    if wanted == "ngram" and trace.prompt_ids:
+        return _look_up(trace, draft_length)
+    if wanted == "ngram" and "ngram" not in drafters and trace.params.get("drafter") != "ngram":
+        raise ConfigError("this trace does not hold its prompt's tokens.", hint="Record it again to replay lookup.")
+    return _walk(_Record(trace, wanted), draft_length, wanted)
+
+
+def _recorded_drafter(trace: Trace) -> str:
+    """Who a fixed draft length would have asked in this run: "auto" means the draft model where there is one."""
+    drafters = {event.drafter for event in trace.rounds}
+    wanted = trace.params.get("drafter")
+    if wanted in ("model", "ngram"):
+        return str(wanted)
+    return "ngram" if "ngram" in drafters and "model" not in drafters and not trace.models.get("draft") else "model"
+
+
+def _look_up(trace: Trace, draft_length: int) -> Replay:
+    """Look up along the text, as the engine would have: it is known, and so is every outcome."""
+    text = trace.tokens
+    max_tokens = int(trace.params.get("max_tokens", len(text)))
+    index = NgramIndex(trace.prompt_ids)
+    by_length = [0.0] * (draft_length + 1)
+    start = accepted = 0
+    while start < len(text):
+        # The first token comes from the prompt's last logits: nothing can be drafted for it.
+        proposed, _ = index.propose(min(draft_length, max_tokens - start - 1) if start else 0)
+        rest = text[start:]
+        right = next((i for i, (a, b) in enumerate(zip(proposed, rest, strict=False)) if a != b), len(proposed))
+        right = min(right, len(rest))
+        by_length[len(proposed)] += 1
+        accepted += right
+        index.extend(rest[: right + 1])
+        start += right + 1
+    rounds, drafted = sum(by_length), sum(k * count for k, count in enumerate(by_length))
+    return Replay(
+        draft_length, len(text), rounds, int(rounds), int(rounds), drafted, accepted, 0.0, tuple(by_length), "ngram"
+    )
 
 
 class _Known(NamedTuple):
@@ -132,13 +178,15 @@ class _Tail(NamedTuple):
 class _Record:
     """What the events tell about each position of the text."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, drafter: str) -> None:
         self.tokens = [event for event in trace.events if isinstance(event, TokenEvent)]
         self.max_tokens = int(trace.params.get("max_tokens", len(self.tokens)))
         wanted = trace.params.get("draft_length", 0)
         self._lookahead = wanted if isinstance(wanted, int) else None
-        self._looks_up = _looks_up(trace)
-        self._outcomes = {event.position: _outcome(event) for event in self.tokens}
+        self._looks_up = drafter == "ngram"
+        # What another drafter proposed says nothing about this one.
+        others = {event.round for event in trace.rounds if event.drafter not in (drafter, None)}
+        self._outcomes = {event.position: None if event.round in others else _outcome(event) for event in self.tokens}
         known = Counter(outcome for outcome in self._outcomes.values() if outcome is not None)
         self.rate = known[True] / known.total() if known else 0.5
         self._round_of = {event.position: event.round for event in self.tokens}
@@ -190,12 +238,6 @@ class _Record:
         return min(self._lookahead or 0, self.max_tokens - self._starts[event.round] - 1)
 
 
-def _looks_up(trace: Trace) -> bool:
-    """Whether the drafts were looked up in the text instead of being a model's."""
-    drafters = {event.drafter for event in trace.rounds}
-    return "ngram" in drafters or (trace.params.get("drafter") == "ngram" and "model" not in drafters)
-
-
 def _outcome(event: TokenEvent) -> bool | None:
     """Whether the draft, asked here, was right; None where it was not asked."""
     return {Source.ACCEPTED: True, Source.RESAMPLED: False}.get(event.source)
@@ -210,26 +252,35 @@ class _Step(NamedTuple):
     drafted: int
 
 
-def _walk(record: _Record, draft_length: int) -> Replay:
+def _walk(record: _Record, draft_length: int, drafter: str) -> Replay:
     """Expected values by recursion from the end of the text; bounds by taking unknown outcomes as right or wrong."""
     size = len(record)
-    rounds = [0.0] * (size + 1)
-    drafted = [0.0] * (size + 1)
-    accepted = [0.0] * (size + 1)
-    unknown = [0.0] * (size + 1)
-    fewest = [0] * (size + 1)
-    most = [0] * (size + 1)
+    by_length: NDArray[np.float64] = np.zeros((size + 1, draft_length + 1))
+    accepted, unknown = [0.0] * (size + 1), [0.0] * (size + 1)
+    fewest, most = [0] * (size + 1), [0] * (size + 1)
     for start in reversed(range(size)):
-        rounds[start] = 1.0
         for step in _steps(record, start, draft_length):
-            rounds[start] += step.chance * rounds[step.next_start]
-            drafted[start] += step.chance * (step.drafted + drafted[step.next_start])
+            by_length[start] += step.chance * by_length[step.next_start]
+            by_length[start, step.drafted] += step.chance
             accepted[start] += step.chance * (step.accepted + accepted[step.next_start])
             unknown[start] += step.chance * unknown[step.next_start]
         unknown[start] += sum(_asked(record, start, draft_length))
         fewest[start] = 1 + fewest[_next(record, start, draft_length, True)]
         most[start] = 1 + most[_next(record, start, draft_length, False)]
-    return Replay(draft_length, size, rounds[0], fewest[0], most[0], drafted[0], accepted[0], unknown[0])
+    counts = by_length[0]
+    rounds, drafted = float(counts.sum()), float(counts @ np.arange(draft_length + 1))
+    return Replay(
+        draft_length,
+        size,
+        rounds,
+        fewest[0],
+        most[0],
+        drafted,
+        accepted[0],
+        unknown[0],
+        tuple(counts.tolist()),
+        drafter,
+    )
 
 
 def _limit(record: _Record, start: int, draft_length: int) -> int:

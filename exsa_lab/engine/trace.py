@@ -35,6 +35,13 @@ class Trace:
     config: dict[str, Any] = field(default_factory=dict)
     models: dict[str, str | None] = field(default_factory=dict)
     stats: dict[str, float] = field(default_factory=dict)
+    prompt_ids: list[int] = field(default_factory=list)
+    """The prompt's tokens as the target saw them, chat template included; empty in older files."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens generated."""
+        return [event.token_id for event in self.events if isinstance(event, TokenEvent)]
 
     @property
     def text(self) -> str:
@@ -94,14 +101,16 @@ class Trace:
             rates.append(sum(event.accepted >= place for event in drafted) / len(drafted))
         return rates
 
-    def replay(self, draft_length: int) -> Replay:
+    def replay(self, draft_length: int, drafter: str | None = None) -> Replay:
         """Return what another draft length would have done in this greedy run; see `exsa_lab.engine.replay`.
+
+        ``drafter="ngram"`` asks for lookup instead of the drafter that was recorded.
 
         Example: ``[trace.replay(k).tokens_per_round for k in range(9)]`` of a run with ``draft_length=8``.
         """
         from exsa_lab.engine.replay import replay
 
-        return replay(self, draft_length)
+        return replay(self, draft_length, drafter)
 
     # Files
 
@@ -109,6 +118,7 @@ class Trace:
         return {
             "format": FORMAT,
             "prompt": self.prompt,
+            "prompt_ids": self.prompt_ids,
             "params": self.params,
             "config": self.config,
             "models": self.models,

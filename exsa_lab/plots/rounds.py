@@ -73,15 +73,18 @@ def round_times(source: Any) -> Figure:
     return figure
 
 
-def draft_lengths(source: Any, *, longest: int = 8, costs: CostModel | None = None) -> Figure:
+def draft_lengths(
+    source: Any, *, longest: int = 8, costs: CostModel | None = None, drafter: str | None = None
+) -> Figure:
     """Draw what every draft length from 0 to ``longest`` would have done in a recorded greedy run.
 
     Tokens per round by replay (`Trace.replay`), with bounds where the record does not tell; with ``costs``, as
-    measured by the engine, also the speed against plain decoding. The longest one allowed is 16.
+    measured by the engine, also the speed against plain decoding. ``drafter="ngram"`` shows lookup in place of the
+    recorded drafter. The longest one allowed is 16.
     """
     trace = _one(source)
-    replays = [trace.replay(k) for k in range(min(longest, MAX_DRAFT_LENGTH) + 1)]
-    speeds = [replay.speed_up(costs, uses_model=_uses_model(trace)) for replay in replays] if costs else []
+    replays = [trace.replay(k, drafter) for k in range(min(longest, MAX_DRAFT_LENGTH) + 1)]
+    speeds = [replay.speed_up(costs) for replay in replays] if costs else []
     rows: list[tuple[Any, ...]] = [
         (r.draft_length, r.rounds, r.tokens_per_round, r.acceptance_rate, r.is_exact) for r in replays
     ]
@@ -102,7 +105,8 @@ def draft_lengths(source: Any, *, longest: int = 8, costs: CostModel | None = No
             hovertemplate="k = %{x}: %{y:.2f}x plain decoding<extra></extra>",
         )
         figure.add_hline(y=1, line={"color": GREY, "dash": "dash", "width": 1})
-    figure.update_layout(title="What other draft lengths would have done in this run")
+    by = "lookup" if replays[0].drafter == "ngram" else "the draft model"
+    figure.update_layout(title=f"What other draft lengths would have done in this run, drafted by {by}")
     figure.update_xaxes(title="draft length k", dtick=1)
     figure.update_yaxes(title="tokens per round" + (", speed-up" if speeds else ""), rangemode="tozero")
     return figure
@@ -129,10 +133,6 @@ def _add_tokens_per_round(figure: Figure, replays: Sequence[Replay]) -> None:
         text=[str(r) for r in replays],
         hovertemplate="%{text}<extra></extra>",
     )
-
-
-def _uses_model(trace: Trace) -> bool:
-    return any(event.drafter == "model" for event in trace.rounds)
 
 
 def _one(source: Any) -> Trace:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,23 +134,89 @@ def test_a_longer_record_knows_more(engine: Engine) -> None:
     assert unknown[-1] < unknown[0]
 
 
-def test_looked_up_drafts_are_known_only_where_a_round_began() -> None:
+def _repeating_engine(seed: int) -> Engine:
+    """A target that falls into cycles and out of them, so that lookup is often right and often wrong."""
+    chain = np.random.default_rng(seed).permutation(VOCAB)
+
+    def next_probs(tokens: tuple[int, ...]) -> np.ndarray:
+        leaves = hash(tuple(tokens[-7:])) % 5 == 0
+        best = hash(tuple(tokens[-4:])) % VOCAB if leaves else chain[tokens[-1]] % 9
+        return 0.9 * np.eye(VOCAB)[best] + 0.1 / VOCAB
+
+    return scripted_engine(ScriptedModel(PIECES, next_probs, ends=(20,)))
+
+
+@pytest.mark.parametrize("recorded_with", [{"draft_length": 0}, {"draft_length": 8, "drafter": "ngram"}])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_lookup_is_replayed_exactly_from_any_run_that_no_model_drafted_for(
+    recorded_with: dict[str, object], temperature: float
+) -> None:
+    accepted = drafted = 0.0
+    for seed in range(4):
+        with _repeating_engine(seed) as engine:
+            options = {"temperature": temperature, "seed": seed}
+            recorded, _ = _run(engine, **{**options, **recorded_with})
+            for length in (0, 1, 3, 8, 16):
+                _, stats = _run(engine, length, drafter="ngram", **options)
+                replayed = recorded.replay(length, "ngram")
+                assert replayed.is_exact
+                assert replayed.drafter == "ngram"
+                assert _numbers(replayed) == (stats.rounds, stats.accepted_tokens)
+                assert replayed.drafted == stats.drafted_tokens
+                assert replayed.most_rounds == replayed.fewest_rounds == stats.rounds
+                accepted, drafted = accepted + replayed.accepted, drafted + replayed.drafted
+    assert 0 < accepted < drafted  # both outcomes occur
+
+
+def test_lookup_is_replayed_from_a_run_a_model_drafted_for(engine: Engine) -> None:
+    recorded, _ = _run(engine, 8)
+    _, stats = _run(engine, 4, drafter="ngram")
+    assert _numbers(recorded.replay(4, "ngram")) == (stats.rounds, stats.accepted_tokens)
+    assert recorded.replay(4).drafter == "model"
+    sampled, _ = _run(engine, 4, temperature=0.8, seed=1)
+    with pytest.raises(ConfigError, match="greedy"):
+        sampled.replay(4, "ngram")
+    with pytest.raises(ConfigError, match="drafter"):
+        recorded.replay(4, "magic")
+
+
+def test_without_the_prompt_looked_up_drafts_are_known_only_where_a_round_began() -> None:
     cycle = {i: (i + 1) % 5 for i in range(VOCAB)}
     target = ScriptedModel(PIECES, lambda tokens: np.eye(VOCAB)[cycle[tokens[-1]]])
     with scripted_engine(target) as engine:
         recorded, stats = _run(engine, 8, drafter="ngram")
+        recorded = replace(recorded, prompt_ids=[])  # as in files of older versions
         own, other = recorded.replay(8), recorded.replay(3)
         assert own.is_exact
         assert _numbers(own) == (stats.rounds, stats.accepted_tokens)
         assert not other.is_exact
+        plain, _ = _run(engine, 0)
         _, stats = _run(engine, 3, drafter="ngram")
         assert other.fewest_rounds <= stats.rounds <= other.most_rounds
+        with pytest.raises(ConfigError, match="prompt's tokens"):
+            replace(plain, prompt_ids=[]).replay(3, "ngram")
 
 
 def test_a_saved_trace_replays_alike(engine: Engine, tmp_path: object) -> None:
     recorded, _ = _run(engine, 8)
     loaded = Trace.load(recorded.save(f"{tmp_path}/run.json"))
-    assert [loaded.replay(k) for k in LENGTHS] == [recorded.replay(k) for k in LENGTHS]
+    assert (
+        loaded.prompt_ids
+        == recorded.prompt_ids
+        == engine.target.tokenize("a0b0c0", add_special=True, parse_special=False)
+    )
+    for drafter in (None, "ngram"):
+        assert [loaded.replay(k, drafter) for k in LENGTHS] == [recorded.replay(k, drafter) for k in LENGTHS]
+
+
+def test_a_file_without_the_prompts_tokens_still_loads(engine: Engine, tmp_path: object) -> None:
+    recorded, _ = _run(engine, 8)
+    data = recorded.to_json()
+    del data["prompt_ids"]
+    Path(f"{tmp_path}/old.json").write_text(json.dumps(data))
+    loaded = Trace.load(f"{tmp_path}/old.json")
+    assert loaded.prompt_ids == []
+    assert loaded.replay(3) == recorded.replay(3)
 
 
 def test_sampled_runs_and_bad_lengths_are_refused(engine: Engine) -> None:
@@ -170,8 +238,13 @@ def test_seconds_follow_the_costs(engine: Engine) -> None:
     trace, stats = _run(engine, 4)
     costs = CostModel.from_measurements(dict.fromkeys(range(1, 10), 0.010), {1: 0.001})
     replayed = trace.replay(4)
+    assert sum(replayed.by_length) == pytest.approx(stats.rounds)
     assert replayed.seconds(costs) == pytest.approx(0.010 * stats.rounds + 0.001 * stats.drafted_tokens)
     assert trace.replay(0).speed_up(costs) == pytest.approx(1.0)
+    # A round costs what its own length costs, whatever the mean over rounds is.
+    steep = CostModel.from_measurements({n: 0.010 * n**2 for n in range(1, 10)}, {1: 0.001})
+    real = sum(steep.step_seconds(1 + event.k) for event in trace.rounds)
+    assert replayed.seconds(steep) == pytest.approx(real + 0.001 * stats.drafted_tokens)
 
 
 @given(outcomes=st.lists(st.sampled_from(["accepted", "resampled", "bonus"]), max_size=40), k=st.integers(0, 8))
