@@ -128,7 +128,7 @@ class ModelDrafter:
         begin = time.perf_counter()
         logits = self.context.decode(self._batch)
         self.on_decode(self._batch.num_tokens, len(active), time.perf_counter() - begin)
-        return _with_vocabulary(logits, self._vocab_size)
+        return with_vocabulary(logits, self._vocab_size)
 
     def _choose(self, request: ModelRequest, draft: Draft, row: Logits) -> bool:
         """Take the next token, or leave it; returns whether to go on."""
@@ -153,7 +153,7 @@ class ModelDrafter:
         return take is Take.MORE and len(draft.tokens) < request.limit and not self._model.is_end(token)
 
 
-def _with_vocabulary(logits: Logits, vocab_size: int) -> Logits:
+def with_vocabulary(logits: Logits, vocab_size: int) -> Logits:
     """Cut or pad rows to a vocabulary; tokens the draft does not have are impossible."""
     num_rows, own_size = logits.shape
     if own_size >= vocab_size:

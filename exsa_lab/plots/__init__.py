@@ -13,16 +13,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from exsa_lab.plots.acceptance import acceptance_by_position, calibration
+    from exsa_lab.plots.acceptance import acceptance_against, acceptance_by_position, calibration
     from exsa_lab.plots.comparison import bootstrap_ratio, compare, concurrency, concurrency_records
     from exsa_lab.plots.costs import cost_curve, speed_up_map
     from exsa_lab.plots.figure import Figure
-    from exsa_lab.plots.position import accept_region
+    from exsa_lab.plots.position import accept_region, next_token
     from exsa_lab.plots.rounds import draft_lengths, round_times
 
 __all__ = [
     "Figure",
     "accept_region",
+    "acceptance_against",
     "acceptance_by_position",
     "bootstrap_ratio",
     "calibration",
@@ -31,6 +32,7 @@ __all__ = [
     "concurrency_records",
     "cost_curve",
     "draft_lengths",
+    "next_token",
     "round_times",
     "speed_up_map",
 ]
@@ -38,6 +40,7 @@ __all__ = [
 _HOMES = {
     "Figure": "figure",
     "accept_region": "position",
+    "acceptance_against": "acceptance",
     "acceptance_by_position": "acceptance",
     "bootstrap_ratio": "comparison",
     "calibration": "acceptance",
@@ -46,6 +49,7 @@ _HOMES = {
     "concurrency_records": "comparison",
     "cost_curve": "costs",
     "draft_lengths": "rounds",
+    "next_token": "position",
     "round_times": "rounds",
     "speed_up_map": "costs",
 }

@@ -1,13 +1,25 @@
-"""How often drafts are accepted: by their place in the draft, and by how sure the draft was."""
+"""How often drafts are accepted: by their place in the draft, by how sure the draft was, and by a setting."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from exsa_lab.engine.events import Event, RejectedEvent, Rejection, Source, TokenEvent
 from exsa_lab.engine.trace import Trace
-from exsa_lab.plots.figure import BLUE, GREEN, GREY, TEXT, Figure, error_bars, traces_of, wilson
+from exsa_lab.plots.figure import (
+    BLUE,
+    COLORS,
+    DASHES,
+    GREEN,
+    GREY,
+    TEXT,
+    Figure,
+    error_bars,
+    label,
+    traces_of,
+    wilson,
+)
 
 
 class Place(NamedTuple):
@@ -74,6 +86,52 @@ def acceptance_by_position(source: Any) -> Figure:
     figure.update_xaxes(title="place in the draft", dtick=1)
     figure.update_yaxes(title="accepted", range=[0, 1.02], tickformat=".0%")
     return figure if places else _nothing(figure, "Nothing was drafted.")
+
+
+def acceptance_against(
+    runs: Mapping[float, Any],
+    expected: Mapping[str, Mapping[float, float]] | None = None,
+    *,
+    setting: str = "temperature",
+) -> Figure:
+    """Draw how often tested draft tokens were accepted against a setting, with 95 % intervals.
+
+    ``runs`` are generations (or traces) by the setting's value; ``expected`` are curves to compare with, by name.
+
+    Example::
+
+        acceptance_against({t: engine.map(prompts, temperature=t, draft_length=3) for t in (0.0, 0.5, 1.0)})
+    """
+    rows = []
+    for value in sorted(runs):
+        places = count_places(traces_of(runs[value]))
+        tested, accepted = sum(place.tested for place in places), sum(place.accepted for place in places)
+        if tested:
+            rows.append((value, tested, accepted, accepted / tested))
+    figure = Figure(columns=(setting, "tested", "accepted", "share"), rows=rows)
+    for index, (name, curve) in enumerate((expected or {}).items()):
+        figure.add_scatter(
+            x=list(curve),
+            y=list(curve.values()),
+            name=label(name),
+            mode="lines",
+            line={"color": COLORS[(index + 1) % len(COLORS)], "dash": DASHES[index % len(DASHES)]},
+        )
+    shares = [row[3] for row in rows]
+    figure.add_scatter(
+        x=[row[0] for row in rows],
+        y=shares,
+        name="these runs",
+        mode="markers",
+        error_y=error_bars(shares, [wilson(row[2], row[1]) for row in rows]),
+        marker={"color": BLUE, "size": 9, "symbol": "diamond"},
+        text=[f"{row[2]:,} of {row[1]:,} tested" for row in rows],
+        hovertemplate="%{x}: %{y:.1%}<br>%{text}<extra></extra>",
+    )
+    figure.update_layout(title=f"Acceptance against {label(setting)}")
+    figure.update_xaxes(title=label(setting), rangemode="tozero")
+    figure.update_yaxes(title="accepted of tested", range=[0, 1.02], tickformat=".0%")
+    return figure if rows or expected else _nothing(figure, "Nothing was drafted.")
 
 
 class Bin(NamedTuple):

@@ -1,11 +1,11 @@
-"""The accept/reject rule at one position, as areas."""
+"""One position: its distribution under several settings, and the accept/reject rule as areas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, Figure, label
+from exsa_lab.plots.figure import BLUE, COLORS, GREEN, GREY, ORANGE, Figure, label
 
 if TYPE_CHECKING:
     from exsa_lab.engine.sampling import Distribution
@@ -75,6 +75,49 @@ def accept_region(
     if drafted in tokens:
         index = tokens.index(drafted)
         _point_out(figure, texts[index], *rows[index][1:3])
+    return figure
+
+
+_PATTERNS = ("", "/", "x", ".", "-")
+
+
+def next_token(
+    distributions: Mapping[str, Distribution | Mapping[int, float]],
+    *,
+    names: Mapping[int, str] | Callable[[int], str] = str,
+    most: int = 10,
+) -> Figure:
+    """Draw one position's distribution under several settings side by side: what temperature and cuts do to it.
+
+    ``distributions`` are probabilities by token id, or `Distribution`s, by the name of their setting; ``names`` gives a
+    token's text. The ``most`` most probable tokens are drawn.
+
+    Example::
+
+        next_token({"T = 1": places.p(0), "T = 0.5": places.p(0, temperature=0.5)}, names=places.name)
+    """
+    given = {name: _as_dict(distribution) for name, distribution in distributions.items()}
+    highest = {token: max(d.get(token, 0.0) for d in given.values()) for d in given.values() for token in d}
+    tokens = sorted(highest, key=lambda token: -highest[token])[:most]
+    rows = [(_name(names, token), *(d.get(token, 0.0) for d in given.values())) for token in tokens]
+    figure = Figure(columns=("token", *given), rows=rows)
+    texts = [label(repr(row[0])) for row in rows]
+    for index, (name, distribution) in enumerate(given.items()):
+        figure.add_bar(
+            x=texts,
+            y=[row[1 + index] for row in rows],
+            name=label(f"{name} ({len(distribution):,} token{'s' * (len(distribution) != 1)})"),
+            marker={
+                "color": COLORS[index % len(COLORS)],
+                "pattern": {"shape": _PATTERNS[index % len(_PATTERNS)]},
+                "line": {"width": 0},
+            },
+            hovertemplate=f"%{{x}}: %{{y:.3f}}<extra>{label(name)}</extra>",
+        )
+    figure.update_layout(title="One position", barmode="group", bargap=0.25)
+    figure.update_layout(legend={"y": -0.2, "yanchor": "top", "x": 0, "xanchor": "left"})
+    figure.update_yaxes(title="probability")
+    figure.update_xaxes(type="category")
     return figure
 
 

@@ -55,6 +55,8 @@ def _every_figure(gens: list[Any], costs: CostModel) -> dict[str, Any]:
         "costs": plots.cost_curve(costs, gens),
         "map": plots.speed_up_map(costs, gens),
         "region": plots.accept_region({0: 0.6, 1: 0.4}, {0: 0.2, 2: 0.8}, names={0: EVIL}, drafted=0),
+        "next": plots.next_token({EVIL: {0: 0.6, 1: 0.4}, "b": {0: 1.0}}, names={0: EVIL}),
+        "against": plots.acceptance_against({0.0: gens[:2], 0.8: gens[2:]}, {EVIL: {0.0: 0.5, 1.0: 0.6}}, setting=EVIL),
         "compare": plots.compare(gens[:2], gens[1:], names=(EVIL, "b")),
         "load": plots.concurrency({1: gens[:1], 2: gens[1:]}),
     }
@@ -163,6 +165,27 @@ def test_the_accept_region_adds_up() -> None:
     assert rows["b"] == pytest.approx((0.5, 0.7, 0.5, 0.0, 0.2))
     assert rows["c"] == pytest.approx((0.0, 0.1, 0.0, 0.0, 0.1))
     assert "0.70" in figure.layout.title.text
+
+
+def test_next_token_draws_the_most_probable_of_any_setting() -> None:
+    figure = plots.next_token(
+        {"one": {0: 0.5, 1: 0.3, 2: 0.2}, "two": {3: 0.9, 0: 0.1}}, names="abcd".__getitem__, most=2
+    )
+    assert figure.data[0].x == figure.data[1].x == ("'d'", "'a'")
+    assert [bar.y for bar in figure.data] == [(0.0, 0.5), (0.9, 0.1)]
+    assert [bar.name for bar in figure.data] == ["one (3 tokens)", "two (2 tokens)"]
+
+
+def test_acceptance_against_a_setting_counts_tested_tokens(gens: list[Any]) -> None:
+    figure = plots.acceptance_against({0.8: gens[2:], 0.0: gens[:2]}, {"guess": {0.0: 0.4, 1.0: 0.6}})
+    line, points = figure.data
+    assert (line.x, line.y) == ((0.0, 1.0), (0.4, 0.6))
+    assert points.x == (0.0, 0.8)
+    for share, group in zip(points.y, (gens[:2], gens[2:]), strict=True):
+        places = count_places([gen.trace for gen in group])
+        assert share == sum(place.accepted for place in places) / sum(place.tested for place in places)
+    empty = plots.acceptance_against({0.0: []})
+    assert empty.layout.annotations[0].text == "Nothing was drafted."
 
 
 def test_bootstrap_finds_a_difference_and_none() -> None:
