@@ -120,8 +120,9 @@ class EngineConfig:
     """Cells in use up to which a step is fastest: cached ones are given up to stay within. llama.cpp's CPU attention
     takes another kernel from 257 cells on, which costs the default target 1.4 of 7.4 ms; 0 on a GPU, where it does
     not matter."""
-    probabilities: bool = True
-    """Record each token's probability under greedy decoding too (one pass over the logits per token)."""
+    probabilities: bool | Literal["auto"] = "auto"
+    """Record each token's probability under greedy decoding too, which costs one pass over the logits per token; "auto"
+    does it where somebody looks: in rounds that verify a draft, and while a view or a stream listens."""
     max_waiting: int = 1024
     """Most generations that may wait for a slot before new ones are refused."""
     default_draft_length: int = 3
@@ -141,6 +142,8 @@ class EngineConfig:
         _check_int("draft_gpu_layers", self.draft_gpu_layers, -1, 100_000)
         if self.kv_type not in KV_TYPES:
             raise ConfigError(f"kv_type is {self.kv_type!r}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
+        if self.probabilities not in (True, False, "auto"):
+            raise ConfigError(f"probabilities is {self.probabilities!r}.", hint='It must be True, False or "auto".')
         _check_int("fast_cells", self.fast_cells, 0, 1 << 24)
         _check_int("prefix_cache_tokens", self.prefix_cache_tokens, 0, 1 << 24)
         if min(self.n_batch, self.step_tokens) < self.n_seq_max:

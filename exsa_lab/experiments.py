@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from exsa_lab.config import DrafterName, SamplingParams
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import Event, State, StateEvent
+from exsa_lab.engine.events import State
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError
 
@@ -166,7 +166,7 @@ def run_experiment(
                 break
             generation = engine.submit(prompt, **setting.params(seed))
             experiment.generations.append(generation)
-            generation.subscribe(lambda events: slots.release() if _has_ended(events) else None)
+            generation.on_end(slots.release)
         for generation in experiment.generations:
             wait(generation.wait)
     finally:
@@ -178,7 +178,3 @@ def run_experiment(
         experiment.was_stopped = stop.is_set()
         update()
     return experiment
-
-
-def _has_ended(events: list[Event]) -> bool:
-    return any(isinstance(event, StateEvent) and event.state.is_final for event in events)

@@ -39,12 +39,28 @@ async def stream_events(generation: Generation) -> AsyncIterator[Event]:
 async def wait_for(generation: Generation) -> str:
     """Wait for the text; cancelling the awaiting task cancels the generation. Raises as `Generation.result` does."""
     try:
-        async for _ in stream_events(generation):
-            pass
+        await wait_until_over(generation)
     except asyncio.CancelledError:
         generation.cancel("the awaiting task was cancelled")
         raise
     return generation.result(timeout=5)
+
+
+async def wait_until_over(generation: Generation) -> None:
+    """Wait for its end, however it ends; leaving early does not cancel it."""
+    loop = asyncio.get_running_loop()
+    is_over = asyncio.Event()
+
+    def wake() -> None:
+        # Setting it from another thread would not wake the loop; a loop that is closed waits for nothing.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(is_over.set)
+
+    forget = generation.on_end(wake)
+    try:
+        await is_over.wait()
+    finally:
+        forget()
 
 
 class BatchManager:
@@ -94,8 +110,7 @@ class BatchManager:
     async def drain(self) -> None:
         """Wait until everything submitted here is over, however it ended."""
         for generation in self.pending:
-            async for _ in stream_events(generation):
-                pass
+            await wait_until_over(generation)
 
     async def __aenter__(self) -> Self:
         return self

@@ -22,8 +22,8 @@ class Check:
     """One draft token tested against the target."""
 
     token: int
-    p: float
-    """The target's probability of it."""
+    p: float | None
+    """The target's probability of it; None where it was not asked for."""
     q: float
     """The draft's probability of it."""
     u: float | None
@@ -40,8 +40,8 @@ class Verdict:
     """The target's own token after the accepted run."""
     source: Source
     """TARGET where nothing was drafted, RESAMPLED after a refused draft token, BONUS after a draft accepted whole."""
-    p: float
-    """The target's probability of ``token``."""
+    p: float | None
+    """The target's probability of ``token``; None where it was not asked for."""
     u: float | None
     """The uniform number that drew ``token``; None under greedy decoding."""
     checks: list[Check] = field(default_factory=list)
@@ -67,7 +67,7 @@ def accept(
 
     Temperature 0: a draft token is accepted where it is the target's best token. ``p`` is then the target's own
     probability at temperature 1, and ``q`` is taken from ``draft_probs`` (1 where none are given). Without
-    ``with_probabilities`` that pass over the row is saved, and ``p`` is 1 for the best token and 0 for any other.
+    ``with_probabilities`` that pass over the row is saved, and ``p`` is None.
 
     Otherwise p is the target's distribution after the request's whole chain, computed only for rows that are reached:
 
@@ -117,13 +117,16 @@ def _accept_greedy(
     return Verdict(len(draft), best, source, probability(best), None, checks)
 
 
-def _judge_row(row: Row, with_probabilities: bool) -> tuple[int, Callable[[int], float]]:
-    """The best token of a row, and every token's probability."""
+def _judge_row(row: Row, with_probabilities: bool) -> tuple[int, Callable[[int], float | None]]:
+    """The best token of a row, and every token's probability where it is asked for."""
     if with_probabilities:
         softmax = Softmax(row)
         return softmax.best, softmax.probability
-    best = greedy_token(row)
-    return best, lambda token: float(token == best)
+    return greedy_token(row), _not_asked
+
+
+def _not_asked(token: int) -> None:
+    return None
 
 
 def _accept_sampled(

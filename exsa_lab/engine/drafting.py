@@ -17,11 +17,6 @@ from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import EngineError
 
-PREFILL_BESIDE_DECODE = 32
-"""Prefill tokens of a step in which others decode, while no cost was measured."""
-DECODE_STRETCH = 2.5
-"""How much longer than decoding alone a step may take when prefill shares it."""
-
 OBSERVE_EVERY = 4
 """Steps in a row of the same number of tokens of which one is learned from."""
 
@@ -64,21 +59,6 @@ class Drafting:
         sequence.history = self._estimate.new_history()
         if self._can_roll_back and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
             sequence.ngrams = NgramIndex(sequence.tokens)
-
-    def prefill_beside_decode(self, num_decoding: int) -> int:
-        """Most prefill tokens in a step in which others decode, so that a long prompt never stalls them.
-
-        As many as lengthen the step to at most `DECODE_STRETCH` times that of decoding alone, by the measured costs.
-        """
-        if self._config.prefill_beside_decode:
-            return self._config.prefill_beside_decode
-        if self.costs is None:
-            return PREFILL_BESIDE_DECODE
-        most = self._config.step_tokens
-        table = self.costs.target.table(num_decoding + most)
-        limit = DECODE_STRETCH * table[num_decoding]
-        fitting = (n for n in range(most, 0, -1) if table[num_decoding + n] <= limit)
-        return next(fitting, 1)
 
     # One step
 

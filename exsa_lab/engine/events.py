@@ -69,7 +69,8 @@ class TokenEvent:
     token_id: int
     text: str
     source: Source
-    p: float
+    p: float | None
+    """None where nobody looked while a plain greedy round was decoded, so that it was not computed."""
     q: float | None
     """None where nothing was drafted."""
     u: float | None

@@ -17,6 +17,7 @@ from exsa_lab.engine.drafters import Draft
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.events import DraftReason, PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.engine.generation import Generation
+from exsa_lab.engine.prefill_budget import PrefillBudget
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.slots import Share, SlotTable
@@ -39,6 +40,7 @@ class _Step:
     draft_tokens: int = 0
     committed_tokens: int = 0
     sequences: int = 0
+    decoding: int = 0
 
 
 class Loop:
@@ -54,7 +56,9 @@ class Loop:
         self.steps: deque[StepRecord] = deque(maxlen=MAX_STEP_RECORDS)
         self.started = time.perf_counter()
         self._config = config
-        self._scheduler = Scheduler(slots, step_tokens=min(config.step_tokens, context.n_batch))
+        step_tokens = min(config.step_tokens, context.n_batch)
+        self._scheduler = Scheduler(slots, step_tokens=step_tokens)
+        self._prefill = PrefillBudget(drafting.costs, most=step_tokens, fixed=config.prefill_beside_decode)
         self._batch = context.new_batch()
         self._step = _Step()
         self._in_decode: tuple[Generation, ...] = ()
@@ -117,7 +121,7 @@ class Loop:
         """Advance every sequence the scheduler picks by one decode of the target."""
         begin = time.perf_counter()
         self._step = _Step()
-        schedule = self._scheduler.schedule(self.drafting.prefill_beside_decode)
+        schedule = self._scheduler.schedule(self._prefill.tokens)
         self._announce(schedule, begin)
         self._perform_slot_operations()
         if schedule.work:
@@ -205,8 +209,13 @@ class Loop:
         step.verify_s += seconds
         step.tokens += self._batch.num_tokens
         step.sequences += len(work)
-        step.prefill_tokens += sum(item.num_tokens for item in work if not item.is_decode)
-        step.draft_tokens += sum(len(draft.tokens) for draft in drafts.values())
+        for item in work:
+            if item.is_decode:
+                step.decoding += 1
+            else:
+                step.prefill_tokens += item.num_tokens
+        for draft in drafts.values():
+            step.draft_tokens += len(draft.tokens)
         self.drafting.observe_step(self._batch.num_tokens, len(work), seconds)
 
     def _roll_back(self, work: list[Work]) -> None:
@@ -246,7 +255,7 @@ class Loop:
             sequence.random,
             position=sequence.num_generated,
             draft_probs=draft.probs,
-            with_probabilities=self._config.probabilities,
+            with_probabilities=self._wants_probabilities(sequence, draft),
         )
         outcome = commit(sequence, draft, verdict, self.target)
         self.slots.truncate(sequence.slot, min(num_before + outcome.num_accepted, sequence.num_tokens))
@@ -256,6 +265,10 @@ class Loop:
             self._end(sequence, State.FINISHED, outcome.finish_reason)
         elif sequence.num_tokens > self.slots.n_cells:
             self._end(sequence, State.FINISHED, "length", "the context is full")
+
+    def _wants_probabilities(self, sequence: Sequence, draft: Draft) -> bool:
+        wanted = self._config.probabilities
+        return bool(draft.tokens) or sequence.generation.is_watched if wanted == "auto" else bool(wanted)
 
     def _add_round(self, sequence: Sequence, draft: Draft, outcome: Outcome, now: float) -> None:
         step, stats = self._step, sequence.generation.stats
@@ -323,6 +336,7 @@ class Loop:
         step, now = self._step, time.perf_counter()
         self._num_steps += 1
         self._num_generated += step.committed_tokens
+        self._prefill.observe(step.decoding, step.prefill_tokens, now - begin)
         self.steps.append(
             StepRecord(
                 time_s=begin - self.started,

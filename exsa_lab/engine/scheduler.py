@@ -69,16 +69,16 @@ class Scheduler:
         self.running.remove(sequence)
         self._free(sequence, keep_cells=keep_cells)
 
-    def schedule(self, prefill_beside_decode: Callable[[int], int]) -> Schedule:
+    def schedule(self, prefill_budget: Callable[[int], int]) -> Schedule:
         """Choose the work of one step.
 
-        ``prefill_beside_decode`` tells, for a number of decoding sequences, how many prefill tokens may join them.
+        ``prefill_budget`` tells, for a number of decoding sequences, how many prefill tokens may join them.
         """
         preempted = self._preempt()
         work = [Work(s, 1, is_decode=True, has_output=True) for s in self.running if self._num_left(s) == 1]
         budget = self._step_tokens - len(work)
         if work and (len(work) < len(self.running) or self.waiting):
-            budget = min(budget, prefill_beside_decode(len(work)))
+            budget = min(budget, prefill_budget(len(work)))
         cells = self._slots.num_cells_available - len(work)
         for sequence in self.running:
             if self._num_left(sequence) > 1 and min(budget, cells) > 0:

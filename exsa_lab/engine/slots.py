@@ -171,9 +171,10 @@ class SlotTable:
         """Tokens were computed at the end of a slot."""
         slot = self._slots[index]
         slot.tokens.extend(tokens)
-        new = [next(self._next_cell) for _ in tokens]
-        slot.cells.extend(new)
-        self._references.update(new)
+        for _ in tokens:
+            cell = next(self._next_cell)
+            slot.cells.append(cell)
+            self._references[cell] = 1
 
     def truncate(self, index: int, length: int) -> None:
         """Roll a slot back to its first ``length`` tokens."""

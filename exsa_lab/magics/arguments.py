@@ -60,6 +60,8 @@ def _placeholders(hint: Any) -> list[str]:
         return [str(choice) for choice in get_args(hint)]
     if get_args(hint):
         return [name for part in get_args(hint) if part is not NoneType for name in _placeholders(part)]
+    if hint is bool:
+        return ["true", "false"]
     return [{int: "N", float: "X"}.get(hint, "TEXT")]
 
 
@@ -67,8 +69,10 @@ def _shown(default: object) -> str:
     return "none" if default is None or default == () else str(default)
 
 
-def literal(text: str) -> int | float | str:
-    """Read a number where it is one; whether it fits is for the configuration to say."""
+def literal(text: str) -> bool | int | float | str:
+    """Read a number, true or false where it is one; whether it fits is for the configuration to say."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for read in (int, float):
         with contextlib.suppress(ValueError):
             return read(text)

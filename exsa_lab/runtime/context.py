@@ -35,6 +35,9 @@ class LlamaContext:
                 hint="Ask for a smaller n_ctx or n_seq_max.",
             )
         self._memory = self._lib.llama_get_memory(self._pointer)
+        self._get_logits = _address_of_logits(self._lib)
+        self._address = 0
+        self._rows = np.empty((0, vocab_size), np.float32)
         self.n_ctx: int = self._lib.llama_n_ctx(self._pointer)
         self.n_seq_max: int = self._lib.llama_n_seq_max(self._pointer)
         self.n_batch: int = self._lib.llama_n_batch(self._pointer)
@@ -79,16 +82,17 @@ class LlamaContext:
         return self._logits(batch.num_outputs)
 
     def _logits(self, rows: int) -> Logits:
-        # The rows lie one after the other in the order of the batch; no copy is made.
-        self._lib.llama_synchronize(self._pointer)
+        # The rows lie one after the other in the order of the batch; no copy is made. The call waits for the device.
+        address = self._get_logits(self._pointer)
         if not rows:
-            return np.empty((0, self._vocab_size), np.float32)
-        pointer = self._lib.llama_get_logits(self._pointer)
-        address = ctypes.cast(pointer, ctypes.c_void_p).value
+            return self._rows[:0]
         if not address:
             raise DecodeError("llama.cpp returned no logits.", hint="%exsa_doctor shows its log.")
-        values = (ctypes.c_float * (rows * self._vocab_size)).from_address(address)
-        return np.ndarray((rows, self._vocab_size), np.float32, buffer=memoryview(values))
+        if address != self._address or rows > len(self._rows):
+            values = (ctypes.c_float * (rows * self._vocab_size)).from_address(address)
+            self._rows = np.ndarray((rows, self._vocab_size), np.float32, buffer=memoryview(values))
+            self._address = address
+        return self._rows[:rows]
 
     def _raise(self, code: int, num_tokens: int) -> None:
         if code == 2:
@@ -117,6 +121,13 @@ class LlamaContext:
         if self._pointer:
             self._lib.llama_free(self._pointer)
             self._pointer = None
+
+
+def _address_of_logits(lib: Any) -> Any:
+    """Return ``llama_get_logits`` as a function that gives a plain address, which is quicker than a typed pointer."""
+    function = lib._lib["llama_get_logits"]  # by item: a function of its own, whose types are nobody else's
+    function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+    return function
 
 
 def _abort_callback(lib: Any) -> Any:

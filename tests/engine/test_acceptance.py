@@ -333,8 +333,8 @@ def test_greedy_probabilities_are_the_models_own() -> None:
     assert verdict.p == softmax_probability(target[1], best[1])
 
     without = accept([best[0], wrong], [], target, GREEDY, RequestRandom(0), 0, with_probabilities=False)
-    assert (without.accepted, without.token, without.p) == (1, best[1], 1.0)
-    assert [(c.p, c.q) for c in without.checks] == [(1.0, 1.0), (0.0, 1.0)]
+    assert (without.accepted, without.token, without.p) == (1, best[1], None)
+    assert [(c.p, c.q) for c in without.checks] == [(None, 1.0), (None, 1.0)]
 
 
 @given(st.data(), vocab_sizes, sampled)
