@@ -102,14 +102,20 @@ def acceptance_against(
 
         acceptance_against({t: engine.map(prompts, temperature=t, draft_length=3) for t in (0.0, 0.5, 1.0)})
     """
+    curves = expected or {}
+    counted = {value: count_places(traces_of(runs[value])) for value in runs}
+    points = {
+        value: (sum(place.tested for place in places), sum(place.accepted for place in places))
+        for value, places in sorted(counted.items())
+        if places
+    }
     rows = []
-    for value in sorted(runs):
-        places = count_places(traces_of(runs[value]))
-        tested, accepted = sum(place.tested for place in places), sum(place.accepted for place in places)
-        if tested:
-            rows.append((value, tested, accepted, accepted / tested))
-    figure = Figure(columns=(setting, "tested", "accepted", "share"), rows=rows)
-    for index, (name, curve) in enumerate((expected or {}).items()):
+    for value in sorted({*points, *(x for curve in curves.values() for x in curve)}):
+        tested, accepted = points.get(value, (None, None))
+        share = accepted / tested if accepted is not None and tested else None
+        rows.append((value, tested, accepted, share, *(curve.get(value) for curve in curves.values())))
+    figure = Figure(columns=(setting, "tested", "accepted", "share", *curves), rows=rows)
+    for index, (name, curve) in enumerate(curves.items()):
         figure.add_scatter(
             x=list(curve),
             y=list(curve.values()),
@@ -117,21 +123,28 @@ def acceptance_against(
             mode="lines",
             line={"color": COLORS[(index + 1) % len(COLORS)], "dash": DASHES[index % len(DASHES)]},
         )
-    shares = [row[3] for row in rows]
-    figure.add_scatter(
-        x=[row[0] for row in rows],
-        y=shares,
-        name="these runs",
-        mode="markers",
-        error_y=error_bars(shares, [wilson(row[2], row[1]) for row in rows]),
-        marker={"color": BLUE, "size": 9, "symbol": "diamond"},
-        text=[f"{row[2]:,} of {row[1]:,} tested" for row in rows],
-        hovertemplate="%{x}: %{y:.1%}<br>%{text}<extra></extra>",
-    )
+    if points:
+        _add_shares(figure, points)
     figure.update_layout(title=f"Acceptance against {label(setting)}")
+    figure.update_layout(legend={"y": -0.2, "yanchor": "top", "x": 0, "xanchor": "left"})
     figure.update_xaxes(title=label(setting), rangemode="tozero")
     figure.update_yaxes(title="accepted of tested", range=[0, 1.02], tickformat=".0%")
-    return figure if rows or expected else _nothing(figure, "Nothing was drafted.")
+    return figure if rows else _nothing(figure, "Nothing was drafted.")
+
+
+def _add_shares(figure: Figure, points: Mapping[float, tuple[int, int]]) -> None:
+    """Add accepted of tested, by a setting's value, with intervals."""
+    shares = [accepted / tested for tested, accepted in points.values()]
+    figure.add_scatter(
+        x=list(points),
+        y=shares,
+        name="measured",
+        mode="markers",
+        error_y=error_bars(shares, [wilson(accepted, tested) for tested, accepted in points.values()]),
+        marker={"color": BLUE, "size": 9, "symbol": "diamond"},
+        text=[f"{accepted:,} of {tested:,} tested" for tested, accepted in points.values()],
+        hovertemplate="%{x}: %{y:.1%}<br>%{text}<extra></extra>",
+    )
 
 
 class Bin(NamedTuple):

@@ -184,6 +184,7 @@ def test_acceptance_against_a_setting_counts_tested_tokens(gens: list[Any]) -> N
     for share, group in zip(points.y, (gens[:2], gens[2:]), strict=True):
         places = count_places([gen.trace for gen in group])
         assert share == sum(place.accepted for place in places) / sum(place.tested for place in places)
+    assert figure._repr_mimebundle_()["text/plain"].splitlines()[1].split()[-1] == "guess"
     empty = plots.acceptance_against({0.0: []})
     assert empty.layout.annotations[0].text == "Nothing was drafted."
 
