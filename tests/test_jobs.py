@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.testing import ScriptedModel, scripted_engine
 from exsa_lab.widgets import jobs
 from exsa_lab.widgets.jobs import HEADER, MAX_OVER, JobsDisplay, job_rows, jobs_html, jobs_text
-from exsa_lab.widgets.token_strip import WIDGET_VIEW
 from tests.conftest import chromium
 from tests.shell import Kernel
+from tests.widgets.fake import Published
 
 
 def model(step_s: float = 0.0) -> ScriptedModel:
@@ -96,51 +95,43 @@ def test_no_jobs_yet(engine: Engine) -> None:
     assert jobs_text(job_rows(engine, {})) == "No jobs yet"
 
 
-class Published:
-    """What the display shows: the bundles in their order."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.bundles: list[dict[str, Any]] = []
-        for name in ("display", "update_display"):
-            monkeypatch.setattr(jobs, name, self._take)
-
-    def _take(self, bundle: dict[str, Any], *, raw: bool, display_id: str) -> None:
-        assert raw
-        assert display_id
-        self.bundles.append(bundle)
-
-    @property
-    def is_live(self) -> bool:
-        return WIDGET_VIEW in self.bundles[-1]
-
-
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> Published:
     return Published(monkeypatch)
 
 
-def test_live_while_something_runs_and_static_afterwards(engine: Engine, published: Published) -> None:
+def test_the_notebook_s_copy_is_renewed_when_jobs_begin_and_end(engine: Engine, published: Published) -> None:
     shown = JobsDisplay(engine, {}, update_hz=50)
-    assert not published.is_live
-    for _ in range(2):  # it comes back to life with the next job
+    assert "No jobs yet" in published.shown[0]["text/html"]
+    for number in (1, 2):
         generation = engine.submit("ab", max_tokens=500)
-        wait_until(lambda: published.is_live)
+        wait_until(lambda number=number: len(published.renewed) == 2 * number - 1)
+        assert "1 running" in published.renewed[-1]["text/plain"]
         wait_until(lambda: shown.table.rows[-1]["tok/s"])
         generation.cancel()
-        wait_until(lambda: not published.is_live)
-        assert "cancelled" in published.bundles[-1]["text/html"]
+        wait_until(lambda number=number: len(published.renewed) == 2 * number)
+        assert "cancelled" in published.renewed[-1]["text/html"]
     shown.stop()
 
 
 def test_live_updates_do_not_repeat_the_display(engine: Engine, published: Published) -> None:
     shown = JobsDisplay(engine, {}, update_hz=50)
     generation = engine.submit("ab", max_tokens=500)
-    wait_until(lambda: published.is_live)
-    before = len(published.bundles)
+    wait_until(lambda: bool(published.renewed))
     seen = {shown.table.rows[-1]["tokens"]}
     wait_until(lambda: seen.add(shown.table.rows[-1]["tokens"]) or len(seen) > 4)  # type: ignore[func-returns-value]
-    assert len(published.bundles) == before
+    assert len(published.renewed) == 1
     generation.cancel()
+    shown.stop()
+
+
+def test_a_table_that_fails_says_so_beneath(
+    engine: Engine, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = JobsDisplay(engine, {}, update_hz=50)
+    monkeypatch.setattr(jobs, "job_rows", lambda *_: 1 / 0)
+    wait_until(lambda: shown.table.problem)
+    assert shown.table.problem.startswith("This table stopped; the jobs go on. ZeroDivisionError")
     shown.stop()
 
 
@@ -164,10 +155,10 @@ def test_the_buttons_of_the_page(engine: Engine, published: Published) -> None:
 def test_a_newer_table_takes_over(engine: Engine, published: Published) -> None:
     first = JobsDisplay(engine, {}, update_hz=50)
     engine.submit("ab", max_tokens=1000)
-    wait_until(lambda: published.is_live)
     second = JobsDisplay(engine, {}, update_hz=50)
     assert not first._thread.is_alive()
-    assert any(WIDGET_VIEW not in bundle for bundle in published.bundles[-2:])
+    assert first.table.comm is None
+    assert any(first.table.view_id in bundle["text/html"] for bundle in published.renewed)
     second.stop()
 
 
@@ -175,11 +166,10 @@ def test_it_ends_with_the_engine(published: Published) -> None:
     engine = scripted_engine(model(0.004))
     shown = JobsDisplay(engine, {}, update_hz=50)
     engine.submit("ab", max_tokens=1000)
-    wait_until(lambda: published.is_live)
+    wait_until(lambda: published.renewed)
     engine.close()
     wait_until(lambda: not shown._thread.is_alive())
-    assert not published.is_live
-    assert "cancelled" in published.bundles[-1]["text/html"]
+    assert "cancelled" in published.renewed[-1]["text/html"]
 
 
 # In a page
@@ -216,7 +206,7 @@ def page() -> Iterator[Any]:
 
 @pytest.mark.browser
 def test_the_page_shows_rows_and_sends_stops(page: Any) -> None:
-    esm = Path(jobs.__file__).with_name("jobs.js").read_text()
+    esm = str(jobs.JobsTable._esm)
     rows = [row("1", "running", prompt="<b>hi</b>"), row("2", "waiting")]
     page.evaluate(RENDER, {"esm": esm, "data": {"title": "Jobs", "header": list(HEADER), "rows": rows}})
     assert page.locator("tbody tr").count() == 2
@@ -256,10 +246,10 @@ def kernel() -> Iterator[Kernel]:
 def test_in_a_kernel_it_is_a_widget_with_a_fallback(kernel: Kernel) -> None:
     assert kernel.run("%%exsa -b --name story --max-tokens 3000\nab").succeeded
     result = kernel.run("%exsa_jobs")
-    assert WIDGET_VIEW in result.displays[-1]
+    assert "<exsa-view" in result.displays[-1]["text/html"]
     assert "story" in result.displays[-1]["text/html"]
     assert "story" in result.displays[-1]["text/plain"]
     once = kernel.run("%exsa_jobs --once")
-    assert WIDGET_VIEW not in once.displays[-1]
+    assert "<exsa-view" not in once.displays[-1]["text/html"]
     assert "running" in once.text()
     assert "Cancelled" in kernel.run("%exsa_cancel all").stdout

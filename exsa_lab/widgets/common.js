@@ -7,6 +7,12 @@ function make(tag, className, text) {
   return el;
 }
 
+/** A probability to read; a dash where it was not computed. */
+function probability(value) {
+  if (value === null || value === undefined) return "–";
+  return value > 0 && value < 0.001 ? value.toExponential(1) : value.toFixed(3);
+}
+
 // Static outputs that a page replaces by a live view while it has the widget they belong to: <exsa-view data-view=ID>.
 
 /** The page's views by id. Shared by all copies of this code, since each widget loads its own. */
@@ -27,8 +33,14 @@ function registerLiveElement() {
     connect() {
       const mountLive = liveViews.mounts.get(this.dataset.view);
       if (!mountLive || this.unmount) return;
-      for (const child of this.children) child.hidden = true;
-      this.unmount = mountLive(this);
+      const statics = [...this.children];
+      try {
+        this.unmount = mountLive(this);
+        for (const child of statics) child.hidden = true;
+      } catch (error) {
+        this.append(makeProblem(`The live view failed, this is the static one: ${error}`));
+        console.error(error);
+      }
     }
     disconnect() {
       this.unmount?.();
@@ -48,5 +60,35 @@ function showInOutputs(id, mountLive) {
   return () => {
     liveViews.mounts.delete(id);
     for (const element of elements()) element.disconnect();
+  };
+}
+
+function makeProblem(text) {
+  const line = make("div", "exsa-problem", text);
+  line.setAttribute("role", "alert");
+  return line;
+}
+
+/** What anywidget calls: `mount(model, element)` puts a view into an element and returns how to take it away. The
+ *  kernel's trait `problem` is shown beneath every view. */
+function makeWidget(mount, initialize = () => {}) {
+  function mountWithProblem(model, el) {
+    const unmount = mount(model, el);
+    const line = el.appendChild(makeProblem(""));
+    const update = () => (line.textContent = model.get("problem") ?? "");
+    model.on("change:problem", update);
+    update();
+    return () => {
+      model.off("change:problem", update);
+      line.remove();
+      unmount();
+    };
+  }
+  return {
+    initialize({ model }) {
+      initialize(model);
+      return showInOutputs(model.get("view_id"), (el) => mountWithProblem(model, el));
+    },
+    render: ({ model, el }) => mountWithProblem(model, el),
   };
 }

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections import deque
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from IPython.core.getipython import get_ipython
-from IPython.display import display, update_display
 
 from exsa_lab.config import did_you_mean
 from exsa_lab.errors import ConfigError
@@ -55,25 +53,21 @@ def show(gen: Any, view: ViewName = "tokens", *, update_hz: float = 15.0) -> Vie
 
 
 class StripDisplay:
-    """A token strip in the cell's output, which at the end becomes an output that needs no kernel."""
+    """A token strip in the cell's output, one of many that stay live after their end."""
 
     _finished: ClassVar[deque[TokenStrip]] = deque()
     _finished_lock = threading.Lock()  # guards _finished, which the feeds of all strips share
 
     def __init__(self, gen: Any, *, update_hz: float = 15.0) -> None:
-        self._display_id = uuid.uuid4().hex
-        self.strip = TokenStrip(gen, update_hz=update_hz, start=False, on_final=self._publish_final)
-        data, _ = self.strip._repr_mimebundle_()
-        display(data, raw=True, display_id=self._display_id)
+        self.strip = TokenStrip(gen, update_hz=update_hz, start=False, on_final=self._retire_oldest)
+        self.strip.show()
         self.strip.feed.start()
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `View.wait`."""
         return self.strip.feed.wait(timeout)
 
-    def _publish_final(self) -> None:
-        data, _ = self.strip._repr_mimebundle_()
-        update_display(data, raw=True, display_id=self._display_id)
+    def _retire_oldest(self) -> None:
         with self._finished_lock:
             self._finished.append(self.strip)
             oldest = self._finished.popleft() if len(self._finished) > MAX_LIVE_STRIPS else None

@@ -23,8 +23,17 @@ class Feed:
     ``error`` holds why.
     """
 
-    def __init__(self, gen: Any, deliver: Deliver, update_hz: float = 15.0) -> None:
+    def __init__(
+        self,
+        gen: Any,
+        deliver: Deliver,
+        update_hz: float = 15.0,
+        *,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """``on_error`` is told what ``deliver`` raised, once; without it that is logged."""
         self.error: Exception | None = None
+        self._on_error = on_error or _log
         self._deliver = deliver
         self._period = 1.0 / update_hz
         self._lock = threading.Lock()  # guards _events, which the engine thread fills and the feed's thread empties
@@ -69,8 +78,12 @@ class Feed:
             try:
                 self._deliver(events, is_last)
             except Exception as error:
-                logger.exception("A view of a generation failed; the generation itself goes on.")
                 self.error = error
                 self._unsubscribe()
+                self._on_error(error)
                 return
             self._ended.wait(0 if is_last else self._period)
+
+
+def _log(error: Exception) -> None:
+    logger.error("A view of a generation failed; the generation itself goes on.", exc_info=error)

@@ -1,12 +1,5 @@
-// The table of jobs. The kernel sends whole rows (a few kB, four times a second at most); cells that did not change
+// The table of jobs, after common.js. The kernel sends whole rows (a few kB, four times a second at most); cells that did not change
 // are left alone, so that a selection or the focus on a button survives.
-
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
 
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -25,7 +18,7 @@ function stopButton(model, id, label) {
   return button;
 }
 
-function render({ model, el }) {
+function mount(model, el) {
   const root = make("div", "exsa-jobs");
   const head = make("div", "exsa-jobs-head");
   const title = make("span", "exsa-jobs-title");
@@ -86,7 +79,8 @@ function render({ model, el }) {
   return () => {
     model.off("change:rows", draw);
     model.off("change:title", draw);
+    root.remove();
   };
 }
 
-export default { render };
+export default makeWidget(mount);

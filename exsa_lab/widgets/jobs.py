@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import contextvars
-import logging
-import pathlib
 import threading
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
-import anywidget
 import traitlets
 from IPython.core.getipython import get_ipython
-from IPython.display import display, update_display
+from IPython.display import display
 
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.engine.events import RoundEvent, State
 from exsa_lab.engine.generation import Generation
+from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.panel import Section, to_html, to_text
 from exsa_lab.widgets.rows import visible
-from exsa_lab.widgets.token_strip import WIDGET_VIEW
-
-logger = logging.getLogger(__name__)
+from exsa_lab.widgets.scripts import read_scripts
 
 HEADER = ("id", "name", "state", "tokens", "tok/s", "cached", "k", "waited", "prompt")
 MAX_OVER = 15
 """Most jobs shown that are over; those that wait or run are shown up to `MAX_ACTIVE`."""
 MAX_ACTIVE = 64
+SAVE_S = 30.0
+"""While jobs run the notebook's copy is renewed this often: the kernel may not live to see their end."""
 _PROMPT_CHARS = 60
 _LOOK_BACK = 40
 """Events searched for the latest round; one round leaves at most some 20."""
@@ -124,11 +121,11 @@ def title(rows: list[dict[str, Any]]) -> str:
 # Live
 
 
-class JobsTable(anywidget.AnyWidget):
+class JobsTable(LiveWidget):
     """The live table. Stop in the page cancels a job once the kernel is free to listen."""
 
-    _esm = pathlib.Path(__file__).with_name("jobs.js")
-    _css = pathlib.Path(__file__).with_name("jobs.css")
+    _esm = read_scripts("jobs.js")
+    _css = read_scripts("jobs.css")
 
     title = traitlets.Unicode().tag(sync=True)
     header = traitlets.List(list(HEADER)).tag(sync=True)
@@ -137,7 +134,6 @@ class JobsTable(anywidget.AnyWidget):
     def __init__(self, engine: Engine) -> None:
         super().__init__()
         self._engine = engine
-        self.on_msg(self._receive)
 
     def update(self, rows: list[dict[str, Any]]) -> None:
         """Show these rows; nothing is sent when they are the same."""
@@ -145,8 +141,21 @@ class JobsTable(anywidget.AnyWidget):
             self.title = title(rows)
             self.rows = rows
 
-    def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
-        """Answer the page. What it sends is not trusted: anything unexpected is ignored."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job shown waits or runs."""
+        return any(row["is_active"] for row in self.rows)
+
+    def static(self) -> tuple[str, str]:
+        """Return the table as HTML and as text."""
+        return jobs_html(self.rows), jobs_text(self.rows)
+
+    def bundle(self, *, is_final: bool | None = None) -> dict[str, Any]:
+        """Return the data of a display; where nothing runs it names no widget."""
+        return super().bundle(is_final=not self.is_busy if is_final is None else is_final)
+
+    def answer(self, content: Any) -> None:
+        """Cancel one job, or all of them."""
         match content:
             case {"type": "stop", "id": str(wanted)}:
                 for generation in self._engine.generations:
@@ -155,10 +164,9 @@ class JobsTable(anywidget.AnyWidget):
 
 
 class JobsDisplay:
-    """Keeps one table in a cell's output up to date.
+    """Keeps one table in a cell's output up to date, and what a saved notebook keeps of it.
 
-    While anything waits or runs the output is the live table, otherwise its static HTML: a saved notebook that names
-    a widget shows nothing else once the kernel is gone. Ends with the engine, or when a newer table takes over.
+    Ends with the engine, or when a newer table takes over.
     """
 
     # The one table that is live; replaced by the cell that shows a newer one.
@@ -168,15 +176,14 @@ class JobsDisplay:
         self._engine = engine
         self._namespace = namespace
         self._period = 1.0 / update_hz
-        self._display_id = uuid.uuid4().hex
-        self._is_live = False
-        self._rows: list[dict[str, Any]] | None = None
+        self._saved = time.monotonic()
         self._stopped = threading.Event()
         self.table = JobsTable(engine)
+        self.table.update(job_rows(engine, namespace))
         if JobsDisplay._latest is not None:
             JobsDisplay._latest.stop()
         JobsDisplay._latest = self
-        self._refresh(display)
+        self.table.show()
         self._thread = threading.Thread(target=self._run_without_context, name="exsa-jobs", daemon=True)
         self._thread.start()
 
@@ -192,24 +199,18 @@ class JobsDisplay:
     def _run(self) -> None:
         try:
             while not self._stopped.wait(self._period) and self._engine.state is EngineState.OPEN:
-                self._refresh(update_display)
-            self._refresh(update_display, is_last=True)
-        except Exception:
-            logger.exception("The table of jobs stopped; the jobs go on.")
-        self.table.close()
+                self._refresh()
+            self._refresh()
+            self.table.publish()
+        except Exception as error:
+            self.table.report(error, "This table stopped; the jobs go on.")
+        else:
+            self.table.close()
 
-    def _refresh(self, publish: Any, *, is_last: bool = False) -> None:
-        rows = job_rows(self._engine, self._namespace)
-        if rows == self._rows and not (is_last and self._is_live):
-            return
-        is_live = not is_last and any(row["is_active"] for row in rows)
-        self.table.update(rows)
-        if self._rows is None or not is_live or is_live != self._is_live:
-            publish(self._bundle(rows, is_live), raw=True, display_id=self._display_id)
-        self._rows, self._is_live = rows, is_live
-
-    def _bundle(self, rows: list[dict[str, Any]], is_live: bool) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/plain": jobs_text(rows), "text/html": jobs_html(rows)}
-        if is_live:
-            bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.table.model_id}
-        return bundle
+    def _refresh(self) -> None:
+        was_busy = self.table.is_busy
+        self.table.update(job_rows(self._engine, self._namespace))
+        is_busy = self.table.is_busy
+        if was_busy != is_busy or (is_busy and time.monotonic() > self._saved + SAVE_S):
+            self._saved = time.monotonic()
+            self.table.publish()

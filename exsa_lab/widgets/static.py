@@ -31,13 +31,10 @@ _STYLES = {
 _NO_MATH = "mathjax_ignore tex2jax_ignore"
 
 
-def static_html(
-    events: Iterable[Event], stats: Any = None, *, title: str | None = None, strip_id: str | None = None
-) -> str:
+def static_html(events: Iterable[Event], stats: Any = None, *, title: str | None = None) -> str:
     """Return the whole strip as HTML with inline styles and no script, every text escaped.
 
-    ``stats`` (a `Stats`) gives speed and TTFT where it is there. With ``strip_id`` the HTML sits in an element that a
-    page holding that `TokenStrip` replaces by the live view.
+    ``stats`` (a `Stats`) gives speed and TTFT where it is there.
     """
     events = list(events)
     tally = Tally()
@@ -54,8 +51,7 @@ def static_html(
         f'<div style="font-size:.86em">{escape(tally.summary())}</div>' if tally.state.is_final else "",
         "</div>",
     ]
-    html = "".join(parts)
-    return f'<exsa-strip class="{_NO_MATH}" data-strip="{escape(strip_id)}">{html}</exsa-strip>' if strip_id else html
+    return "".join(parts)
 
 
 def static_text(events: Iterable[Event], stats: Any = None) -> str:
@@ -108,6 +104,7 @@ def _marked(kind: str, text: str, tooltip: str) -> str:
 def _tooltip(row: Row, round_row: Row | None) -> str:
     kind, token_id, text, p, q, u, round_number = row
     parts = [f"{json.dumps(text, ensure_ascii=False)} id {token_id}", TOKEN_KINDS[kind].name]
+    parts += ["p not computed"] if p is None and kind != "d" else []
     parts += [f"{name} {value:.3g}" for name, value in (("p", p), ("q", q), ("u", u)) if value is not None]
     if round_row is None:
         parts.append(f"round {round_number}")

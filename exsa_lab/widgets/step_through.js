@@ -8,7 +8,7 @@ const KEYS = "Space: play or pause. Left and right arrow: one step. Page up and 
 const NAMES = { a: "accepted", x: "refused", d: "never tested", b: "bonus", r: "instead", t: "target" };
 
 const quote = (text) => `“${text.replaceAll("\n", "↵")}”`;
-const probability = (value) => (value === null ? "–" : value > 0 && value < 0.001 ? value.toExponential(1) : value.toFixed(3));
+const inBrackets = (p) => (p === null ? "" : ` (p = ${probability(p)})`); // null: it was not computed
 const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 // ---- The run, cut into rounds and frames -------------------------------------------------------------------------
@@ -88,7 +88,7 @@ function describeVerify(run, round) {
 function describeTest(run, round, { kind, text, p, q, u }) {
   const verdict = kind === "a" ? "accepted" : "refused";
   const name = quote(text);
-  if (run.greedy) return `${name} is ${kind === "a" ? "" : "not "}the target's first choice (p = ${probability(p)}): ${verdict}.`;
+  if (run.greedy) return `${name} is ${kind === "a" ? "" : "not "}the target's first choice${inBrackets(p)}: ${verdict}.`;
   if (round.drafter === "ngram") return `With u = ${probability(u)} the target draws ${kind === "a" ? "the same token" : "another token"} than ${name}: ${verdict}.`;
   if (p >= q) return `p = ${probability(p)} is at least q = ${probability(q)}: ${name} is always accepted.`;
   const ratio = probability(p / q);
@@ -97,7 +97,7 @@ function describeTest(run, round, { kind, text, p, q, u }) {
 
 function describeOwn(run, round) {
   const { kind, text, p, u } = round.own;
-  const name = `${quote(text)} (p = ${probability(p)})`;
+  const name = `${quote(text)}${inBrackets(p)}`;
   if (kind === "t") return `The target's own token: ${name}.`;
   if (kind === "b") return `All ${round.k} were accepted, and the same pass gives one more token, the bonus: ${name}.`;
   if (run.greedy) return `In its place stands the target's first choice: ${name}. The rest of the draft is worthless now.`;
@@ -391,7 +391,4 @@ function mountRun(run, el) {
   };
 }
 
-export default () => ({
-  initialize: ({ model }) => showInOutputs(model.get("view_id"), (el) => mountRun(model.get("run"), el)),
-  render: ({ model, el }) => mountRun(model.get("run"), el),
-});
+export default () => makeWidget((model, el) => mountRun(model.get("run"), el));

@@ -6,17 +6,15 @@ nothing to do afterwards.
 
 from __future__ import annotations
 
-import pathlib
-import uuid
 from typing import Any
 
-import anywidget
 import traitlets
 
 from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
+from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, to_rows, visible
-from exsa_lab.widgets.scripts import live_bundle, read_scripts
+from exsa_lab.widgets.scripts import read_scripts
 from exsa_lab.widgets.step_static import static_html, static_text
 
 MAX_ROUNDS = 2_000
@@ -24,7 +22,7 @@ MAX_ROUNDS = 2_000
 PROMPT_CHARS = 400
 
 
-class StepThrough(anywidget.AnyWidget):
+class StepThrough(LiveWidget):
     """Plays a run round by round: drafts, tests against p, q and u, the replacement, the KV rollback, both clocks.
 
     ``source`` is a trace or a generation; a saved trace needs no model. Play, pause and scrub in the page, or with the
@@ -35,10 +33,9 @@ class StepThrough(anywidget.AnyWidget):
         StepThrough(Trace.load("run.json"))
     """
 
-    _esm = read_scripts("common.js", "step_through.js")
-    _css = pathlib.Path(__file__).with_name("step_through.css")
+    _esm = read_scripts("step_through.js")
+    _css = read_scripts("step_through.css")
 
-    view_id = traitlets.Unicode().tag(sync=True)
     run = traitlets.Dict().tag(sync=True)
     """``prompt``, ``rows``, ``times`` by round, ``prompt_tokens``, ``greedy``, ``models``."""
 
@@ -49,10 +46,11 @@ class StepThrough(anywidget.AnyWidget):
                 "this is neither a trace nor a generation.", hint="Give gen, gen.trace or Trace.load(path)."
             )
         self.trace = trace
-        super().__init__(view_id=uuid.uuid4().hex, run=run_of(trace))
+        super().__init__(run=run_of(trace))
 
-    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        return live_bundle(static_html(self.trace), static_text(self.trace), self.view_id, self.model_id), {}
+    def static(self) -> tuple[str, str]:
+        """Return every round in words, as HTML and as text."""
+        return static_html(self.trace), static_text(self.trace)
 
 
 def run_of(trace: Trace) -> dict[str, Any]:

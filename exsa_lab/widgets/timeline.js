@@ -363,7 +363,7 @@ function mount(store, el) {
 export default () => {
   const store = makeStore();
 
-  function initialize({ model }) {
+  function initialize(model) {
     store.limits = model.get("limits") ?? {};
     let isAsking = false;
     const ask = () => {
@@ -376,8 +376,7 @@ export default () => {
       else ask();
     });
     ask();
-    return showInOutputs(model.get("view_id"), (el) => mount(store, el));
   }
 
-  return { initialize, render: ({ el }) => mount(store, el) };
+  return makeWidget((_model, el) => mount(store, el), initialize);
 };

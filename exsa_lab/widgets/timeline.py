@@ -8,24 +8,18 @@ first message with ``"reset": true``.
 from __future__ import annotations
 
 import contextvars
-import logging
-import pathlib
 import threading
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import anywidget
 import traitlets
-from IPython.display import display, update_display
 
-from exsa_lab.widgets.scripts import live_bundle, read_scripts
+from exsa_lab.widgets.live import LiveWidget
+from exsa_lab.widgets.scripts import read_scripts
 from exsa_lab.widgets.timeline_rows import Recorder, Row
 from exsa_lab.widgets.timeline_static import static_html, static_text
-
-logger = logging.getLogger(__name__)
 
 ROWS_PER_MESSAGE = 2_000
 MAX_LIVE = 4
@@ -35,54 +29,40 @@ SAVE_S = 30.0
 """A run longer than this is put into the notebook before it ends: its kernel may not live to see that."""
 
 
-class BatchTimeline(anywidget.AnyWidget):
+class BatchTimeline(LiveWidget):
     """Shows what an engine does for many generations, or what some generations did, live.
 
     With an engine it follows every generation from then on, and the ``history`` newest of before. With a list of
     generations it shows those. It ends by itself with the engine, with the last of the listed generations, or with
-    `stop`.
+    `stop`. What a saved notebook keeps of it is renewed each time the engine comes to rest.
 
     Example::
 
         BatchTimeline(engine)
     """
 
-    _esm = read_scripts("common.js", "timeline_draw.js", "timeline.js")
-    _css = pathlib.Path(__file__).with_name("timeline.css")
+    _esm = read_scripts("timeline_draw.js", "timeline.js")
+    _css = read_scripts("timeline.css")
 
-    view_id = traitlets.Unicode().tag(sync=True)
-    """Ties the static HTML of a display to this widget: the page then shows this instead."""
     limits = traitlets.Dict().tag(sync=True)
     """The engine's ``slots`` and ``cells``; 0 where unknown."""
 
-    def __init__(
-        self,
-        engine_or_generations: Any,
-        *,
-        history: int = 16,
-        update_hz: float = 5.0,
-        on_rest: Callable[[], None] | None = None,
-    ) -> None:
-        """``on_rest`` runs on the timeline's own thread each time everything shown is over, at the end, and every
-        `SAVE_S` seconds meanwhile.
-        """
+    def __init__(self, engine_or_generations: Any, *, history: int = 16, update_hz: float = 5.0) -> None:
         generations = list(engine_or_generations) if isinstance(engine_or_generations, Sequence) else None
         engine = _engine_of(generations) if generations is not None else engine_or_generations
         config = getattr(engine, "config", None)
         self._slots, self._cells = getattr(config, "n_seq_max", 0), getattr(config, "n_ctx", 0)
-        super().__init__(view_id=uuid.uuid4().hex, limits={"slots": self._slots, "cells": self._cells})
+        super().__init__(limits={"slots": self._slots, "cells": self._cells})
         self.error: Exception | None = None
         self._engine = engine
         self._listed = sorted(generations, key=lambda gen: gen.id) if generations is not None else None
         self._skipped = {gen.id for gen in _old(engine, history)} if generations is None else set()
         self._recorder = Recorder(getattr(engine, "started", 0.0))
-        self._on_rest = on_rest
         self._rested = time.monotonic()
         self._period = 1.0 / update_hz
         self._lock = threading.Lock()  # guards _recorder and _seq: this widget's thread and the kernel's both send
         self._seq = 0
         self._stopping = threading.Event()
-        self.on_msg(self._receive)
         self._thread = threading.Thread(target=self._run_without_context, name="exsa-timeline", daemon=True)
         self._thread.start()
 
@@ -124,16 +104,15 @@ class BatchTimeline(anywidget.AnyWidget):
                 if (is_over or was_busy) and (not is_busy or time.monotonic() > self._rested + SAVE_S):
                     self._rest()
             except Exception as error:  # a broken view must not go unseen, nor harm what it shows
-                logger.exception("A timeline failed; the generations it showed go on.")
                 self.error = error
+                self.report(error, "This timeline stopped; the generations it shows go on.")
                 return
             if not is_over:
                 self._stopping.wait(self._period if is_busy else max(self._period, 1 / IDLE_HZ))
 
     def _rest(self) -> None:
         self._rested = time.monotonic()
-        if self._on_rest is not None:
-            self._on_rest()
+        self.publish()
 
     def _is_over(self) -> bool:
         if self._listed is not None:
@@ -163,43 +142,32 @@ class BatchTimeline(anywidget.AnyWidget):
     def _send_all_rows(self) -> None:
         self._send_rows(self._recorder.rows, reset=True)
 
-    def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
-        """Answer the page. What it sends is not trusted: anything unexpected is ignored."""
+    def answer(self, content: Any) -> None:
+        """Send all rows to a page that lacks some."""
         if content == {"type": "hello"}:
             with self._lock:
                 self._send_all_rows()
 
-    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    def static(self) -> tuple[str, str]:
+        """Return the timeline as a picture in HTML, and as text."""
         rows = self.rows
-        html = static_html(rows, slots=self._slots, cells=self._cells)
-        return live_bundle(html, static_text(rows), self.view_id, self.model_id), {}
+        return static_html(rows, slots=self._slots, cells=self._cells), static_text(rows)
 
 
 class TimelineDisplay:
-    """A timeline in a cell's output, whose static view is renewed each time the engine comes to rest."""
+    """A timeline in a cell's output, one of a few that are live."""
 
     _live: ClassVar[deque[BatchTimeline]] = deque()
     _live_lock = threading.Lock()  # guards _live
 
     def __init__(self, engine_or_generations: Any, *, history: int = 16, update_hz: float = 5.0) -> None:
-        self._display_id = uuid.uuid4().hex
-        self._is_shown = threading.Event()
-        self.timeline = BatchTimeline(
-            engine_or_generations, history=history, update_hz=update_hz, on_rest=self._publish_static
-        )
-        data, _ = self.timeline._repr_mimebundle_()
-        display(data, raw=True, display_id=self._display_id)
-        self._is_shown.set()
+        self.timeline = BatchTimeline(engine_or_generations, history=history, update_hz=update_hz)
+        self.timeline.show()
         with self._live_lock:
             self._live.append(self.timeline)
             oldest = self._live.popleft() if len(self._live) > MAX_LIVE else None
         if oldest is not None:
             oldest.stop()
-
-    def _publish_static(self) -> None:
-        self._is_shown.wait(5)
-        data, _ = self.timeline._repr_mimebundle_()
-        update_display(data, raw=True, display_id=self._display_id)
 
 
 def show_timeline(engine: Any = None, *, history: int = 16, update_hz: float = 5.0) -> TimelineDisplay:

@@ -8,29 +8,30 @@ the generation ends everything is put into the ``snapshot`` trait once, for view
 
 from __future__ import annotations
 
-import pathlib
 import threading
-import uuid
+import time
 from collections.abc import Callable
 from typing import Any
 
-import anywidget
 import traitlets
 
 from exsa_lab.engine.events import Event
 from exsa_lab.widgets.feed import Feed
+from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, Tally, to_rows
+from exsa_lab.widgets.scripts import read_scripts
 from exsa_lab.widgets.static import static_html, static_text
 
 MAX_ROWS = 2_000
 """Most rows in one message (about 100 kB), so that Jupyter's limit on output per second is never near."""
 MAX_SNAPSHOT_ROWS = 20_000
 """Most rows, the last ones, that a view opened after the end gets (about 1 MB)."""
+SAVE_S = 30.0
+"""A generation that runs longer than this is put into the notebook before it ends, then again each time it took twice
+as long: its kernel may not live to see the end."""
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
-
-class TokenStrip(anywidget.AnyWidget):
+class TokenStrip(LiveWidget):
     """Shows one generation while it runs and after. Stop in the page cancels it once the kernel is free to listen.
 
     Example::
@@ -39,11 +40,9 @@ class TokenStrip(anywidget.AnyWidget):
         TokenStrip(gen)
     """
 
-    _esm = pathlib.Path(__file__).with_name("token_strip.js")
-    _css = pathlib.Path(__file__).with_name("token_strip.css")
+    _esm = read_scripts("strip_text.js", "strip_tip.js", "token_strip.js")
+    _css = read_scripts("token_strip.css")
 
-    strip_id = traitlets.Unicode().tag(sync=True)
-    """Ties the static HTML of a display to this widget: the page then shows this instead."""
     snapshot = traitlets.Dict().tag(sync=True)
     """Rows and header of a finished generation; empty before."""
 
@@ -54,14 +53,15 @@ class TokenStrip(anywidget.AnyWidget):
 
         ``on_final`` runs on the feed's thread after everything was sent.
         """
-        super().__init__(strip_id=uuid.uuid4().hex)
+        super().__init__()
         self.gen = gen
         self._on_final = on_final
+        self._started = time.monotonic()
+        self._save_after = SAVE_S
         self.tally = Tally()
         self._rows: list[Row] = []
         self._lock = threading.Lock()  # guards _rows and the order of messages: the feed's thread and the kernel's send
-        self.on_msg(self._receive)
-        self.feed = Feed(gen, self._deliver, update_hz)
+        self.feed = Feed(gen, self._deliver, update_hz, on_error=self._report_feed)
         if start:
             self.feed.start()
 
@@ -74,6 +74,10 @@ class TokenStrip(anywidget.AnyWidget):
             if is_last:
                 first = max(0, len(self._rows) - MAX_SNAPSHOT_ROWS)
                 self.snapshot = {"start": first, "rows": self._rows[first:], "head": self._head()}
+        elapsed = time.monotonic() - self._started
+        if is_last or elapsed > self._save_after:
+            self._save_after = 2 * elapsed
+            self.publish()
         if is_last and self._on_final is not None:
             self._on_final()
 
@@ -85,8 +89,16 @@ class TokenStrip(anywidget.AnyWidget):
     def _head(self) -> dict[str, Any]:
         return self.tally.head(self.gen.stats)
 
-    def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
-        """Answer the page. What it sends is not trusted: anything unexpected is ignored."""
+    def _report_feed(self, error: Exception) -> None:
+        self.report(error, "This view stopped; the generation itself goes on.")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the end of the generation was shown."""
+        return self.tally.state.is_final
+
+    def answer(self, content: Any) -> None:
+        """Cancel the generation, or send the rows a page lacks."""
         match content:
             case {"type": "stop"}:
                 self.gen.cancel()
@@ -94,18 +106,11 @@ class TokenStrip(anywidget.AnyWidget):
                 with self._lock:
                     self._send_from(min(max(0, have), len(self._rows)))
 
-    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Live: the widget. Finished: the static view, which the page replaces by this widget while it has it.
-
-        A saved notebook that names a widget shows only "model not found" once its kernel is gone, even if it carries
-        HTML too; this way it shows the HTML.
-        """
-        is_final = self.tally.state.is_final
+    def static(self) -> tuple[str, str]:
+        """Return the strip without a script, and its text."""
         events, stats = list(self.gen.events), self.gen.stats
-        bundle: dict[str, Any] = {
-            "text/plain": static_text(events, stats),
-            "text/html": static_html(events, stats, strip_id=self.strip_id),
-        }
-        if not is_final:
-            bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return bundle, {}
+        return static_html(events, stats), static_text(events, stats)
+
+    def bundle(self, *, is_final: bool | None = None) -> dict[str, Any]:
+        """Return the data of a display; a finished strip names no widget."""
+        return super().bundle(is_final=self.is_final if is_final is None else is_final)

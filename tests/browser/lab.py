@@ -25,9 +25,9 @@ WAIT_MS = 120_000
 _KERNEL_IS_IDLE = """
 () => window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === "idle"
 """
-_PROGRESS = """
+_PROGRESS = r"""
 (cell) => [
-  cell.querySelectorAll(".exsa-text .exsa-tok:not(.x, .d)").length,
+  Number((/([\d,]+) tokens/.exec(cell.querySelector(".exsa-numbers")?.textContent)?.[1] ?? "0").replaceAll(",", "")),
   cell.querySelector(".jp-InputArea-prompt").textContent.includes("[*]"),
 ]
 """

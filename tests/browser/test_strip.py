@@ -174,7 +174,7 @@ def test_saved_page_reloads_without_a_kernel(notebook: Open, server: Server) -> 
         expect(output).to_contain_text("of drafts accepted")
         expect(output).to_contain_text("refused")
         expect(output).not_to_contain_text(re.compile("widget|error", re.IGNORECASE))
-        assert _contrast(output.locator("exsa-strip span[title]").first) >= 4.5
+        assert _contrast(output.locator("exsa-view span[title]").first) >= 4.5
         lab.shot(f"static-{theme}")
 
     [data] = [out["data"] for out in saved.cells[1].outputs]

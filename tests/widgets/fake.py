@@ -6,6 +6,9 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from exsa_lab.engine.events import (
     DraftReason,
@@ -20,6 +23,7 @@ from exsa_lab.engine.events import (
     TokenEvent,
 )
 from exsa_lab.engine.stats import Stats
+from exsa_lab.widgets import live
 
 PROSE = (
     "The sky looks blue because air scatters short wavelengths far more than long ones. Sunlight holds every "
@@ -27,6 +31,26 @@ PROSE = (
     "eyes from the whole sky.\n\nAt sunset the light takes a longer path. Most of the blue has been scattered "
     "away by then, and what is left is red and orange:\n\n1. short waves are lost first,\n2. long waves arrive."
 )
+
+
+class Published:
+    """What widgets put into outputs, in its order: shown, and renewed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: list[dict[str, Any]] = []
+        self.renewed: list[dict[str, Any]] = []
+        monkeypatch.delenv("VSCODE_PID", raising=False)
+        monkeypatch.setattr(live, "display", self._taker(self.shown))
+        monkeypatch.setattr(live, "update_display", self._taker(self.renewed))
+
+    def _taker(self, bundles: list[dict[str, Any]]) -> Callable[..., None]:
+        def take(bundle: dict[str, Any], *, raw: bool, display_id: str) -> None:
+            assert raw
+            assert set(bundle) == {"text/html", "text/plain"}
+            assert f'data-view="{display_id}"' in bundle["text/html"]
+            bundles.append(bundle)
+
+        return take
 
 
 class FakeGeneration:

@@ -11,12 +11,13 @@ import pytest
 from exsa_lab.engine.events import Event, Rejection, Source, State, StateEvent
 from exsa_lab.engine.stats import Stats
 from exsa_lab.widgets import static
+from exsa_lab.widgets.scripts import in_view
 from exsa_lab.widgets.static import static_html, static_text
 from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
 
 HOSTILE = [
     "<script>alert(1)</script>",
-    "</div></exsa-strip><img src=x onerror=alert(1)>",
+    "</div></exsa-view><img src=x onerror=alert(1)>",
     "\"' onmouseover='alert(1)",
     "\x1b[2J\x1b]0;title\x07",
     "\u202ereversed",
@@ -63,10 +64,10 @@ def _plain(texts: list[str]) -> list[Event]:
 
 
 def test_html_is_well_formed_and_has_no_script() -> None:
-    checker = Checker(static_html(_speculative(), strip_id="abc"))
+    checker = Checker(in_view(static_html(_speculative()), "abc"))
 
-    assert checker.tags == {"exsa-strip", "div", "span", "s"}
-    assert checker.attributes == {"class", "style", "title", "dir", "data-strip"}
+    assert checker.tags == {"exsa-view", "div", "span", "s"}
+    assert checker.attributes == {"class", "style", "title", "dir", "data-view"}
 
 
 def test_html_shows_the_text_with_its_white_space() -> None:

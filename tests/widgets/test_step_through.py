@@ -107,7 +107,7 @@ def test_no_model_runtime_is_needed(trace: Trace, tmp_path: Path) -> None:
 
 LOAD = """async ([esm, run]) => {
   const module = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
-  const model = { get: (name) => ({ view_id: "v", run })[name] };
+  const model = { get: (name) => ({ view_id: "v", run })[name], on: () => {}, off: () => {} };
   const widget = module.default();
   widget.initialize({ model });
   window.release = widget.render({ model, el: document.body });

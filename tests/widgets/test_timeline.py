@@ -23,7 +23,7 @@ from exsa_lab.widgets import timeline_rows
 from exsa_lab.widgets.timeline import MAX_LIVE, BatchTimeline, show_timeline
 from exsa_lab.widgets.timeline_rows import Recorder, Row, lanes_of, merge
 from exsa_lab.widgets.timeline_static import static_html, static_text, ticks, waits
-from tests.widgets.fake import FakeGeneration, round_event, token
+from tests.widgets.fake import FakeGeneration, Published, round_event, token
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
 
@@ -269,11 +269,10 @@ def _joined(messages: list[dict[str, Any]]) -> list[Row]:
 
 
 def test_every_row_is_sent_once_and_it_ends_with_the_engine(engine: Engine, sent: list[dict[str, Any]]) -> None:
-    idles: list[int] = []
-    timeline = BatchTimeline(engine, update_hz=200, on_rest=lambda: idles.append(len(timeline.rows)))
+    timeline = BatchTimeline(engine, update_hz=200)
     for num_lanes in (5, 10):
         _run_some(engine)
-        _until(lambda wanted=num_lanes: any(idles) and len(lanes_of(timeline.rows)) == wanted and not timeline.is_busy)
+        _until(lambda wanted=num_lanes: len(lanes_of(timeline.rows)) == wanted and not timeline.is_busy)
     engine.close()
     timeline._thread.join(10)
 
@@ -281,7 +280,6 @@ def test_every_row_is_sent_once_and_it_ends_with_the_engine(engine: Engine, sent
     assert not timeline._thread.is_alive()
     assert len(sent) > 1
     assert _joined(sent) == timeline.rows
-    assert idles[-1] == len(timeline.rows)
 
 
 def test_a_late_page_gets_everything(engine: Engine, sent: list[dict[str, Any]]) -> None:
@@ -322,40 +320,42 @@ def test_a_broken_source_stops_the_view_and_is_kept(
     timeline._thread.join(10)
 
     assert isinstance(timeline.error, AttributeError)
-    assert "timeline failed" in caplog.text
+    assert "This timeline stopped" in caplog.text
+    assert timeline.problem.startswith("This timeline stopped; the generations it shows go on. AttributeError")
 
 
-def test_the_output_is_static_with_the_widget_s_id(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[dict[str, Any]] = []
-    updated: list[dict[str, Any]] = []
-    monkeypatch.delenv("VSCODE_PID", raising=False)
-    monkeypatch.setattr("exsa_lab.widgets.timeline.display", lambda data, **_options: shown.append(data))
-    monkeypatch.setattr("exsa_lab.widgets.timeline.update_display", lambda data, **_options: updated.append(data))
-    view = show_timeline(engine, update_hz=100)
+@pytest.mark.parametrize("is_last_expression", [False, True])
+def test_the_output_is_static_and_renewed_at_rest(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, is_last_expression: bool
+) -> None:
+    published = Published(monkeypatch)
+    if is_last_expression:
+        timeline = BatchTimeline(engine, update_hz=100)
+        timeline._ipython_display_()
+    else:
+        timeline = show_timeline(engine, update_hz=100).timeline
     _run_some(engine)
-    _until(lambda: bool(updated) and not view.timeline.is_busy)
-    view.timeline.stop()
+    _until(lambda: bool(published.renewed) and not timeline.is_busy)
+    timeline.stop()
 
-    for data in (shown[0], updated[-1]):
-        assert set(data) == {"text/html", "text/plain"}
-        assert view.timeline.view_id in data["text/html"]
-    assert "No generations yet" in shown[0]["text/plain"]
-    assert "5 finished" in updated[-1]["text/plain"]
+    assert "No generations yet" in published.shown[0]["text/plain"]
+    assert "5 finished" in published.renewed[-1]["text/plain"]
 
 
 def test_a_long_run_is_saved_before_it_ends(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exsa_lab.widgets.timeline.SAVE_S", 0.0)
     gen = _Timed(1, 0.0).run(1.0, final=False)
-    rests: list[int] = []
-    timeline = BatchTimeline([gen], update_hz=200, on_rest=lambda: rests.append(1))
-    _until(lambda: bool(rests))
+    published = Published(monkeypatch)
+    timeline = BatchTimeline([gen], update_hz=200)
+    timeline.show()
+    gen.events.append(round_event(99, 0, 0, 1.1))
+    _until(lambda: bool(published.renewed))
     assert timeline.is_busy
     timeline.stop()
 
 
 def test_old_displays_stop_following(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exsa_lab.widgets.timeline.display", lambda *_args, **_options: None)
-    monkeypatch.setattr("exsa_lab.widgets.timeline.update_display", lambda *_args, **_options: None)
+    Published(monkeypatch)
     views = [show_timeline(engine) for _ in range(MAX_LIVE + 2)]
     assert [view.timeline._thread.is_alive() for view in views] == [False] * 2 + [True] * MAX_LIVE
     for view in views:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import exsa_lab.widgets
-from exsa_lab.widgets.scripts import read_scripts
+from exsa_lab.widgets.timeline import BatchTimeline
 from exsa_lab.widgets.timeline_rows import Row
 from tests.conftest import chromium
 
 pytestmark = pytest.mark.browser
 
-SCRIPT = read_scripts("common.js", "timeline_draw.js", "timeline.js")
-CSS = Path(exsa_lab.widgets.__file__).with_name("timeline.css").read_text(encoding="utf-8")
+SCRIPT = str(BatchTimeline._esm)
+CSS = str(BatchTimeline._css)
 LOAD = """async (esm) => {
   const module = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
-  const listeners = [];
+  const listeners = {};
   const data = { view_id: "v", limits: { slots: 4, cells: 100 } };
   const model = {
-    sent: [], get: (name) => data[name], on: (_, callback) => listeners.push(callback),
-    send: (message) => model.sent.push(message), emit: (message) => listeners.forEach((callback) => callback(message)),
+    sent: [], get: (name) => data[name], on: (name, callback) => (listeners[name] = callback), off: () => {},
+    send: (message) => model.sent.push(message), emit: (message) => listeners["msg:custom"](message),
   };
   const widget = module.default();
   Object.assign(window, { model, release: widget.initialize({ model }) });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 from ipywidgets import Widget
 
 from exsa_lab.engine.events import Event, State, StateEvent
+from exsa_lab.errors import ConfigError
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets import token_strip
 from exsa_lab.widgets.rows import to_rows
-from exsa_lab.widgets.token_strip import WIDGET_VIEW, TokenStrip
-from tests.widgets.fake import PROSE, FakeGeneration, play, speculative_rounds, split_tokens, token
+from exsa_lab.widgets.scripts import WIDGET_VIEW
+from exsa_lab.widgets.token_strip import TokenStrip
+from tests.widgets.fake import PROSE, FakeGeneration, Published, play, speculative_rounds, split_tokens, token
 
 Messages = list[dict[str, Any]]
 
@@ -136,19 +139,59 @@ def test_stop_cancels_the_generation() -> None:
 
 
 @pytest.mark.usefixtures("sent")
-def test_the_bundle_is_the_widget_while_live_and_static_after() -> None:
+def test_the_output_is_static_and_renewed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = Published(monkeypatch)
     gen = FakeGeneration()
     strip = TokenStrip(gen)
-    live, _ = strip._repr_mimebundle_()
+    strip._ipython_display_()
 
     play(gen, speculative_rounds(split_tokens(PROSE)))
     assert strip.feed.wait(10)
-    final, _ = strip._repr_mimebundle_()
 
-    assert live[WIDGET_VIEW]["model_id"] == strip.model_id
-    assert set(final) == {"text/html", "text/plain"}
-    assert f'data-strip="{strip.strip_id}"' in final["text/html"]
-    assert PROSE in final["text/plain"]
+    assert ["waiting" in bundle["text/plain"] for bundle in published.shown] == [True]
+    assert [PROSE in bundle["text/plain"] for bundle in published.renewed] == [True]
+
+
+@pytest.mark.usefixtures("sent")
+def test_a_long_generation_is_saved_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_strip, "SAVE_S", 0.0)
+    published = Published(monkeypatch)
+    gen = FakeGeneration()
+    strip = TokenStrip(gen, update_hz=1000)
+    strip.show()
+    gen.publish([StateEvent(State.RUNNING), token(0, "so far")])
+    deadline = time.monotonic() + 10
+    while not published.renewed and time.monotonic() < deadline:
+        time.sleep(0.01)
+    gen.publish([StateEvent(State.CANCELLED)])
+
+    assert strip.feed.wait(10)
+    assert "so far" in published.renewed[0]["text/plain"]
+    assert "running" in published.renewed[0]["text/plain"]
+
+
+@pytest.mark.usefixtures("sent")
+def test_elsewhere_the_widget_is_named_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VSCODE_PID", "1")
+    gen = FakeGeneration()
+    strip = TokenStrip(gen)
+    assert strip.bundle()[WIDGET_VIEW]["model_id"] == strip.model_id
+    gen.publish([StateEvent(State.FINISHED)])
+    assert strip.feed.wait(10)
+    assert WIDGET_VIEW not in strip.bundle()
+
+
+@pytest.mark.usefixtures("sent")
+def test_what_fails_is_shown_beneath() -> None:
+    class Stubborn(FakeGeneration):
+        def cancel(self, _reason: str = "") -> None:
+            raise ConfigError("no.", hint="Not \x1b[31mnow.")
+
+    strip = TokenStrip(Stubborn())
+    strip._handle_custom_msg({"type": "stop"}, [])
+    assert strip.problem == "What was asked for here failed. no. Not \u241b[31mnow."
+    strip.gen.publish([StateEvent(State.FINISHED)])
+    assert strip.feed.wait(10)
 
 
 @pytest.mark.usefixtures("sent")
@@ -164,6 +207,7 @@ def test_a_failing_view_does_not_stop_the_generation(caplog: pytest.LogCaptureFi
     assert strip.feed.wait(10)
     assert isinstance(strip.feed.error, RuntimeError)
     assert "the generation itself goes on" in caplog.text
+    assert strip.problem.endswith("RuntimeError: the page is gone")
     assert gen.state is State.FINISHED
 
 

@@ -1,0 +1,177 @@
+// The token strip's text. It lies in chunks; only those near the reader consist of tokens, the others are plain text,
+// which the browser need not lay out while it is out of sight. So 100,000 tokens cost little more than their letters.
+
+const CHUNK_TOKENS = 200; // a chunk ends at the first line break after so many tokens
+const MAX_CHUNK_TOKENS = 3000; // and here without one, so that no block grows without bound
+const NEAR = "800px 0px"; // how far from sight a chunk still has its tokens
+
+/** A piece of text with the mark of its kind. */
+function makeToken(kind, text) {
+  const node = make("span", `exsa-tok ${kind}`);
+  if ("xd".includes(kind)) node.append(make("s", "", text));
+  else node.textContent = text;
+  return node;
+}
+
+/** What stands in a chunk for one token: the space before the word, and the word with its mark. */
+function makeParts([kind, , ownText], index) {
+  const isRejected = "xd".includes(kind);
+  const text = isRejected ? ownText.replaceAll("\n", "↵") : ownText; // a line that was never broken stays whole
+  // The space before a word stays outside of the mark: words are underlined, not the gaps between them.
+  const lead = text.trim() ? text.length - text.trimStart().length : 0;
+  const node = makeToken(kind, text.slice(lead));
+  if (!text) node.classList.add("empty");
+  else if (/^\n+$/.test(text)) {
+    node.classList.add("newline");
+    node.dataset.sign = "↵".repeat(text.length);
+  }
+  node.exsaIndex = index;
+  node.tabIndex = -1;
+  // The space of a rejected token has to vanish with it.
+  if (isRejected) node.prepend(text.slice(0, lead));
+  return isRejected ? [node] : [text.slice(0, lead), node];
+}
+
+function isSelected(el) {
+  const selection = getSelection();
+  return selection?.type === "Range" && selection.getRangeAt(0).intersectsNode(el);
+}
+
+/** The scrolling box of a store's text. `nodeAt(index)` is the element of a token, made where it was plain text. */
+function makeText(store) {
+  const box = make("div", "exsa-text");
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", "Generated text. Arrow keys move from token to token.");
+  box.dir = "auto";
+  const nodes = new Map(); // index in store.tokens -> its element, where there is one
+  const chunks = []; // { el, first, last, isFull, isWarm }; tokens first..last - 1
+  const near = new IntersectionObserver(onSight, { root: box, rootMargin: NEAR });
+  let tabStop = null; // index of the token that the Tab key reaches
+  let lastTop = 0;
+  let lastHeight = 0;
+
+  function onSight(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) warm(target.exsaChunk);
+      else cool(target.exsaChunk);
+    }
+    follow();
+  }
+
+  function onScroll() {
+    const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
+    const isMoved = box.scrollTop < lastTop && box.scrollHeight === lastHeight; // not a chunk that found its true height
+    if (isAtEnd) store.isFollowing = true;
+    else if (isMoved) store.isFollowing = false;
+    store.scroll = box.scrollTop;
+    remember();
+  }
+
+  function remember() {
+    lastTop = box.scrollTop;
+    lastHeight = box.scrollHeight;
+  }
+
+  function follow() {
+    if (!store.isFollowing || store.head?.final) return;
+    box.scrollTop = box.scrollHeight;
+    remember();
+  }
+
+  function addNodes(chunk, from) {
+    const parts = [];
+    for (let index = from; index < chunk.last; index += 1) {
+      const made = makeParts(store.tokens[index], index);
+      nodes.set(index, made.at(-1));
+      parts.push(...made);
+    }
+    chunk.el.append(...parts);
+  }
+
+  function warm(chunk) {
+    if (chunk.isWarm) return;
+    chunk.isWarm = true;
+    chunk.el.replaceChildren();
+    addNodes(chunk, chunk.first);
+    keepTabStop();
+  }
+
+  function cool(chunk) {
+    const isCold = !chunk.isWarm && chunk.el.firstChild;
+    if (isCold || chunk.el.contains(document.activeElement) || isSelected(chunk.el)) return;
+    chunk.isWarm = false;
+    for (let index = chunk.first; index < chunk.last; index += 1) nodes.delete(index);
+    const kept = store.tokens.slice(chunk.first, chunk.last).filter(([kind]) => !"xd".includes(kind));
+    chunk.el.textContent = kept.map(([, , text]) => text).join("");
+    keepTabStop();
+  }
+
+  function setTabStop(index) {
+    if (nodes.has(tabStop)) nodes.get(tabStop).tabIndex = -1;
+    tabStop = index;
+    nodes.get(index).tabIndex = 0;
+  }
+
+  /** Some token must be reached by the Tab key, whatever became plain text. */
+  function keepTabStop() {
+    if (nodes.has(tabStop)) nodes.get(tabStop).tabIndex = 0;
+    else {
+      const first = chunks.find((chunk) => chunk.isWarm && chunk.last > chunk.first);
+      if (first) setTabStop(first.first);
+    }
+  }
+
+  /** Extend the chunks over all tokens. What comes in one go is made of tokens only where it is at the end. */
+  function divide() {
+    const changed = [];
+    for (let index = chunks.at(-1)?.last ?? 0; index < store.tokens.length; index += 1) {
+      let chunk = chunks.at(-1);
+      if (!chunk || chunk.isFull) {
+        chunk = { el: make("div", "exsa-chunk"), first: index, last: index, isFull: false, isWarm: false };
+        chunk.el.exsaChunk = chunk;
+        chunks.push(chunk);
+      }
+      chunk.last = index + 1;
+      const size = chunk.last - chunk.first;
+      chunk.isFull = (size >= CHUNK_TOKENS && store.tokens[index][2].endsWith("\n")) || size >= MAX_CHUNK_TOKENS;
+      if (changed.at(-1) !== chunk) changed.push(chunk);
+    }
+    return changed;
+  }
+
+  function update() {
+    const shown = chunks.at(-1)?.last ?? 0;
+    if (shown === store.tokens.length) return;
+    for (const chunk of divide()) {
+      if (chunk.isWarm) addNodes(chunk, shown);
+      else if (chunk.isFull) cool(chunk);
+      else warm(chunk);
+      if (!chunk.el.isConnected) box.append(chunk.el);
+      if (!chunk.isFull) continue;
+      chunk.el.classList.add("full"); // only now may the browser skip it: an open one would jump to an estimated height
+      near.observe(chunk.el);
+    }
+    keepTabStop();
+    follow();
+    // Chunks that come into sight now have their true height only after the next frame.
+    requestAnimationFrame(() => requestAnimationFrame(follow));
+  }
+
+  function nodeAt(index) {
+    if (!nodes.has(index) && store.tokens[index]) warm(chunks.find((chunk) => index < chunk.last));
+    return nodes.get(index);
+  }
+
+  /** The elements of a token's round: its neighbours, as far as they have one. */
+  function roundOf(index) {
+    const round = store.tokens[index][6];
+    let first = index;
+    while (store.tokens[first - 1]?.[6] === round) first -= 1;
+    const found = [];
+    for (let at = first; store.tokens[at]?.[6] === round; at += 1) if (nodes.has(at)) found.push(nodes.get(at));
+    return found;
+  }
+
+  box.addEventListener("scroll", onScroll, { passive: true });
+  return { box, nodeAt, roundOf, setTabStop, update, release: () => near.disconnect() };
+}
