@@ -20,6 +20,7 @@ BENCHMARKS = {
     "latency": "gaps between tokens under load, and while a long prompt arrives",
     "speculation": "draft lengths, drafters and peers over six kinds of text",
     "plan": "is the plan for this machine as fast as any other setting?",
+    "ui": "many background requests with live strips and a timeline against no view, and the messages they send",
     "acceptance": "how many of a draft's tokens the target keeps, on prompts no draft was trained on",
     "equivalence": "is speculative output the plain output, token for token?",
 }

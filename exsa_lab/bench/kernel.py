@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import queue
 import subprocess
 import time
 from typing import Any, Self
 
 from exsa_lab.errors import ExsaError
+
+Arrival = tuple[float, int]
+"""When a message came, on the clock of `time.perf_counter`, and its bytes."""
 
 
 class Kernel:
@@ -23,7 +27,7 @@ class Kernel:
         self._manager, self._client = manager.start_new_kernel(
             kernel_name="python3", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        self.messages = 0
+        self.arrivals: list[Arrival] = []
         """Messages received so far, of all kinds."""
 
     def run(self, code: str) -> None:
@@ -57,7 +61,7 @@ class Kernel:
                 message = self._client.get_iopub_msg(timeout=1.0)
             except queue.Empty:
                 continue
-            self.messages += 1
+            self.arrivals.append((time.perf_counter(), _size(message)))
             is_ours = message["parent_header"].get("msg_id") == sent
             if is_ours and message["content"].get("execution_state") == "idle":
                 return
@@ -72,3 +76,9 @@ class Kernel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _size(message: dict[str, Any]) -> int:
+    """Bytes of a message on its way to the page, its signature not counted."""
+    parts = [json.dumps(message[name], default=str) for name in ("header", "parent_header", "metadata", "content")]
+    return sum(map(len, parts)) + sum(len(buffer) for buffer in message.get("buffers") or ())
