@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -44,18 +45,36 @@ class Hardware:
     gpus: tuple[GPU, ...] = ()
     can_offload: bool = False
     """Whether the llama.cpp build in use can run layers on a GPU at all."""
+    measured_threads: int | None = None
+    """The fastest of `thread_counts`, where that was measured (see `exsa_lab.models.threads`)."""
 
     @property
     def usable_threads(self) -> int:
         """Threads worth using: one for each physical core this process may use, within the container's quota.
 
-        Two threads on one core share its vector units, so hyper-threads do not help matrix products.
+        Two threads on one core share its vector units, so hyper-threads seldom help matrix products.
         """
-        per_core = max(1, self.logical_cores // max(1, self.physical_cores))
-        cores = max(1, self.affinity_cores // per_core)
+        cores = max(1, self.affinity_cores * self.physical_cores // max(1, self.logical_cores))
         if self.cpu_quota is not None:
             cores = min(cores, max(1, round(self.cpu_quota)))
         return cores
+
+    @property
+    def thread_counts(self) -> tuple[int, ...]:
+        """Numbers of threads between which only a measurement can choose, the likeliest first.
+
+        One number where nothing is in doubt. Hyper-threads are in doubt (as many threads as logical cores may still be
+        faster, and a container's cores may be siblings of each other), and so is a container's quota below its cores
+        (the system stops all threads together when it is used up, which fewer threads may avoid).
+        """
+        likely, most = self.usable_threads, self.affinity_cores
+        counts = [likely]
+        if self.cpu_quota is not None and self.cpu_quota < most:
+            most = min(most, max(1, math.ceil(self.cpu_quota)))
+            counts += [most, max(1, likely // 2)]
+        if self.physical_cores < self.logical_cores:
+            counts.append(most)
+        return tuple(dict.fromkeys(counts))
 
 
 class LlamaDevice(Protocol):

@@ -7,17 +7,20 @@ import platform
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.errors import EngineNotLoaded, OutOfMemory
+from exsa_lab.errors import EngineNotLoaded, ExsaError, OutOfMemory
 from exsa_lab.hardware import Hardware, detect
+from exsa_lab.models import threads
 from exsa_lab.models.conversion import convert
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
 from exsa_lab.models.resolve import resolve, resolve_draft
+from exsa_lab.models.trial import try_load
 from exsa_lab.models.vocabulary import check_vocabulary
 from exsa_lab.planner import Plan, plan, step_down
 from exsa_lab.runtime.protocol import ProgressCallback
@@ -45,6 +48,7 @@ def load(
     draft: str | Path | None = "auto",
     *,
     weights: str | None = None,
+    trial: bool = False,
     progress: Callable[[float], None] | None = None,
     **config: Any,
 ) -> Engine:
@@ -52,8 +56,10 @@ def load(
 
     ``target`` is a catalog name, a path to a ``.gguf`` file or ``"hf:owner/repo/file.gguf"``; ``draft`` is the same,
     "auto" (the catalog's partner of the target, if it has one) or None. ``weights`` converts the target to another
-    weight format first, once (see `exsa_lab.models.conversion`). Further keywords are `EngineConfig` fields; those not
-    given are planned for this machine (`exsa_lab.planner`). ``progress`` is called with the fraction loaded, 0..1.
+    weight format first, once (see `exsa_lab.models.conversion`). ``trial`` loads both files in a child process first,
+    so that a file from an untrusted source that crashes llama.cpp does not end this one. Further keywords are
+    `EngineConfig` fields; those not given are planned for this machine (`exsa_lab.planner`). ``progress`` is called
+    with the fraction loaded, 0..1.
 
     The same arguments give the same engine and load nothing; other arguments close the old engine first. Raises
     ModelNotFound, InvalidModel, VocabularyMismatch, ModelLoadError, OutOfMemory or ConfigError; the old engine is
@@ -68,7 +74,7 @@ def load(
     with _lock:
         if _current is not None and _current.arguments == arguments and _current.engine.state is EngineState.OPEN:
             return _current.engine
-        files = find_files(target, draft, weights=weights, progress=progress)
+        files = find_files(target, draft, weights=weights, trial=trial, progress=progress)
         # What cannot work even on an empty machine is refused while the old engine still runs.
         plan(_emptied(machine()), files.target, files.draft, config)
         unload()
@@ -125,11 +131,15 @@ def find_files(
     draft: str | Path | None,
     *,
     weights: str | None = None,
+    trial: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Files:
-    """Find (and where asked, convert) the files, and check that they are sound and belong together."""
+    """Find (and where asked, try or convert) the files, and check that they are sound and belong together."""
     found = resolve(target)
     partner = resolve_draft(draft, found)
+    for model in (found, partner) if trial else ():
+        if model is not None:
+            try_load(model.path)
     path = convert(found.path, weights, progress=progress) if weights else found.path
     files = Files(read_facts(path), read_facts(partner.path) if partner else None)
     if files.draft is not None:
@@ -153,6 +163,8 @@ def _emptied(hardware: Hardware) -> Hardware:
 def _open(files: Files, wishes: dict[str, Any], progress: Callable[[float], None] | None) -> tuple[Engine, Plan]:
     """Open an engine by plan; where the estimates were too small, step down until it fits."""
     hardware = machine()
+    if "n_threads" not in wishes:
+        hardware = _with_measured_threads(hardware, files.target.path)
     made = plan(hardware, files.target, files.draft, wishes)
     while True:
         try:
@@ -162,6 +174,18 @@ def _open(files: Files, wishes: dict[str, Any], progress: Callable[[float], None
             if smaller is None:
                 raise
             made = smaller
+
+
+def _with_measured_threads(hardware: Hardware, target: Path) -> Hardware:
+    """Measure which number of threads is the fastest, where the machine leaves that open and measuring is cheap."""
+    if not threads.is_open(hardware, target.stat().st_size):
+        return hardware
+    facts = {"target": _fingerprint(target), **_machine_facts(hardware)}
+    try:
+        best = threads.best_threads(hardware.thread_counts, facts, partial(threads.measure_threads, target))
+    except ExsaError:
+        return hardware  # Loading will say what is wrong.
+    return replace(hardware, measured_threads=best)
 
 
 def prepare(target: str, draft: str | None, config: EngineConfig) -> Callable[[ProgressCallback], Models]:
@@ -197,17 +221,23 @@ def _cost_facts(
     target: Path, draft: Path | None, config: EngineConfig, hardware: Hardware, n_threads: int
 ) -> dict[str, str | int | None]:
     """Everything the cost of a step depends on."""
+    return {
+        "target": _fingerprint(target),
+        "draft": _fingerprint(draft) if draft else None,
+        **_machine_facts(hardware),
+        "n_threads": n_threads,
+        **{name: getattr(config, name) for name in _COST_SETTINGS},
+    }
+
+
+def _machine_facts(hardware: Hardware) -> dict[str, str]:
     from exsa_lab.runtime.library import build, devices
 
     made = build()
     return {
-        "target": _fingerprint(target),
-        "draft": _fingerprint(draft) if draft else None,
         "machine": f"{platform.machine()} {hardware.cpu} {hardware.usable_threads}",
         "devices": ", ".join(device.description for device in devices()),
         "build": f"{made.version} {made.llama_cpp_version} {made.system_info}",
-        "n_threads": n_threads,
-        **{name: getattr(config, name) for name in _COST_SETTINGS},
     }
 
 

@@ -213,6 +213,11 @@ class _Planner:
         reason = f"one per core this process may use ({threads} of {machine.logical_cores} logical)"
         if machine.cpu_quota is not None and threads < machine.affinity_cores:
             reason = f"the container may use {machine.cpu_quota:g} cores"
+        if machine.measured_threads is not None:
+            threads = machine.measured_threads
+            others = [str(count) for count in sorted(machine.thread_counts) if count != threads]
+            were = "thread was" if others == ["1"] else "threads were"
+            reason = f"measured here: {' and '.join(others)} {were} not faster"
         self._choose("n_threads", threads, reason)
 
     def _choose_sequences(self) -> None:

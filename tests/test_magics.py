@@ -385,6 +385,10 @@ def test_weights_to_convert_to(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(progress, "load", load)
     assert ip.run("%exsa_load any --weights q8_0").succeeded
     assert asked["weights"] == "q8_0"
+    assert "trial" not in asked
+    loading.unload()
+    assert ip.run("%exsa_load any --trial").succeeded
+    assert asked["trial"] is True
     loading.unload()
 
 

@@ -223,6 +223,13 @@ def test_threads(cores: int, quota: float | None, threads: int) -> None:
     assert ("container" in made.reason("n_threads")) == (quota is not None)
 
 
+def test_measured_threads_win_over_counted_ones_but_not_over_the_user() -> None:
+    measured = replace(machine(cores=8, quota=3.0), measured_threads=1)
+    assert plan(measured, B1).config.n_threads == 1
+    assert plan(measured, B1).reason("n_threads") == "measured here: 3 threads were not faster"
+    assert plan(measured, B1, wishes={"n_threads": 7}).config.n_threads == 7
+
+
 def test_weights_beyond_memory_are_warned_about() -> None:
     facts = replace(B32, tensor_types=MappingProxyType({"Q4_1": B32.weight_bytes}))
     assert "read from disk" in "".join(" ".join(plan(machine(ram=8), facts).warnings).splitlines())
@@ -326,6 +333,10 @@ def test_step_down_says_so_and_keeps_wishes() -> None:
 @pytest.mark.parametrize(
     ("facts", "n_ctx", "n_ubatch", "n_seq_max", "measured"),
     [
+        (TINY, 512, 63, 8, 13.59),
+        (TINY, 8192, 63, 16, 15.09),
+        (TINY, 8192, 63, 64, 24.28),
+        (DRAFT, 8192, 63, 16, 14.97),
         (TINY, 8192, 128, 16, 27.56),
         (TINY, 8192, 512, 1, 21.70),
         (TINY, 8192, 512, 16, 55.72),

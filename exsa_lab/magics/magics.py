@@ -27,6 +27,7 @@ LATEST = "_exsa"
 """The variable that always holds the latest generation of a cell."""
 
 _WEIGHTS_HELP = f"Convert the target to this weight format first, once: {', '.join(FORMATS)}."
+_TRIAL_HELP = "Load both files in a child process first: for files that might crash this one."
 
 
 @magics_class
@@ -102,13 +103,14 @@ class ExsaMagics(Magics):
     )
     @argument("--draft", default="auto", help='The draft: catalog name, .gguf path, "auto" or "none" (default: auto).')
     @argument("--weights", metavar="FORMAT", default=argparse.SUPPRESS, help=_WEIGHTS_HELP)
+    @argument("--trial", action="store_true", default=argparse.SUPPRESS, help=_TRIAL_HELP)
     @option_fields(EngineConfig)
     def exsa_load(self, line: str) -> None:
         """Load target and draft into this kernel; the same line again changes nothing."""
         args = parse(self.exsa_load, line)
         draft = None if args.draft.lower() == "none" else args.draft
-        weights = {"weights": args.weights} if "weights" in args else {}
-        load_with_progress(args.target, draft, **weights, **_given(args, EngineConfig))
+        first = {name: getattr(args, name) for name in ("weights", "trial") if hasattr(args, name)}
+        load_with_progress(args.target, draft, **first, **_given(args, EngineConfig))
 
     @line_magic
     @magic_arguments()

@@ -22,7 +22,7 @@ def try_load(model: str | Path, *, timeout: float = 300.0) -> Path:
     Raises what `resolve` and `read_facts` raise, InvalidModel when llama.cpp crashed or took longer than ``timeout``
     seconds, ModelLoadError when it refused the file.
 
-    Example: ``exsa_lab.load(try_load("from-somewhere.gguf"))``.
+    Example: ``exsa_lab.load("from-somewhere.gguf", trial=True)``, which calls this.
     """
     path = resolve(model).path
     read_facts(path)

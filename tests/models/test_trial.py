@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from exsa_lab.errors import InvalidModel, ModelLoadError
+from exsa_lab import loading
+from exsa_lab.errors import ExsaError, InvalidModel, ModelLoadError
 from exsa_lab.models import trial
 from exsa_lab.models.trial import try_load
 from tests.models.gguf_files import write
+
+CRASH = "import os; os.abort()"
 
 
 def test_a_good_file_passes() -> None:
@@ -34,7 +37,7 @@ def test_a_damaged_file_starts_no_child(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import os; os.abort()", r"crashed llama\.cpp \(SIGABRT\)"),
+        (CRASH, r"crashed llama\.cpp \(SIGABRT\)"),
         ("import time; time.sleep(60)", "did not load within"),
     ],
 )
@@ -47,3 +50,32 @@ def test_a_crash_or_a_hang_is_reported(
     )
     with pytest.raises(InvalidModel, match=message):
         try_load(write(tmp_path / "m.gguf"), timeout=2)
+
+
+def crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every child process of `try_load` crash."""
+    real = subprocess.run
+    monkeypatch.setattr(
+        trial.subprocess, "run", lambda _command, **options: real([sys.executable, "-c", CRASH], **options)
+    )
+
+
+def test_loading_on_trial_refuses_what_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crash(monkeypatch)
+    path = write(tmp_path / "m.gguf")
+    monkeypatch.setattr(loading, "convert", None)  # Converting would load it into this process.
+    for options in ({}, {"weights": "q8_0"}):
+        with pytest.raises(InvalidModel, match="crashed"):
+            loading.load(path, None, trial=True, **options)
+    with pytest.raises(ExsaError, match="no engine is loaded"):
+        loading.get_engine()
+
+
+def test_loading_tries_both_files_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(loading, "try_load", lambda path: tried.append(path.name))
+    draft = "smollm2-135m-draft"
+    loading.find_files(draft, draft)
+    assert tried == []
+    loading.find_files(draft, draft, trial=True)
+    assert tried == ["smollm2-135m-draft-23m-q8_0.gguf"] * 2
