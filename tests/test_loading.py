@@ -93,7 +93,7 @@ def test_wrong_arguments_keep_the_old_engine(narrow: type[NarrowEngine], tmp_pat
         ((str(broken), None), {}, InvalidModel),
         ((str(tmp_path / "absent.gguf"), None), {}, ModelNotFound),
         ((DRAFT, str(stranger)), {}, VocabularyMismatch),
-        ((DRAFT, None), {"n_ctx": 1 << 24, "n_seq_max": 256}, OutOfMemory),
+        ((DRAFT, None), {"n_ctx": 1 << 24, "n_seq_max": 128}, OutOfMemory),
         ((DRAFT, None), {"n_ctx": -1}, ConfigError),
         ((DRAFT, None), {"n_contexts": 1}, ConfigError),
         ((DRAFT, None), {"n_gpu_layers": 7}, ConfigError),
@@ -124,7 +124,7 @@ def test_extreme_settings_give_a_working_engine() -> None:
         {"n_ctx": 32},
         {"n_ubatch": 8},
         {"n_batch": 16},
-        {"n_seq_max": 256},
+        {"n_seq_max": 128},
         {"kv_type": "q8_0"},
     ):
         engine = loading.load(DRAFT, draft=DRAFT, recalibrate=True, **config)
@@ -157,3 +157,46 @@ def test_an_engine_that_does_not_fit_returns_its_memory(monkeypatch: pytest.Monk
     monkeypatch.undo()
     loading.unload()
     assert process.memory_info().rss - before < 64 << 20
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("wish", "line"),
+    [
+        ({"n_ctx": 1 << 24}, "tokens takes about"),
+        ({"n_ctx": 1 << 24, "n_seq_max": 64}, "tokens takes about"),
+        ({"n_seq_max": 100_000}, "n_seq_max is 100000"),
+        ({"n_gpu_layers": 999}, "cannot use a GPU"),
+    ],
+)
+def test_more_than_there_is_takes_one_line_and_no_memory(
+    wish: dict[str, int], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default pair; whether there is an engine before or not."""
+    monkeypatch.setattr(loading, "machine", lambda: replace(detect(), gpus=(), can_offload=False))
+    engine = loading.load(n_ctx=512)
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(ExsaError, match=line) as caught:
+        loading.load(**wish)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert loading.get_engine() is engine
+    assert engine.generate("a", chat=False, max_tokens=2).state == "finished"
+    assert psutil.Process().memory_info().rss - before < 64 << 20
+
+
+@pytest.mark.real
+def test_llama_cpp_itself_runs_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default pair, where the planner was told of more memory than there is: its estimate cannot help."""
+    loading.load(n_ctx=512)
+    loading.unload()
+    before = psutil.Process().memory_info().rss
+    monkeypatch.setattr(
+        loading, "machine", lambda: replace(detect(), gpus=(), available_memory=1 << 50, total_memory=1 << 50)
+    )
+    with pytest.raises(OutOfMemory) as caught:
+        loading.load(n_ctx=1 << 24)  # 360 GiB of cache.
+    assert "\n" not in str(caught.value)
+    assert loading.get_plan() is None
+    assert psutil.Process().memory_info().rss - before < 64 << 20
+    monkeypatch.undo()
+    assert loading.load(n_ctx=512).generate("a", chat=False, max_tokens=2).state == "finished"
