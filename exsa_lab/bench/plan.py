@@ -27,6 +27,8 @@ MEASURES = {"1 request": 1, "16 requests": 16, "prompt": 0}
 """What is measured in tokens per second, and with how many sequences; 0 is prompt processing."""
 N_CTX = 2048
 """Every setting gets this context, so that all can be open at once."""
+FAR = 0.7
+"""Settings slower than this share of the fastest in the first round are not measured again."""
 WANTED_OF_BEST, WANTED_AS_SHIPPED, WANTED_CONVERTED = 0.95, 1.0, 1.3
 
 
@@ -47,10 +49,13 @@ def planned(path: Path) -> EngineConfig:
 
 
 def grid(config: EngineConfig, *, quick: bool = False) -> dict[str, EngineConfig]:
-    """Settings around the plan: threads, micro-batch, batch and flash attention, each with each."""
-    threads = sorted({1, max(1, config.n_threads // 2), config.n_threads, 2 * config.n_threads})
+    """Settings around the plan: threads, micro-batch, batch and flash attention, each with each.
+
+    More threads than the plan's, which is slow to measure where there are no more cores, only with its own batches.
+    """
+    threads = sorted({1, max(1, config.n_threads // 2), config.n_threads})
     sizes = [(128, 2048), (512, 512), (512, 2048), (2048, 2048)]
-    found = {PLAN: config}
+    found = {PLAN: config, f"n_threads {2 * config.n_threads}": replace(config, n_threads=2 * config.n_threads)}
     for n_threads, (n_ubatch, n_batch), flash in itertools.product(threads, sizes, (True, False)):
         other = replace(config, n_threads=n_threads, n_ubatch=n_ubatch, n_batch=n_batch, flash_attention=flash)
         if other != config:
@@ -68,9 +73,9 @@ def _measure_grid(subject: Subject, options: Options, report: Report) -> None:
             name: stack.enter_context(closing(model.open_context(setting, setting.n_threads)))
             for name, setting in grid(config, quick=options.quick).items()
         }
-        found = {
-            measure: _interleaved(contexts, measure, max(1, options.repeats // 2), options) for measure in MEASURES
-        }
+        for context in contexts.values():
+            speed.prepare(context)
+        found = {measure: _survey(contexts, measure, options) for measure in MEASURES}
         for name in contexts:
             table.add(name, *(median(found[measure][name]) for measure in MEASURES))
         for measure in MEASURES:
@@ -84,11 +89,19 @@ def _measure_grid(subject: Subject, options: Options, report: Report) -> None:
             )
 
 
+def _survey(contexts: dict[str, Context], measure: str, options: Options) -> dict[str, list[float]]:
+    """Measure every setting once, and those that are near the fastest half as often as the duel after it."""
+    first = _interleaved(contexts, measure, 1, options)
+    enough = FAR * max(values[0] for values in first.values())
+    near = {name: context for name, context in contexts.items() if name == PLAN or first[name][0] >= enough}
+    again = _interleaved(near, measure, max(0, options.repeats // 2 - 1), options)
+    return {name: values + again.get(name, []) for name, values in first.items()}
+
+
 def _interleaved(contexts: dict[str, Context], measure: str, rounds: int, options: Options) -> dict[str, list[float]]:
-    for context in contexts.values():
-        speed.prepare(context)
+    """Measure prepared contexts, which need no other warming up."""
     runs: dict[str, Run] = {name: partial(_tokens_per_second, context, measure) for name, context in contexts.items()}
-    return interleaved(runs, rounds, progress=options.progress)
+    return interleaved(runs, rounds, warm_up=False, progress=options.progress)
 
 
 def _tokens_per_second(context: Context, measure: str, _round: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,21 @@ from exsa_lab.config import EngineConfig
 
 
 def test_the_grid_has_the_plan_first_and_every_setting_once() -> None:
-    config = EngineConfig(n_threads=2, n_ctx=2048)
+    config = EngineConfig(n_threads=2, n_ctx=2048, n_ubatch=63)
     found = plan.grid(config)
     assert next(iter(found.items())) == (plan.PLAN, config)
-    assert len(set(found.values())) == len(found) == 3 * 4 * 2
+    assert len(set(found.values())) == len(found) == 2 + 2 * 4 * 2
     assert {setting.n_threads for setting in found.values()} == {1, 2, 4}
     assert {setting.flash_attention for setting in found.values()} == {True, False}
+
+
+def test_settings_far_from_the_fastest_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {plan.PLAN: 10.0, "near": 80.0, "fastest": 100.0, "far": 60.0}
+    monkeypatch.setattr(plan, "_tokens_per_second", lambda context, _measure, _round: speeds[context])
+    options = Options(model="m", draft="none", repeats=6, given=argparse.Namespace())
+    contexts: Any = {name: name for name in speeds}
+    found = plan._survey(contexts, "prompt", options)
+    assert {name: len(values) for name, values in found.items()} == {plan.PLAN: 3, "near": 3, "fastest": 3, "far": 1}
 
 
 @pytest.mark.real
