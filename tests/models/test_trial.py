@@ -10,7 +10,6 @@ import pytest
 
 from exsa_lab import loading
 from exsa_lab.errors import ExsaError, InvalidModel, ModelLoadError
-from exsa_lab.models import trial
 from exsa_lab.models.trial import try_load
 from tests.models.gguf_files import write
 
@@ -27,7 +26,7 @@ def test_a_file_llama_cpp_refuses(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_starts_no_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial.subprocess, "run", None)
+    monkeypatch.setattr(subprocess, "run", None)
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF")
     with pytest.raises(InvalidModel):
@@ -45,9 +44,7 @@ def test_a_crash_or_a_hang_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
 ) -> None:
     real = subprocess.run
-    monkeypatch.setattr(
-        trial.subprocess, "run", lambda _command, **options: real([sys.executable, "-c", code], **options)
-    )
+    monkeypatch.setattr(subprocess, "run", lambda _command, **options: real([sys.executable, "-c", code], **options))
     with pytest.raises(InvalidModel, match=message):
         try_load(write(tmp_path / "m.gguf"), timeout=2)
 
@@ -55,18 +52,16 @@ def test_a_crash_or_a_hang_is_reported(
 def crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every child process of `try_load` crash."""
     real = subprocess.run
-    monkeypatch.setattr(
-        trial.subprocess, "run", lambda _command, **options: real([sys.executable, "-c", CRASH], **options)
-    )
+    monkeypatch.setattr(subprocess, "run", lambda _command, **options: real([sys.executable, "-c", CRASH], **options))
 
 
 def test_loading_on_trial_refuses_what_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crash(monkeypatch)
     path = write(tmp_path / "m.gguf")
     monkeypatch.setattr(loading, "convert", None)  # Converting would load it into this process.
-    for options in ({}, {"weights": "q8_0"}):
+    for weights in (None, "q8_0"):
         with pytest.raises(InvalidModel, match="crashed"):
-            loading.load(path, None, trial=True, **options)
+            loading.load(path, None, weights=weights, trial=True)
     with pytest.raises(ExsaError, match="no engine is loaded"):
         loading.get_engine()
 
