@@ -164,7 +164,7 @@ def _open(files: Files, wishes: dict[str, Any], progress: Callable[[float], None
     """Open an engine by plan; where the estimates were too small, step down until it fits."""
     hardware = machine()
     if "n_threads" not in wishes:
-        hardware = _with_measured_threads(hardware, files.target.path)
+        hardware = _with_measured_threads(hardware, files.target.path, anew=bool(wishes.get("recalibrate")))
     made = plan(hardware, files.target, files.draft, wishes)
     while True:
         try:
@@ -176,13 +176,14 @@ def _open(files: Files, wishes: dict[str, Any], progress: Callable[[float], None
             made = smaller
 
 
-def _with_measured_threads(hardware: Hardware, target: Path) -> Hardware:
+def _with_measured_threads(hardware: Hardware, target: Path, *, anew: bool) -> Hardware:
     """Measure which number of threads is the fastest, where the machine leaves that open and measuring is cheap."""
     if not threads.is_open(hardware, target.stat().st_size):
         return hardware
     facts = {"target": _fingerprint(target), **_machine_facts(hardware)}
     try:
-        best = threads.best_threads(hardware.thread_counts, facts, partial(threads.measure_threads, target))
+        measure = partial(threads.measure_threads, target)
+        best = threads.best_threads(hardware.thread_counts, facts, measure, anew=anew)
     except ExsaError:
         return hardware  # Loading will say what is wrong.
     return replace(hardware, measured_threads=best)

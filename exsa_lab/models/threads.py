@@ -40,16 +40,22 @@ def is_open(hardware: Hardware, file_bytes: int) -> bool:
 
 
 def best_threads(
-    counts: Sequence[int], facts: Facts, measure: Callable[[Sequence[int]], Times], *, folder: Path | None = None
+    counts: Sequence[int],
+    facts: Facts,
+    measure: Callable[[Sequence[int]], Times],
+    *,
+    anew: bool = False,
+    folder: Path | None = None,
 ) -> int:
     """Return the fastest of ``counts``: from the cost cache where all were measured before, else by ``measure``.
 
-    ``facts`` are what the times depend on beside the number of threads.
+    ``facts`` are what the times depend on beside the number of threads; ``anew`` measures in any case, as
+    `EngineConfig.recalibrate` asks for: a machine that was busy at the time misleads.
     """
     folder = default_folder() if folder is None else folder
     known = {count: load_costs(folder, _facts(facts, count)).costs for count in counts}
     times: Times = {count: costs.target.points for count, costs in known.items() if costs is not None}
-    if len(times) < len(counts):
+    if anew or len(times) < len(counts):
         times = measure(counts)
         for count, points in times.items():
             save_costs(folder, _facts(facts, count), CostModel.from_measurements(points))

@@ -79,6 +79,8 @@ def test_measured_once(tmp_path: Path) -> None:
     assert len(asked) == 1
     best_threads((4, 2), {"target": "another"}, measure, folder=tmp_path)
     assert len(asked) == 2
+    best_threads((4, 2), {"target": "a"}, measure, anew=True, folder=tmp_path)
+    assert len(asked) == 3
 
 
 class FakeContext:
@@ -134,6 +136,9 @@ def test_the_plan_takes_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert asked == [(1, 2)]
         loading.load(DRAFT, draft=None, n_ctx=256, n_threads=1)
         assert asked == [(1, 2)]
+        loading.unload()
+        loading.load(DRAFT, draft=None, n_ctx=256, recalibrate=True)
+        assert asked == [(1, 2)] * 2
     finally:
         loading.unload()
 
@@ -145,7 +150,7 @@ def test_a_file_that_does_not_load_leaves_the_count_as_it_was(monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(threads, "measure_threads", broken)
     doubtful = replace(PLAIN, cpu_quota=4.0)
-    assert loading._with_measured_threads(doubtful, resolve(DRAFT).path) == doubtful
+    assert loading._with_measured_threads(doubtful, resolve(DRAFT).path, anew=False) == doubtful
 
 
 @pytest.mark.real
