@@ -12,10 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from exsa_lab.distill import prompt_parts as parts
+from exsa_lab.distill import prompt_situations as situations
 from exsa_lab.distill.held_out import HELD_OUT
 
 TEMPLATE, OPENING, INVENTED, RAW = "template", "opening", "invented", "raw"
-_SHARES = {TEMPLATE: 0.40, OPENING: 0.25, INVENTED: 0.30, RAW: 0.05}
+_SHARES = {TEMPLATE: 0.45, OPENING: 0.25, INVENTED: 0.26, RAW: 0.04}
+_SITUATIONS = 0.5
+"""Share of the templates that are everyday situations and their like."""
+PARTS = parts.PARTS | situations.PARTS
+FAMILIES = parts.FAMILIES | situations.FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,9 @@ def _text(kind: str, chance: random.Random, own: tuple[str, ...]) -> str:
     if kind == TEMPLATE and own and chance.random() < 0.5:
         return chance.choice(own)
     if kind == TEMPLATE:
-        family = chance.choices(list(parts.FAMILIES), [share for share, _ in parts.FAMILIES.values()])[0]
-        return fill(chance.choice(parts.FAMILIES[family][1]), chance)
+        families = situations.FAMILIES if chance.random() < _SITUATIONS else parts.FAMILIES
+        family = chance.choices(list(families), [share for share, _ in families.values()])[0]
+        return fill(chance.choice(families[family][1]), chance)
     return fill(chance.choice(parts.OPENINGS if kind == OPENING else parts.RAW), chance)
 
 
@@ -66,5 +72,5 @@ def fill(template: str, chance: random.Random) -> str:
         before, _, rest = template.partition("{")
         name, _, after = rest.partition("}")
         number = parts.NUMBERS.get(name)
-        template = before + (str(chance.randint(*number)) if number else chance.choice(parts.PARTS[name])) + after
+        template = before + (str(chance.randint(*number)) if number else chance.choice(PARTS[name])) + after
     return template

@@ -9,7 +9,7 @@ from exsa_lab.bench.workloads import CHAT, CODE
 from exsa_lab.distill import prompt_parts as parts
 from exsa_lab.distill.held_out import HELD_OUT
 from exsa_lab.distill.measure import Agreement
-from exsa_lab.distill.prompts import INVENTED, OPENING, RAW, TEMPLATE, normalised, training_prompts
+from exsa_lab.distill.prompts import FAMILIES, INVENTED, OPENING, PARTS, RAW, TEMPLATE, normalised, training_prompts
 
 HELD = [prompt for prompts in HELD_OUT.values() for prompt in prompts]
 
@@ -31,14 +31,14 @@ def _pattern(template: str) -> re.Pattern[str]:
     def part(name: str) -> str:
         if name in parts.NUMBERS:
             return r"\d+"
-        return "(?:" + "|".join(_pattern(choice).pattern for choice in set(parts.PARTS[name])) + ")"
+        return "(?:" + "|".join(_pattern(choice).pattern for choice in set(PARTS[name])) + ")"
 
     pieces = re.split(r"\{(\w+)\}", template)
     return re.compile("".join(part(piece) if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)))
 
 
 def test_no_template_can_make_a_held_out_prompt() -> None:
-    templates = [template for _, group in parts.FAMILIES.values() for template in group]
+    templates = [template for _, group in FAMILIES.values() for template in group]
     for template in templates:
         if "{sentence}" in template:  # These patterns grow large: their fixed beginning is enough.
             beginning = template[: template.index("{")]
