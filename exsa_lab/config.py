@@ -95,7 +95,7 @@ class EngineConfig:
     n_ctx: int = 8192
     """KV cells shared by all sequences, in tokens."""
     n_seq_max: int = 16
-    """Slots: sequences that can be in the KV cache at once."""
+    """Sequences that run at once; the others wait."""
     n_batch: int = 2048
     """Most tokens handed to one llama_decode call."""
     n_ubatch: int = 512
@@ -115,14 +115,18 @@ class EngineConfig:
     flash_attention: bool = True
     """Keeps batched and single-token logits close to each other as well as being faster."""
     prefix_cache_tokens: int = 512
-    """Cells of finished generations kept for prompts that begin alike, beyond the newest one's."""
+    """Cells of finished generations kept for prompts that begin alike once nobody runs, beyond the newest one's."""
     fast_cells: int = 256
-    """Cells in use up to which a step is fastest: cached ones are given up to stay within. llama.cpp's CPU attention
-    takes another kernel from 257 cells on, which costs the default target 1.4 of 7.4 ms; 0 on a GPU, where it does
-    not matter."""
+    """Cells in use up to which a step is fastest: cached ones are given up for a short prompt that comes alone.
+    llama.cpp's CPU attention takes another kernel from 257 cells on, which costs the default target 1.4 of 7.4 ms; 0 on
+    a GPU, where it does not matter."""
     probabilities: bool | Literal["auto"] = "auto"
     """Record each token's probability under greedy decoding too, which costs one pass over the logits per token; "auto"
     does it where somebody looks: in rounds that verify a draft, and while a view or a stream listens."""
+    reproducible: bool = False
+    """Texts under temperature 0 do not depend, not even in near ties, on which other requests share their steps (CPU
+    only). The price: drafts only for a request that is alone, finished requests keep their cells until nobody
+    decodes, and a lone long text decodes slower; see `exsa_lab.engine.scheduler`."""
     max_waiting: int = 1024
     """Most generations that may wait for a slot before new ones are refused."""
     default_draft_length: int = 3
@@ -132,7 +136,7 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         _check_int("n_ctx", self.n_ctx, 32, 1 << 24)
-        _check_int("n_seq_max", self.n_seq_max, 1, 256)
+        _check_int("n_seq_max", self.n_seq_max, 1, 255)
         _check_int("n_batch", self.n_batch, 1, 1 << 20)
         _check_int("n_ubatch", self.n_ubatch, 1, 1 << 20)
         _check_int("step_tokens", self.step_tokens, 1, 1 << 20)

@@ -337,7 +337,10 @@ class _Planner:
             self._choose(
                 "n_seq_max", max(1, self.config.n_ctx // 64), f"a context of {self.config.n_ctx:,} has no room for more"
             )
-        if self.can_use_gpu:
+        if self.config.reproducible:
+            self._choose("prefix_cache_tokens", self.config.n_ctx, "reproducible: cells are kept until nobody decodes")
+            self._choose("fast_cells", 0, "reproducible: cells are kept until nobody decodes")
+        elif self.can_use_gpu:
             self._choose("prefix_cache_tokens", min(2048, self.config.n_ctx // 4), "kept for prompts that begin alike")
             self._choose("fast_cells", 0, "cells in use cost a GPU next to nothing")
         else:

@@ -1,7 +1,7 @@
 """Greedy output with drafts, and in a full batch, is the plain output, token for token but for near ties.
 
 Here each of the fifty prompts is run with one draft length; `python -m exsa_lab.bench equivalence` runs them all, and
-says why the settings used here leave rounding as it is.
+says what rounding depends on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exsa_lab.bench.equivalence import ALONE, CROWDED, all_at_once
+from exsa_lab.bench.equivalence import ALONE, all_at_once
 from exsa_lab.bench.setting import Options, chat_tokens, subjects
 from exsa_lab.engine.engine import Engine
 from tests.reference import VARIED, BareRun, Divergence, divergences, reference_runs
@@ -62,9 +62,8 @@ def test_drafts_of_every_length_leave_greedy_output_as_it_is(alone: Engine, expe
 
 
 def test_a_full_batch_leaves_greedy_output_as_it_is(expected: list[BareRun]) -> None:
-    with subjects(Options(draft="none"))[0].open_engine(**CROWDED) as engine:
+    with subjects(Options(draft="none"))[0].open_engine() as engine:
         found = report(expected, all_at_once(engine, VARIED, MAX_TOKENS))
-        assert max(step.sequences for step in engine.steps) == CROWDED["n_seq_max"]
+        assert max(step.sequences for step in engine.steps) == 16
+    assert len(found) <= ALLOWED, found
     assert all(one.margin < NEAR_TIE for one in found), found
-    if len(found) > ALLOWED:
-        pytest.xfail(f"{len(found)} of {len(VARIED)} differ: near ties all, but more than {ALLOWED}")

@@ -63,6 +63,7 @@ def _run(name: str, arguments: argparse.Namespace) -> Report:
         weights=_weights(arguments.weights) if arguments.weights else getattr(module, "WEIGHTS", (AS_SHIPPED,)),
         repeats=arguments.repeats or (1 if arguments.quick else getattr(module, "REPEATS", 5)),
         threads=arguments.threads,
+        device=arguments.device,
         quick=arguments.quick,
         given=argparse.Namespace(**given),
         progress=progress_to_stderr,
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--weights", help='weight formats, such as "as-shipped,Q8_0" (converted and cached)')
     common.add_argument("--repeats", type=_positive, help="rounds; medians are reported (default: 5; speculation: 4)")
     common.add_argument("--threads", type=int, default=0, help="CPU threads (default: one per usable core)")
+    common.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what to measure (default: cpu)")
     common.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
     common.add_argument("--quick", action="store_true", help="a short run to see that it works; its numbers are noise")
     parser = argparse.ArgumentParser(

@@ -11,9 +11,12 @@ from typing import Any
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.engine import Engine
-from exsa_lab.loading import prepare
+from exsa_lab.errors import ConfigError
+from exsa_lab.loading import machine, prepare
 from exsa_lab.models.conversion import check_format, convert
+from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.resolve import resolve, resolve_draft
+from exsa_lab.planner import plan
 
 AS_SHIPPED = "as-shipped"
 
@@ -29,6 +32,8 @@ class Options:
     repeats: int = 5
     threads: int = 0
     """0 means one per usable core."""
+    device: str = "cpu"
+    """"cpu", or "gpu": every contender then gets the plan for this machine's GPUs."""
     quick: bool = False
     given: argparse.Namespace = field(default_factory=argparse.Namespace)
     progress: Callable[[str], None] = lambda text: None
@@ -54,14 +59,17 @@ class Subject:
     path: Path
     draft: Path | None
     config: EngineConfig
+    """The plan for this machine, as `exsa_lab.load` would make it."""
+    wishes: dict[str, Any] = field(default_factory=dict)
+    """What the plan was asked for."""
 
     @property
     def n_threads(self) -> int:
         return self.config.n_threads
 
     def open_engine(self, **config: Any) -> Engine:
-        """Open an engine of the benchmark's own; the kernel's engine is left alone."""
-        settings = self.config if not config else EngineConfig(**{**_fields(self.config), **config})
+        """Open an engine of the benchmark's own, planned with these settings; the kernel's engine is left alone."""
+        settings = _planned(self.path, self.draft, {**self.wishes, **config}) if config else self.config
         return Engine(prepare(str(self.path), str(self.draft) if self.draft else None, settings), settings)
 
 
@@ -76,15 +84,31 @@ def subjects(options: Options, **config: Any) -> list[Subject]:
             check_format(name)
     target = resolve(options.model)
     draft = resolve_draft(options.draft, options.model)
-    settings = EngineConfig(n_threads=options.n_threads, **config)
+    draft_path = draft.path if draft else None
     found = []
     for name in options.weights:
         path = target.path
         if name != AS_SHIPPED:
             options.progress(f"converting {target.path.name} to {name}")
             path = convert(target.path, name, n_threads=options.n_threads)
-        found.append(Subject(f"{target.name} {name}", path, draft.path if draft else None, settings))
+        wishes = {"n_threads": options.n_threads, **_device_wishes(options), **config}
+        settings = _planned(path, draft_path, wishes)
+        if options.device == "gpu" and not settings.n_gpu_layers:
+            raise ConfigError(
+                "no layer can run on a GPU here: there is none, or this build of llama.cpp cannot use it.",
+                hint="%exsa_doctor says which; leave --device out to measure on the CPU.",
+            )
+        found.append(Subject(f"{target.name} {name}", path, draft_path, settings, wishes))
     return found
+
+
+def _device_wishes(options: Options) -> dict[str, Any]:
+    return {} if options.device == "gpu" else {"n_gpu_layers": 0, "draft_gpu_layers": 0}
+
+
+def _planned(path: Path, draft: Path | None, wishes: dict[str, Any]) -> EngineConfig:
+    """What every contender gets: the plan for this machine."""
+    return plan(machine(), read_facts(path), read_facts(draft) if draft else None, wishes).config
 
 
 def chat_tokens(engine: Engine, prompt: str) -> list[int]:

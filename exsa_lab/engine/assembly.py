@@ -14,6 +14,12 @@ from exsa_lab.engine.measure_costs import find_costs
 from exsa_lab.engine.slots import SlotTable
 from exsa_lab.runtime.protocol import Model
 
+SLOTS_PER_SEQUENCE = 4
+"""Slots for each sequence that can run at once. Slots take no memory, and as long as there are empty ones nothing in
+the cache has to be cleared in the midst of others' work."""
+MAX_SLOTS = 255
+"""llama.cpp knows 256 sequences, and one is kept apart."""
+
 
 @dataclass(slots=True)
 class Models:
@@ -38,19 +44,22 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
     """Open the contexts and put the loop together; closes everything again when that fails."""
     opened = []
     try:
-        context = models.target.open_context(config, models.n_threads)
-        opened.append(context)
         can_roll_back = models.target.can_remove_partially()
+        n_slots = min(SLOTS_PER_SEQUENCE * config.n_seq_max, MAX_SLOTS) if can_roll_back else config.n_seq_max
+        # One more where a lone token may need a companion, see `exsa_lab.engine.loop`.
+        context = models.target.open_context(config, models.n_threads, slots=n_slots + config.reproducible)
+        opened.append(context)
         slots = SlotTable(
-            context.n_seq_max,
+            n_slots,
             context.n_ctx,
+            max_held=config.n_seq_max,
             max_cached=config.prefix_cache_tokens,
             fast_cells=config.fast_cells,
             can_share=can_roll_back,
         )
         drafter = None
         if models.draft is not None and can_roll_back:
-            opened.append(models.draft.open_context(config, models.n_threads))
+            opened.append(models.draft.open_context(config, models.n_threads, slots=n_slots))
             drafter = ModelDrafter(models.draft, opened[-1], slots, models.target.vocab_size)
         elif not can_roll_back:
             models.notes += (f"{models.target.name} cannot roll its memory back, so draft_length is 0.",)

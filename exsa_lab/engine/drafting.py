@@ -68,6 +68,9 @@ class Drafting:
         ``room`` bounds the draft tokens of the whole step (cells and batch capacity left).
         """
         self._step = _Step(None, {}, [])
+        if self._config.reproducible and len(work) > 1:
+            # Refused drafts leave gaps in the cache, which others would fill.
+            return {item.sequence.id: Draft("none", DraftReason.REPRODUCIBLE) for item in work if item.is_decode}
         drafts: dict[int, Draft] = {}
         to_model: list[ModelRequest] = []
         automatic: list[Sequence] = []

@@ -27,6 +27,9 @@ from exsa_lab.runtime.protocol import Context, DecodeAborted, Logits, Model
 
 MAX_STEP_RECORDS = 20_000
 
+SPLIT_CELLS = 256
+"""Cells in use from which llama.cpp's CPU attention splits a lone token's sum over the threads."""
+
 
 @dataclass(slots=True)
 class _Step:
@@ -57,9 +60,10 @@ class Loop:
         self.started = time.perf_counter()
         self._config = config
         step_tokens = min(config.step_tokens, context.n_batch)
-        self._scheduler = Scheduler(slots, step_tokens=step_tokens)
+        self._scheduler = Scheduler(slots, step_tokens=step_tokens, keep_order=config.reproducible)
         self._prefill = PrefillBudget(drafting.costs, most=step_tokens, fixed=config.prefill_beside_decode)
         self._batch = context.new_batch()
+        self._spare_slot = context.n_seq_max - 1
         self._step = _Step()
         self._in_decode: tuple[Generation, ...] = ()
         self._num_steps = 0
@@ -95,7 +99,7 @@ class Loop:
             state=state,
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.waiting),
-            slots=self.context.n_seq_max,
+            slots=self._config.n_seq_max,
             slots_used=self.slots.num_held,
             slots_cached=self.slots.num_cached,
             cells=self.slots.n_cells,
@@ -194,6 +198,7 @@ class Loop:
             num_outputs = item.has_output + num_drafted
             first = self._batch.add(tokens, start, sequence.slot, num_outputs)
             rows.append((first, first + num_outputs))
+        padded = self._pad()
         begin = time.perf_counter()
         self.context.clear_abort()
         self._in_decode = tuple(item.sequence.generation for item in work)
@@ -201,8 +206,18 @@ class Loop:
             logits = self.context.decode(self._batch)
         finally:
             self._in_decode = ()
+            if padded:
+                self.context.remove(self._spare_slot, 0)
         self._count(work, drafts, time.perf_counter() - begin)
         return logits, rows
+
+    def _pad(self) -> bool:
+        """Give a lone token a companion in the spare slot, where it would be computed otherwise than in a batch."""
+        is_lone = self._batch.num_tokens == 1 and self.slots.num_cells_used >= SPLIT_CELLS
+        if is_lone and self._config.reproducible:
+            self._batch.add([0], 0, self._spare_slot, 0)
+            return True
+        return False
 
     def _count(self, work: list[Work], drafts: dict[int, Draft], seconds: float) -> None:
         step = self._step

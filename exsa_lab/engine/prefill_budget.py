@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from exsa_lab.engine.cost_model import CostModel
 
-DECODE_STRETCH = 2.5
+DECODE_STRETCH = 2.7
 """How many times as long as decoding alone a step may take when prefill shares it."""
 UNMEASURED_TOKENS = 32
 """Prefill tokens beside decode until anything is known."""

@@ -9,6 +9,12 @@ First come, first served. Every step, in this order:
 When cells run out, the youngest running sequence is preempted: its cells are given up and it waits at the front,
 to be computed again from its prompt and the tokens it had. The oldest is never preempted, so something always
 finishes and nothing starves.
+
+With ``keep_order`` no cell is used again while other sequences decode. llama.cpp gives a freed cell to whoever needs
+one next, so a sequence's cells would no longer lie in the order of its tokens, attention would add them up in another
+order, and near ties between two tokens could fall otherwise than they do alone. Admission then waits until there is an
+empty slot and room for all that a sequence and those running may still generate; when nobody runs, everything that
+was kept is cleared.
 """
 
 from __future__ import annotations
@@ -48,11 +54,12 @@ class Scheduler:
     ``waiting`` is in order of arrival, preempted sequences first; ``running`` in order of admission.
     """
 
-    def __init__(self, slots: SlotTable, *, step_tokens: int) -> None:
+    def __init__(self, slots: SlotTable, *, step_tokens: int, keep_order: bool = False) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self._slots = slots
         self._step_tokens = step_tokens
+        self._keep_order = keep_order
 
     @property
     def has_work(self) -> bool:
@@ -74,6 +81,8 @@ class Scheduler:
 
         ``prefill_budget`` tells, for a number of decoding sequences, how many prefill tokens may join them.
         """
+        if self.waiting and not self.running:
+            self._start_over()
         preempted = self._preempt()
         work = [Work(s, 1, is_decode=True, has_output=True) for s in self.running if self._num_left(s) == 1]
         budget = self._step_tokens - len(work)
@@ -96,6 +105,13 @@ class Scheduler:
 
     # Steps of the policy
 
+    def _start_over(self) -> None:
+        """Nobody runs: the moment at which cells can be given up without touching anybody's order."""
+        if self._keep_order:
+            self._slots.clear_cached()
+        else:
+            self._slots.tidy(self.waiting[0].tokens)
+
     def _preempt(self) -> list[Sequence]:
         """Free cells until every decoding sequence, or at least the oldest sequence, can go on."""
         preempted = []
@@ -112,9 +128,17 @@ class Scheduler:
     def _can_admit(self, cells: int) -> bool:
         if not self.waiting or not self._slots.has_slot():
             return False
+        if self._keep_order and self.running:
+            return self._slots.has_empty_slot() and self._num_cells_reserved() <= self._slots.num_cells_unused
         # A cell of headroom for each running sequence, so that admitting one does not preempt it at once.
         headroom = len(self.running) + 1 if self.running else 0
         return self._slots.num_new_cells(self.waiting[0].tokens) + headroom <= cells
+
+    def _num_cells_reserved(self) -> int:
+        """Cells that the running sequences and the first waiting one may still come to need."""
+        candidate = self.waiting[0]
+        own = candidate.num_tokens + candidate.num_left
+        return own + sum(self._num_left(s) + s.num_left for s in self.running)
 
     def _admit(self) -> Sequence:
         sequence = self.waiting.popleft()

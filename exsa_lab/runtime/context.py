@@ -22,15 +22,18 @@ MIN_OUTPUTS = 64
 class LlamaContext:
     """See `exsa_lab.runtime.protocol.Context`. Owned by one thread; only `abort` may be called from others."""
 
-    def __init__(self, model_pointer: Any, vocab_size: int, config: EngineConfig, n_threads: int) -> None:
+    def __init__(
+        self, model_pointer: Any, vocab_size: int, config: EngineConfig, n_threads: int, *, slots: int = 0
+    ) -> None:
         self._lib = llama()
+        slots = max(slots, config.n_seq_max)
         self._vocab_size = vocab_size
         self._abort_flag = ctypes.create_string_buffer(2)
         with captured_log() as lines:
-            self._pointer = self._lib.llama_init_from_model(model_pointer, self._params(config, n_threads))
+            self._pointer = self._lib.llama_init_from_model(model_pointer, self._params(config, n_threads, slots))
         if not self._pointer:
             raise OutOfMemory(
-                f"llama.cpp could not create a context of {config.n_ctx} tokens for {config.n_seq_max} sequences"
+                f"llama.cpp could not create a context of {config.n_ctx} tokens for {slots} sequences"
                 f" ({lines[-1] if lines else 'no reason given'}).",
                 hint="Ask for a smaller n_ctx or n_seq_max.",
             )
@@ -42,12 +45,12 @@ class LlamaContext:
         self.n_seq_max: int = self._lib.llama_n_seq_max(self._pointer)
         self.n_batch: int = self._lib.llama_n_batch(self._pointer)
 
-    def _params(self, config: EngineConfig, n_threads: int) -> Any:
+    def _params(self, config: EngineConfig, n_threads: int, slots: int) -> Any:
         params = self._lib.llama_context_default_params()
         params.n_ctx = config.n_ctx
         params.n_batch = config.n_batch
         params.n_ubatch = min(config.n_ubatch, config.n_batch)
-        params.n_seq_max = config.n_seq_max
+        params.n_seq_max = slots
         # A step outputs one row per sequence and draft token, never one per prompt token: the logits of a
         # whole batch would reserve n_batch x vocabulary floats for nothing. The limit holds for the whole batch,
         # not for a micro-batch, and llama.cpp ends the process over a batch that breaks it.

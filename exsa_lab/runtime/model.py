@@ -68,9 +68,10 @@ class LlamaModel:
             )
         return pointer
 
-    def open_context(self, config: EngineConfig, n_threads: int) -> LlamaContext:
+    def open_context(self, config: EngineConfig, n_threads: int, *, slots: int = 0) -> LlamaContext:
         """Create a context; raises OutOfMemory when it does not fit."""
-        return LlamaContext(self._pointer, self.vocab_size, replace(config, n_gpu_layers=self._gpu_layers), n_threads)
+        config = replace(config, n_gpu_layers=self._gpu_layers)
+        return LlamaContext(self._pointer, self.vocab_size, config, n_threads, slots=slots)
 
     # Vocabulary
 

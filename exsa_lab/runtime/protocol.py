@@ -82,8 +82,11 @@ class Model(Protocol):
     def render_chat(self, messages: list[dict[str, str]]) -> str:
         """Render messages with the model's own chat template, ending with the assistant's turn opened."""
 
-    def open_context(self, config: EngineConfig, n_threads: int) -> Context:
-        """Create a KV cache of this model; raises OutOfMemory when it does not fit."""
+    def open_context(self, config: EngineConfig, n_threads: int, *, slots: int = 0) -> Context:
+        """Create a KV cache of this model; raises OutOfMemory when it does not fit.
+
+        ``slots`` is the number of sequences it can keep, where that is more than the ``n_seq_max`` that run at once.
+        """
 
     def can_remove_partially(self) -> bool:
         """False for recurrent and hybrid models, whose state cannot be rolled back to a position."""

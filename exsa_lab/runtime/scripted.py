@@ -51,9 +51,9 @@ class ScriptedContext:
     slow machine.
     """
 
-    def __init__(self, model: ScriptedModel, config: EngineConfig) -> None:
+    def __init__(self, model: ScriptedModel, config: EngineConfig, slots: int = 0) -> None:
         self.n_ctx = config.n_ctx
-        self.n_seq_max = config.n_seq_max
+        self.n_seq_max = max(slots, config.n_seq_max)
         self.n_batch = config.n_batch
         self.before_decode: Callable[[list[Entry]], None] | None = None
         self.num_decodes = 0
@@ -61,7 +61,7 @@ class ScriptedContext:
         self._model = model
         self._is_aborted = False
         # Slot -> position -> (cell, token); a cell is shared by copying its number.
-        self._cells: list[dict[int, tuple[int, int]]] = [{} for _ in range(config.n_seq_max)]
+        self._cells: list[dict[int, tuple[int, int]]] = [{} for _ in range(self.n_seq_max)]
         self._next_cell = itertools.count()
 
     @property
@@ -163,8 +163,8 @@ class ScriptedModel:
         with np.errstate(divide="ignore"):
             return np.log(np.asarray(self._next_probs(tokens), np.float64)).astype(np.float32)
 
-    def open_context(self, config: EngineConfig, n_threads: int) -> ScriptedContext:
-        return ScriptedContext(self, config)
+    def open_context(self, config: EngineConfig, n_threads: int, *, slots: int = 0) -> ScriptedContext:
+        return ScriptedContext(self, config, slots)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         raw, tokens = text.encode(), []

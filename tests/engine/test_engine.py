@@ -314,3 +314,17 @@ def test_hostile_and_broken_text_stays_text() -> None:
     with scripted_engine(target) as engine:
         gen = engine.generate("a", max_tokens=5)
     assert gen.text == "<script>alert(1)</script>\x1b[31m\ufffd\ufffda"
+
+
+def test_reproducible_drafts_only_for_who_is_alone() -> None:
+    target, draft = model(endless(1)), model(endless(1))
+    with scripted_engine(target, draft, reproducible=True) as engine:
+        alone = engine.generate("a", max_tokens=20, draft_length=3)
+        together = [engine.submit(prompt, max_tokens=20, draft_length=3) for prompt in ("a", "b")]
+        texts = [generation.result(10) for generation in together]
+        rounds = [e for g in together for e in g.events if isinstance(e, RoundEvent) and e.batch_sequences > 1]
+
+    assert alone.stats.accepted_tokens > 0
+    assert texts[0] == alone.text
+    assert rounds
+    assert all(e.k == 0 for e in rounds)

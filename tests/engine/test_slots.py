@@ -65,18 +65,51 @@ def test_cached_cells_are_bounded_but_the_newest_stays() -> None:
     assert slots.length(slots.acquire([2] * 10)) == 9
 
 
-def test_cached_cells_give_way_where_that_keeps_decoding_fast() -> None:
+def test_a_short_prompt_that_comes_alone_finds_few_cells_in_use() -> None:
     slots = table(fast_cells=25)
-    slots.release(fill(slots, [1] * 15), keep=True)
-    fill(slots, [2] * 9)
-    slots.make_room(1)
-    assert slots.num_cells_used == 24
-    slots.make_room(2)
-    assert slots.num_cells_used == 9
-    slots.release(fill(slots, [3] * 4), keep=True)
-    fill(slots, [4] * 20)
-    slots.make_room(1)  # running ones need more than that anyway: nothing is gained by giving up the rest
+    other, donor = fill(slots, [1] * 15), fill(slots, [2, 3, 4, 5])
+    slots.release(other, keep=True)
+    slots.release(donor, keep=True)
+    slots.tidy([2, 3, 9])
+    assert (slots.tokens(donor), slots.num_cells_used) == ([2, 3], 2)
+
+    slots.tidy([2, 3, 9])  # nothing more is gained
+    assert slots.num_cells_used == 2
+    slots.tidy([7] * 26)  # a long one needs more than the fast cells anyway
+    assert slots.num_cells_used == 2
+
+
+def test_nothing_is_given_up_while_others_run_as_long_as_there_is_room() -> None:
+    slots = table(max_cached=0)
+    running = fill(slots, [9] * 5)
+    for token in (1, 2):
+        slots.release(fill(slots, [token] * 10), keep=True)
+    slots.take_operations()
+    slots.make_room(CELLS - 25)
+    assert slots.take_operations() == []
+    slots.make_room(CELLS - 24)  # no room: the older one goes
+    assert slots.num_cells_cached == 10
+    slots.release(running, keep=False)
+    assert slots.num_cells_cached == 10  # nobody runs: only the newest stays
+
+
+def test_without_an_empty_slot_all_that_is_too_much_goes_at_once() -> None:
+    slots = table(max_cached=4)
+    fill(slots, [9])
+    for token in (1, 2, 3):
+        slots.release(fill(slots, [token] * 4), keep=True)
+    assert slots.num_cells_cached == 12
+    slots.acquire([5])
     assert slots.num_cells_cached == 4
+
+
+def test_more_slots_than_may_run_at_once() -> None:
+    slots = table(max_held=1)
+    slot = fill(slots, [1])
+    assert not slots.has_slot()
+    slots.release(slot, keep=True)
+    assert slots.has_slot()
+    assert slots.has_empty_slot()
 
 
 def test_a_full_table_takes_the_donor_over_in_place() -> None:
@@ -96,7 +129,7 @@ class SlotsAgainstCaches(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = table(max_cached=20, fast_cells=16)
+        self.slots = table(max_cached=20, fast_cells=16, max_held=SLOTS - 1)
         model = ScriptedModel(["a", "b", "c"], lambda _: [1 / 3] * 3)
         config = EngineConfig(n_ctx=CELLS, n_seq_max=SLOTS)
         self.target, self.draft = model.open_context(config, 1), model.open_context(config, 1)
@@ -114,6 +147,8 @@ class SlotsAgainstCaches(RuleBasedStateMachine):
     @precondition(lambda self: self.slots.has_slot())
     @rule(tokens=st.lists(st.integers(0, 2), min_size=1, max_size=12))
     def admit(self, tokens: list[int]) -> None:
+        if not self.held:
+            self.slots.tidy(tokens)
         if self.slots.num_new_cells(tokens) > self.slots.num_cells_available:
             return
         slot = self.slots.acquire(tokens)
