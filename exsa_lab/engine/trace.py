@@ -57,7 +57,8 @@ class Trace:
 
         rounds = {event.round: event for event in self.rounds}
         rows = [self._row(event, rounds) for event in self.events if isinstance(event, TokenEvent | RejectedEvent)]
-        return pd.DataFrame(rows)
+        # Numbers that are all missing would make a column of objects, which cannot be averaged.
+        return pd.DataFrame(rows).astype({"p": float, "q": float, "u": float} if rows else {})
 
     @staticmethod
     def _row(event: TokenEvent | RejectedEvent, rounds: dict[int, RoundEvent]) -> dict[str, Any]:
