@@ -37,6 +37,7 @@ class Controls:
         self.own = w.Textarea(
             "\n\n".join(prompts or ()),
             placeholder="Your prompts, separated by empty lines",
+            tooltip="Your prompts, separated by empty lines",
             layout=w.Layout(width="42.5em", height="6em"),
         )
         self.concurrency = w.IntSlider(

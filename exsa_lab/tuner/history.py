@@ -8,6 +8,9 @@ from html import escape
 from exsa_lab.experiments import METRICS, Experiment
 from exsa_lab.widgets.rows import visible
 
+_LEFT = ' style="text-align:left"'
+_WHOLE = ' style="white-space:nowrap"'
+
 
 def table_html(runs: Sequence[Experiment]) -> str:
     """Return all runs as an HTML table, newest first, the best value of a column in bold; every text escaped."""
@@ -16,12 +19,12 @@ def table_html(runs: Sequence[Experiment]) -> str:
     summaries = [run.summary() for run in runs]
     names = [name for name in METRICS if name != "failed" or any(s["failed"] for s in summaries)]
     best = {name: _best(name, [summary[name] for summary in summaries]) for name in names}
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("run", "setting", *(METRICS[name] for name in names)))
+    head = f"<th>run</th><th{_LEFT}>setting</th>" + "".join(f"<th>{escape(METRICS[name])}</th>" for name in names)
     rows = []
     for number, (run, summary) in reversed(list(enumerate(zip(runs, summaries, strict=True), start=1))):
-        cells = "".join(f"<td>{_cell(name, summary[name], best[name])}</td>" for name in names)
+        cells = "".join(f"<td{_WHOLE}>{_cell(name, summary[name], best[name])}</td>" for name in names)
         note = " (stopped)" if run.was_stopped else ""
-        rows.append(f"<tr><td>{number}{note}</td><td>{escape(visible(str(run.setting)))}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{number}{note}</td><td{_LEFT}>{escape(visible(str(run.setting)))}</td>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -21,9 +21,12 @@ from exsa_lab.tuner.chart import LiveChart
 from exsa_lab.tuner.controls import Controls
 from exsa_lab.tuner.history import table_html, table_text
 from exsa_lab.tuner.models import ModelChoice
+from exsa_lab.widgets.host import Host
 from exsa_lab.widgets.rows import visible
 
 logger = logging.getLogger(__name__)
+
+_NEEDS_KERNEL = "The tuner's controls need their kernel: run this cell to have them. What was run stands below."
 
 
 class Tuner:
@@ -80,8 +83,12 @@ class Tuner:
         )
         self.status = w.HTML()
         self.comparison = w.Output()
-        self.magic = w.Textarea(disabled=True, layout=w.Layout(width="98%", height="7em"))
-        self.python = w.Textarea(disabled=True, layout=w.Layout(width="98%", height="11em"))
+        self.magic = w.Textarea(
+            disabled=True, tooltip="This setting as a cell", layout=w.Layout(width="98%", height="7em")
+        )
+        self.python = w.Textarea(
+            disabled=True, tooltip="This setting as Python", layout=w.Layout(width="98%", height="11em")
+        )
         code = w.Tab([self.magic, self.python], titles=["as %%exsa", "as Python"])
         self.run_button.on_click(lambda _button: self.start())
         self.stop_button.on_click(lambda _button: self.stop())
@@ -89,6 +96,7 @@ class Tuner:
         buttons = (self.run_button, self.stop_button, self.run_a, self.run_b, self.compare_button)
         parts = (self.models.box, self.controls.box, w.HBox(buttons), self.status, self.chart.figure, self.comparison)
         self.box = w.VBox([*parts, w.Accordion([code], titles=["The code of this setting"])])
+        self.host = Host(self.box, f"<p>{_NEEDS_KERNEL}</p>", _NEEDS_KERNEL)
 
     # Running
 
@@ -202,5 +210,5 @@ class Tuner:
         return {"text/html": table_html(self.runs), "text/plain": table_text(self.runs)}
 
     def _ipython_display_(self) -> None:
-        display(self.box)
+        self.host.show()
         display(self._table(), raw=True, display_id=self._table_id)

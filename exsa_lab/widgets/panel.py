@@ -18,6 +18,8 @@ _LINE = "1px solid rgba(128,128,128,.28)"
 _CELL = "padding:1px 14px 1px 0;border:0;background:none;text-align:left;vertical-align:top;"
 _SHORT = 22
 """Longest text in a column that is not wrapped."""
+_WHOLE_COLUMNS = 100
+"""Characters in all columns together that are not wrapped: beyond that they would not fit beside JupyterLab's files."""
 _WHOLE_WORDS = "word-break:normal;overflow-wrap:anywhere"
 _MONO = "font-family:var(--jp-code-font-family,ui-monospace,monospace)"
 # MathJax would typeset what stands between dollar signs.
@@ -82,16 +84,20 @@ def _table_html(section: Section) -> str:
         style = f"{_CELL}font-weight:400;opacity:.75"
         cells = "".join(f'<th style="{style}">{_html(cell)}</th>' for cell in section.header)
         rows.insert(0, f'<tr style="background:none">{cells}</tr>')
-    return f'<table style="border-collapse:collapse;border:0;margin:0;font-size:inherit">{"".join(rows)}</table>'
+    table = f'<table style="border-collapse:collapse;border:0;margin:0;font-size:inherit">{"".join(rows)}</table>'
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def _column_styles(section: Section) -> list[str]:
-    """Short columns keep their lines whole; the others wrap."""
-    styles = []
-    for column in zip(*section.rows, strict=True):
-        is_short = max(len(cell) for cell in column) <= _SHORT
-        wrap = "white-space:nowrap" if is_short else "overflow-wrap:anywhere"
-        styles.append(f"{_CELL}font-variant-numeric:tabular-nums;{wrap}")
+    """Short columns keep their lines whole, the shortest first while there is room; the others wrap."""
+    widths = [max(map(len, column)) for column in zip(*section.rows, strict=True)]
+    wraps = ["overflow-wrap:anywhere" if width > _SHORT else "" for width in widths]
+    room = _WHOLE_COLUMNS
+    for column in sorted(range(len(widths)), key=widths.__getitem__):
+        room -= widths[column]
+        if room >= 0 and widths[column] <= _SHORT:
+            wraps[column] = "white-space:nowrap"
+    styles = [f"{_CELL}font-variant-numeric:tabular-nums;{wrap}" for wrap in wraps]
     if not section.header:
         styles[0] += ";opacity:.75"
     return styles

@@ -90,6 +90,11 @@ class Server:
         for session in self.request("GET", "api/sessions"):
             self.request("DELETE", f"api/sessions/{session['id']}")
 
+    def restart_kernels(self) -> None:
+        """Restart every kernel, as a user does whose notebook hangs."""
+        for kernel in self.request("GET", "api/kernels"):
+            self.request("POST", f"api/kernels/{kernel['id']}/restart")
+
     def close(self) -> None:
         self._process.terminate()
         try:
@@ -169,7 +174,7 @@ class Notebook:
         if index is None:
             self.page.screenshot(path=path)
         elif also is None:
-            self.cell(index).screenshot(path=path)
+            self._shoot_whole(self.cell(index), path)
         else:
             boxes = [box for locator in (self.cell(index), also) if (box := locator.bounding_box())]
             left, top = min(box["x"] for box in boxes), min(box["y"] for box in boxes)
@@ -178,6 +183,18 @@ class Notebook:
             clip = {"x": left, "y": top, "width": right - left, "height": bottom - top + 12}
             self.page.screenshot(path=path, clip=clip)  # type: ignore[arg-type]  # a FloatRect
         return path
+
+    def _shoot_whole(self, cell: Locator, path: Path) -> None:
+        """Photograph a cell, in a window that is tall enough for it."""
+        window = self.page.viewport_size
+        assert window is not None
+        box = cell.bounding_box()
+        is_tall = box is not None and box["height"] > window["height"] - 150
+        if box is not None and is_tall:
+            self.page.set_viewport_size({"width": window["width"], "height": int(box["height"]) + 200})
+        cell.screenshot(path=path)
+        if is_tall:
+            self.page.set_viewport_size(window)
 
 
 def write_notebook(path: Path, *sources: str) -> Path:

@@ -15,6 +15,7 @@ from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.tuner import Tuner
 from exsa_lab.tuner.chart import MAX_LINES, MAX_POINTS, LiveChart
 from exsa_lab.tuner.history import table_html, table_text
+from tests.widgets.fake import Published
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
 SETTING = Setting(max_tokens=15, chat=False)
@@ -163,10 +164,11 @@ def test_loading_another_pair_says_how_it_went(tuner: Tuner) -> None:
 def test_displaying_adds_the_table_that_is_kept(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[object, dict[str, object]]] = []
     updated: list[object] = []
+    published = Published(monkeypatch)
     monkeypatch.setattr("exsa_lab.tuner.tuner.display", lambda what, **options: shown.append((what, options)))
     monkeypatch.setattr("exsa_lab.tuner.tuner.update_display", lambda what, **options: updated.append((what, options)))
     tuner._ipython_display_()
-    assert shown[0][0] is tuner.box
-    assert shown[1][0] == {"text/html": "<p>No runs yet.</p>", "text/plain": "No runs yet."}
+    assert "need their kernel" in published.shown[0]["text/plain"]
+    assert shown[0][0] == {"text/html": "<p>No runs yet.</p>", "text/plain": "No runs yet."}
     _run(tuner)
-    assert updated[-1][1]["display_id"] == shown[1][1]["display_id"]  # type: ignore[index]
+    assert updated[-1][1]["display_id"] == shown[0][1]["display_id"]  # type: ignore[index]
