@@ -53,11 +53,13 @@ def measure_costs(contexts: dict[Kind, Context]) -> CostModel:
     def measure(kind: Kind, num_tokens: int, num_sequences: int) -> float:
         context, depth = contexts[kind], depths[kind]
         num_sequences = min(num_sequences, context.n_seq_max)
-        begin = time.perf_counter()
-        _decode(context, batches[kind], depth, num_tokens, num_sequences=num_sequences, outputs=num_tokens)
-        seconds = time.perf_counter() - begin
-        for slot in range(num_sequences):
-            context.remove(slot, depth)
+        seconds = 0.0
+        for _ in range(1 + context.settle(num_tokens)):
+            begin = time.perf_counter()
+            _decode(context, batches[kind], depth, num_tokens, num_sequences=num_sequences, outputs=num_tokens)
+            seconds = time.perf_counter() - begin
+            for slot in range(num_sequences):
+                context.remove(slot, depth)
         return seconds
 
     room = min(min(context.n_batch, context.n_ctx // 2) for context in contexts.values())

@@ -54,3 +54,24 @@ class LlamaBatch:
         self.num_outputs += outputs
         self.struct.n_tokens = end
         return first_row
+
+    def pad(self, size: int) -> tuple[int, int] | None:
+        """Let llama.cpp see ``size`` tokens: further ones after the last token, in its slot, with logits if all have.
+
+        `num_tokens` and `num_outputs` stay. Returns the slot and the first position of the padding, which the caller
+        must remove from the cache; None where there is nothing to pad.
+        """
+        start = self.num_tokens
+        if not 0 < start < size <= len(self._tokens):
+            return None
+        slot, position = int(self._slots[start - 1]), int(self._positions[start - 1]) + 1
+        self._tokens[start:size] = self._tokens[start - 1]
+        self._positions[start:size] = range(position, position + size - start)
+        self._slots[start:size] = slot
+        self._outputs[start:size] = self.num_outputs == start
+        self.struct.n_tokens = size
+        return slot, position
+
+    def unpad(self) -> None:
+        """Undo `pad`."""
+        self.struct.n_tokens = self.num_tokens

@@ -14,7 +14,10 @@ from exsa_lab.errors import DecodeError, OutOfMemory
 from exsa_lab.runtime.batch import LlamaBatch
 from exsa_lab.runtime.library import captured_log, llama
 from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
+from exsa_lab.runtime.steady import STEPS_TO_RECORD, Steady
 
+_NO_CELLS = 1
+"""What llama_decode returns where the cache has no room."""
 MIN_OUTPUTS = 64
 """Rows of logits any context can give in one decode; measuring the cost of a step asks for as many."""
 
@@ -23,9 +26,18 @@ class LlamaContext:
     """See `exsa_lab.runtime.protocol.Context`. Owned by one thread; only `abort` may be called from others."""
 
     def __init__(
-        self, model_pointer: Any, vocab_size: int, config: EngineConfig, n_threads: int, *, slots: int = 0
+        self,
+        model_pointer: Any,
+        vocab_size: int,
+        config: EngineConfig,
+        n_threads: int,
+        *,
+        slots: int = 0,
+        steady: bool = False,
     ) -> None:
+        """``steady`` pads small batches, see `exsa_lab.runtime.steady`."""
         self._lib = llama()
+        self._steady = Steady() if steady else None
         slots = max(slots, config.n_seq_max)
         self._vocab_size = vocab_size
         self._abort_flag = ctypes.create_string_buffer(2)
@@ -79,10 +91,28 @@ class LlamaContext:
         assert isinstance(batch, LlamaBatch)
         if batch.num_outputs > self.max_outputs:
             raise DecodeError(f"a step asked for {batch.num_outputs} rows of logits of at most {self.max_outputs}.")
-        code = self._lib.llama_decode(self._pointer, batch.struct)
+        code = self._decode_padded(batch) if self._steady else self._lib.llama_decode(self._pointer, batch.struct)
         if code:
             self._raise(code, batch.num_tokens)
         return self._logits(batch.num_outputs)
+
+    def _decode_padded(self, batch: LlamaBatch) -> int:
+        assert self._steady is not None
+        added = batch.pad(self._steady.fit(batch.num_tokens))
+        code: int = self._lib.llama_decode(self._pointer, batch.struct)
+        if added is None:
+            return code
+        batch.unpad()
+        self.remove(*added)
+        if code == _NO_CELLS:
+            code = self._lib.llama_decode(self._pointer, batch.struct)
+        return code
+
+    def settle(self, num_tokens: int) -> int:
+        if self._steady is None:
+            return 0
+        self._steady.settle(num_tokens)
+        return STEPS_TO_RECORD
 
     def _logits(self, rows: int) -> Logits:
         # The rows lie one after the other in the order of the batch; no copy is made. The call waits for the device.
@@ -101,7 +131,7 @@ class LlamaContext:
         if code == 2:
             self._abort_flag[0] = b"\0"
             raise DecodeAborted
-        if code == 1:
+        if code == _NO_CELLS:
             raise OutOfMemory(
                 f"no {num_tokens} free cells are left in the KV cache of {self.n_ctx}.",
                 hint="Load with a larger n_ctx, or submit less at once.",

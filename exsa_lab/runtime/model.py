@@ -71,7 +71,9 @@ class LlamaModel:
     def open_context(self, config: EngineConfig, n_threads: int, *, slots: int = 0) -> LlamaContext:
         """Create a context; raises OutOfMemory when it does not fit."""
         config = replace(config, n_gpu_layers=self._gpu_layers)
-        return LlamaContext(self._pointer, self.vocab_size, config, n_threads, slots=slots)
+        # Padding is taken back from the cache, and only a GPU gains by it.
+        steady = config.n_gpu_layers != 0 and self.can_remove_partially()
+        return LlamaContext(self._pointer, self.vocab_size, config, n_threads, slots=slots, steady=steady)
 
     # Vocabulary
 

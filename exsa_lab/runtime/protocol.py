@@ -46,6 +46,12 @@ class Context(Protocol):
         Raises OutOfMemory when no KV cells are free, DecodeAborted after `abort`, DecodeError otherwise.
         """
 
+    def settle(self, num_tokens: int) -> int:
+        """Tell that a run of batches of this many tokens begins; returns how many pass until each takes its usual time.
+
+        For measuring only: otherwise the batches themselves show what is needed.
+        """
+
     def abort(self) -> None:
         """Ask the running decode, or the next one, to stop soon; safe from any thread."""
 

@@ -103,6 +103,9 @@ class ScriptedContext:
                 return
             time.sleep(min(0.001, self._model.step_s))
 
+    def settle(self, num_tokens: int) -> int:
+        return 0
+
     def abort(self) -> None:
         self._is_aborted = True
 
