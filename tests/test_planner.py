@@ -106,7 +106,7 @@ def test_every_plan_fits_and_gives_its_reasons(facts: GGUFFacts, gpu: float, ram
     assert memory.device <= max(0, gpu * GIB - GPU_MARGIN) or config.n_gpu_layers == 0
     assert memory.host_cache <= ram * GIB
     assert 512 <= config.n_ctx <= facts.context_limit
-    assert config.n_threads == cores
+    assert config.n_threads == (2 if config.n_gpu_layers < 0 else cores)
     assert min(config.n_batch, config.step_tokens) >= config.n_seq_max
     assert config.n_ctx >= 64 * config.n_seq_max or config.n_seq_max == 1
     assert all(choice.reason and choice.value == getattr(config, choice.name) for choice in made.choices)
@@ -211,9 +211,18 @@ def test_heads_that_do_not_fill_a_block_keep_the_exact_cache() -> None:
 
 def test_large_gpus_take_larger_batches() -> None:
     small, large = plan(machine(8), B1).config, plan(machine(80), B1).config
-    assert (small.n_ubatch, large.n_ubatch) == (512, 2048)
+    assert (small.n_ubatch, large.n_ubatch) == (512, 1024)
     assert large.n_seq_max > small.n_seq_max
-    assert large.step_tokens == 2048
+    assert large.step_tokens == 1024
+
+
+def test_few_threads_where_all_layers_are_on_the_gpu() -> None:
+    made = plan(machine(80, cores=16), B1)
+    assert (made.config.n_gpu_layers, made.config.n_threads) == (-1, 2)
+    assert "GPU" in made.reason("n_threads")
+    assert plan(machine(80, cores=16), B1, wishes={"n_threads": 5}).config.n_threads == 5
+    assert plan(machine(80, cores=16), B1, wishes={"n_gpu_layers": 3}).config.n_threads == 16
+    assert plan(machine(80, cores=16), B1, wishes={"n_gpu_layers": 0}).config.n_threads == 16
 
 
 @pytest.mark.parametrize(("cores", "quota", "threads"), [(2, None, 2), (128, None, 128), (64, 4.0, 4), (8, 0.5, 1)])

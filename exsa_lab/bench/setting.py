@@ -91,7 +91,7 @@ def subjects(options: Options, **config: Any) -> list[Subject]:
         if name != AS_SHIPPED:
             options.progress(f"converting {target.path.name} to {name}")
             path = convert(target.path, name, n_threads=options.n_threads)
-        wishes = {"n_threads": options.n_threads, **_device_wishes(options), **config}
+        wishes = {**_device_wishes(options), **config}
         settings = _planned(path, draft_path, wishes)
         if options.device == "gpu" and not settings.n_gpu_layers:
             raise ConfigError(
@@ -103,7 +103,9 @@ def subjects(options: Options, **config: Any) -> list[Subject]:
 
 
 def _device_wishes(options: Options) -> dict[str, Any]:
-    return {} if options.device == "gpu" else {"n_gpu_layers": 0, "draft_gpu_layers": 0}
+    if options.device == "gpu":
+        return {"n_threads": options.threads} if options.threads else {}
+    return {"n_threads": options.n_threads, "n_gpu_layers": 0, "draft_gpu_layers": 0}
 
 
 def _planned(path: Path, draft: Path | None, wishes: dict[str, Any]) -> EngineConfig:
