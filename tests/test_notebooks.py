@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+from exsa_lab.models.catalog import PAIRS
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -51,3 +57,31 @@ def test_stores_no_widget_state_and_nothing_of_the_machine(notebook: Any) -> Non
     assert "<script" not in outputs
     for private in (str(Path.home()) + "/", "/work/", "/tmp/"):
         assert private not in outputs
+
+
+def test_answers_are_hidden_and_folded_properly(notebook: Any) -> None:
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    if "Exercises" not in text and "Now answer" not in text:
+        return
+    assert text.count("<details><summary>") == text.count("</details>") > 0
+    # Markdown inside of an HTML block is rendered only after an empty line.
+    assert not re.search(r"</summary>\n?\S", text)
+    if "**Exercises**" in text:
+        assert "<details><summary>Answers</summary>" in text
+
+
+def test_outputs_are_of_the_models_that_come_with_it(notebook: Any) -> None:
+    outputs = str([cell.get("outputs") for cell in notebook.cells])
+    draft = PAIRS["smollm2-135m"].draft
+    assert draft is not None
+    assert set(re.findall(r"smollm2-135m-draft-[\w-]+", outputs)) <= {Path(draft.file).stem}
+
+
+def test_folders_of_the_machine_are_shortened() -> None:
+    spec = importlib.util.spec_from_file_location("store_outputs", ROOT / "scripts" / "store_outputs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    outputs = [{"data": {"text/plain": f"{sys.prefix}/lib and {Path.home()}/.cache"}, "execution_count": 3}]
+    assert script.shorten(outputs) == [{"data": {"text/plain": ".venv/lib and ~/.cache"}, "execution_count": 3}]
