@@ -117,6 +117,15 @@ def test_tooltips_say_where_a_token_came_from() -> None:
     assert '" the" id 260 · accepted · p 0.9 · q 0.8 · u 0.3 · round 7: 3 of 4 accepted, 29 ms, at 1.50 s' in titles[0]
 
 
+def test_a_probability_that_was_not_computed_is_said_so() -> None:
+    titles = Checker(
+        static_html([token(0, "plain", p=None), refused(1, "x", reason=Rejection.DISCARDED, p=None)])
+    ).titles
+
+    assert '"plain" id 100 · target · p not computed · round 0' in titles[0]
+    assert "not computed" not in titles[1]
+
+
 def test_the_space_before_a_word_is_not_underlined() -> None:
     assert "</div> <span" not in static_html([token(0, " the", Source.ACCEPTED)])
     assert "> <span" in static_html([token(0, " the", Source.ACCEPTED)])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ipywidgets import Widget
 
+from exsa_lab.engine.events import Source
 from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
@@ -22,7 +23,7 @@ from exsa_lab.widgets.scripts import WIDGET_VIEW
 from exsa_lab.widgets.step_static import static_html, static_text
 from exsa_lab.widgets.step_through import StepThrough, run_of
 from tests.conftest import chromium
-from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
+from tests.widgets.fake import refused, round_event, token
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +201,25 @@ def test_model_output_is_text(page: Any) -> None:
 @pytest.mark.browser
 def test_a_run_without_rounds_says_so(page: Any) -> None:
     assert "no rounds" in _load(page, Trace([])).inner_text()
+
+
+@pytest.mark.browser
+def test_probabilities_that_were_not_computed_are_dashes(page: Any) -> None:
+    drafted = [token(1, "b", Source.ACCEPTED, p=None, round=1), refused(2, "x", p=None, q=None, u=None)]
+    events = [
+        token(0, "a", p=None),
+        round_event(0, 0, 0, 0.1),
+        *drafted,
+        token(2, "c", Source.RESAMPLED, p=None, round=1),
+    ]
+    view = _load(page, Trace([*events, round_event(1, 2, 1, 0.2)], params={"temperature": 0.0}))
+    view.focus()
+    words = []
+    for _ in range(int(view.locator("input[type=range]").get_attribute("max"))):
+        page.keyboard.press("ArrowRight")
+        words.append(view.locator(".exsa-st-words").inner_text())
+    text = "\n".join(words)
+    assert "“b” is the target's first choice: accepted." in text
+    assert "“x” is not the target's first choice: refused." in text
+    assert "the target's first choice: “c”." in text
+    assert not re.search(r"null|NaN|0\.000", text + view.inner_text())

@@ -184,6 +184,19 @@ def test_hover_shows_where_a_token_came_from(page: Any) -> None:
     assert page.locator(".exsa-text .round").count() == 0
 
 
+def test_a_probability_that_was_not_computed_is_a_dash(page: Any) -> None:
+    load(page)
+    send(page, [token(0, "plain", p=None)])
+    page.evaluate("document.querySelector('.exsa-text .exsa-tok').focus()")
+
+    text = page.get_by_role("tooltip").inner_text().replace("\n", " ")
+    assert "p target –" in text
+    assert "p was not computed" in text
+    assert page.evaluate("document.activeElement.ariaLabel") == (
+        'target token "plain", p was not computed: nobody watched then, round 0'
+    )
+
+
 def test_the_keyboard_moves_from_token_to_token(page: Any) -> None:
     load(page)
     send(page, marked())
