@@ -20,23 +20,28 @@ from exsa_lab.engine.stats import StepRecord
 WEIGHTS = ("as-shipped", "Q8_0")
 WANTED_OVER_LLAMA = {"as-shipped": 1.6, "Q8_0": 2.5}
 """Promised gain of all requests at once over one after the other, by weight format."""
+WANTED_OVER_ONE_ON_GPU = {16: 4.0, 64: 8.0}
+"""Promised throughput of so many requests at once over one request after the other, on a GPU."""
 WANTED_OVER_SERVER = 1.0
 WANTED_PYTHON_SHARE = 0.03
+MOST_IN_TURN = 16
+"""``Llama`` gets at most so many requests one after the other; that is its speed for any number."""
 SMALLEST = 4
 """Fewest requests in one measurement."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per request (default: 96)")
-    parser.add_argument("--requests", type=_numbers, help="requests at once (default: 1,4,16)")
+    parser.add_argument("--requests", type=_numbers, help="requests at once (default: 1,4,16; on a GPU 1,16,64)")
 
 
 def run(options: Options) -> Report:
     """Measure generated tokens per second of whole batches, prefill included."""
-    counts = options.given.requests or options.pick((1, 4, 16), (1, 4))
+    counts = options.given.requests or options.pick((1, 16, 64) if options.device == "gpu" else (1, 4, 16), (1, 4))
     tokens = options.given.tokens or options.pick(96, 16)
     report = Report("batching", {"model": options.model, "tokens each": tokens, "rounds": options.repeats})
-    for weights, subject in zip(options.weights, subjects(options, n_seq_max=max(16, *counts)), strict=True):
+    room = {"n_seq_max": max(16, *counts), **({"n_ctx": 16384} if max(counts) > 32 else {})}
+    for weights, subject in zip(options.weights, subjects(options, **room), strict=True):
         _measure(subject, weights, options, counts, tokens, report)
     if not is_installed():
         report.notes.append("xllamacpp is not installed, so llama-server was left out: pip install 'exsa-lab[bench]'")
@@ -105,7 +110,11 @@ def _measure(
         speeds = interleaved(_contenders(subject, contest, counts, stack), options.repeats, progress=options.progress)
     lengths = contest.prompt_lengths
     report.settings["prompt tokens"] = f"{min(lengths)} to {max(lengths)}"
-    _tell(subject, weights, counts, speeds, median(contest.python_shares), report)
+    _tell(subject, counts, speeds, report)
+    if options.device == "gpu":
+        _promise_on_gpu(subject, counts, speeds, report)
+    else:
+        _promise(subject, weights, counts, speeds, median(contest.python_shares), report)
 
 
 def _engine(count: int) -> str:
@@ -116,13 +125,18 @@ def _in_turn(count: int) -> str:
     return f"Llama, {count} in turn"
 
 
+def _turns(counts: tuple[int, ...]) -> int:
+    return max((count for count in counts if count <= MOST_IN_TURN), default=min(counts))
+
+
 def _server(count: int) -> str:
     return f"xllamacpp, {count} at once"
 
 
 def _contenders(subject: Subject, contest: _Contest, counts: tuple[int, ...], stack: ExitStack) -> dict[str, Run]:
     llama = stack.enter_context(HighLevelLlama(subject.path, subject.config, subject.n_threads))
-    runs: dict[str, Run] = {_in_turn(max(counts)): lambda number: contest.in_turn(llama, max(counts), number)}
+    turns = _turns(counts)
+    runs: dict[str, Run] = {_in_turn(turns): lambda number: contest.in_turn(llama, turns, number)}
     for count in counts:
         runs[_engine(count)] = _bound(contest.on_engine, count)
     if is_installed():
@@ -149,7 +163,21 @@ def python_share(steps: list[StepRecord], sequences: int) -> float:
     return outside / total if total else 0.0
 
 
-def _tell(
+def _tell(subject: Subject, counts: tuple[int, ...], speeds: dict[str, list[float]], report: Report) -> None:
+    in_turn, one = _in_turn(_turns(counts)), _engine(min(counts))
+    table = report.table(
+        subject.name, "contender", "tok/s", f"against {in_turn}", f"against {one}", "exsa_lab against it"
+    )
+    rivals = {_server(count): _engine(count) for count in counts}
+    for name, values in speeds.items():
+        rival = rivals.get(name)
+        ours = ratio(speeds[rival], values) if rival else None
+        table.add(name, median(values), ratio(values, speeds[in_turn]), ratio(values, speeds[one]), ours)
+        if ours is not None:
+            report.checks.append(Check(f"{subject.name}: {rival} / {name}", ours.median, WANTED_OVER_SERVER))
+
+
+def _promise(
     subject: Subject,
     weights: str,
     counts: tuple[int, ...],
@@ -157,21 +185,20 @@ def _tell(
     share: float,
     report: Report,
 ) -> None:
-    most = max(counts)
-    table = report.table(subject.name, "contender", "tok/s", f"against {_in_turn(most)}", "exsa_lab against it")
-    rivals = {_server(count): _engine(count) for count in counts}
-    for name, values in speeds.items():
-        rival = rivals.get(name)
-        ours = ratio(speeds[rival], values) if rival else None
-        table.add(name, median(values), ratio(values, speeds[_in_turn(most)]), ours)
-        if ours is not None:
-            report.checks.append(Check(f"{subject.name}: {rival} / {name}", ours.median, WANTED_OVER_SERVER))
-    gain = ratio(speeds[_engine(most)], speeds[_in_turn(most)]).median
+    most, in_turn = max(counts), _in_turn(_turns(counts))
+    gain = ratio(speeds[_engine(most)], speeds[in_turn]).median
     if wanted := WANTED_OVER_LLAMA.get(weights):
-        report.checks.append(Check(f"{subject.name}: {_engine(most)} / {_in_turn(most)}", gain, wanted))
+        report.checks.append(Check(f"{subject.name}: {_engine(most)} / {in_turn}", gain, wanted))
     report.checks.append(
         Check(f"{subject.name}: share of Python in a step of {most}", share, WANTED_PYTHON_SHARE, at_least=False)
     )
+
+
+def _promise_on_gpu(subject: Subject, counts: tuple[int, ...], speeds: dict[str, list[float]], report: Report) -> None:
+    for count in counts:
+        if (wanted := WANTED_OVER_ONE_ON_GPU.get(count)) and 1 in counts:
+            gain = ratio(speeds[_engine(count)], speeds[_engine(1)]).median
+            report.checks.append(Check(f"{subject.name}: {_engine(count)} / {_engine(1)}", gain, wanted))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

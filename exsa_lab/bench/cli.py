@@ -22,6 +22,10 @@ BENCHMARKS = {
     "plan": "is the plan for this machine as fast as any other setting?",
     "ui": "many background requests with live strips and a timeline against no view, and the messages they send",
     "acceptance": "how many of a draft's tokens the target keeps, on prompts no draft was trained on",
+    "prefill": "how fast a long prompt is read, by the size of micro-batches",
+    "memory": "does loading take what the planner estimated, and closing give it back?",
+    "rounding": "how far logits differ with the number of tokens computed at once, and what makes them equal",
+    "assisted": "the gain by speculation here and in transformers' assisted generation",
     "equivalence": "is speculative output the plain output, token for token?",
 }
 """Name and one line of each benchmark; each lives in the module of its name.
@@ -31,11 +35,27 @@ formats it measures, and ``REPEATS``, its rounds, unless told otherwise.
 """
 
 
+GPU_SUITE: dict[str, list[str]] = {
+    "memory": [],
+    "decode": ["--no-view"],
+    "batching": [],
+    "prefix": [],
+    "speculation": ["--only", "single", "--no-peers", "--no-grid"],
+    "prefill": [],
+    "rounding": [],
+    "assisted": [],
+}
+"""What "all" runs on a GPU, with which arguments: what a GPU changes, in minutes."""
+GPU_WEIGHTS = {"rounding": (AS_SHIPPED, "F16")}
+"""Weight formats "all" measures on a GPU besides the file as it is shipped, which is enough for the others."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark named first in ``argv``, or "all"; 0 when every promise held, 1 otherwise."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
+    every = list(GPU_SUITE if arguments.device == "gpu" else BENCHMARKS)
+    names = every if arguments.name == "all" else [arguments.name]
     reports = []
     try:
         for name in names:
@@ -47,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if arguments.json is not None and reports:
             save(reports, arguments.json)
+        if arguments.text is not None and reports:
+            arguments.text.write_text("\n\n\n".join(report.to_text() for report in reports) + "\n", encoding="utf-8")
     return 0 if all(check.is_met for report in reports for check in report.checks) else 1
 
 
@@ -56,11 +78,12 @@ def _run(name: str, arguments: argparse.Namespace) -> Report:
     if arguments.name == "all" and hasattr(module, "add_arguments"):
         own = argparse.ArgumentParser()
         module.add_arguments(own)
-        given = {**vars(own.parse_args([])), **given}
+        suited = GPU_SUITE[name] if arguments.device == "gpu" else []
+        given = {**vars(own.parse_args(suited)), **given}
     options = Options(
         model=arguments.model,
         draft=arguments.draft,
-        weights=_weights(arguments.weights) if arguments.weights else getattr(module, "WEIGHTS", (AS_SHIPPED,)),
+        weights=_weights(arguments.weights) if arguments.weights else _usual_weights(name, arguments, module),
         repeats=arguments.repeats or (1 if arguments.quick else getattr(module, "REPEATS", 5)),
         threads=arguments.threads,
         device=arguments.device,
@@ -76,6 +99,13 @@ def _run(name: str, arguments: argparse.Namespace) -> Report:
     return report
 
 
+def _usual_weights(name: str, arguments: argparse.Namespace, module: Any) -> tuple[str, ...]:
+    if arguments.name == "all" and arguments.device == "gpu":
+        return GPU_WEIGHTS.get(name, (AS_SHIPPED,))
+    weights: tuple[str, ...] = getattr(module, "WEIGHTS", (AS_SHIPPED,))
+    return weights
+
+
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", default="smollm2-135m", help="target: catalog name or path (default: %(default)s)")
@@ -85,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--threads", type=int, default=0, help="CPU threads (default: one per usable core)")
     common.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what to measure (default: cpu)")
     common.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
+    common.add_argument("--text", type=Path, metavar="FILE", help="write what is printed to a file too")
     common.add_argument("--quick", action="store_true", help="a short run to see that it works; its numbers are noise")
     parser = argparse.ArgumentParser(
         prog="python -m exsa_lab.bench",

@@ -111,7 +111,8 @@ def machine_line() -> str:
         f"{name} {version}" for name in ("exsa-lab", "llama-cpp-python") if (version := _version(name))
     )
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{found.cpu}, {found.usable_threads} cores{load}; Python {platform.python_version()}, {versions}"
+    gpus = "".join(f", {gpu.name}" for gpu in found.gpus)
+    return f"{found.cpu}, {found.usable_threads} cores{load}{gpus}; Python {platform.python_version()}, {versions}"
 
 
 def _version(package: str) -> str | None:

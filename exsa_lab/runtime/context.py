@@ -33,11 +33,11 @@ class LlamaContext:
         n_threads: int,
         *,
         slots: int = 0,
-        steady: bool = False,
+        steady: Steady | None = None,
     ) -> None:
-        """``steady`` pads small batches, see `exsa_lab.runtime.steady`."""
+        """``steady`` says to what size small batches are padded; None leaves them alone."""
         self._lib = llama()
-        self._steady = Steady() if steady else None
+        self._steady = steady
         slots = max(slots, config.n_seq_max)
         self._vocab_size = vocab_size
         self._abort_flag = ctypes.create_string_buffer(2)
@@ -66,9 +66,8 @@ class LlamaContext:
         # A step outputs one row per sequence and draft token, never one per prompt token: the logits of a
         # whole batch would reserve n_batch x vocabulary floats for nothing. The limit holds for the whole batch,
         # not for a micro-batch, and llama.cpp ends the process over a batch that breaks it.
-        params.n_outputs_max = self.max_outputs = min(
-            config.n_batch, max(MIN_OUTPUTS, config.n_seq_max * (1 + MAX_DRAFT_LENGTH))
-        )
+        self.max_outputs = min(config.n_batch, max(MIN_OUTPUTS, config.n_seq_max * (1 + MAX_DRAFT_LENGTH)))
+        params.n_outputs_max = max(slots, self.max_outputs)  # it wants one for each slot, used or not
         params.n_outputs_max_per_seq = 0
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = True

@@ -14,6 +14,7 @@ from exsa_lab.models.chat_template import ChatTemplate
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama
 from exsa_lab.runtime.protocol import ProgressCallback
+from exsa_lab.runtime.steady import SIZES, Steady
 
 
 class LlamaModel:
@@ -68,11 +69,15 @@ class LlamaModel:
             )
         return pointer
 
-    def open_context(self, config: EngineConfig, n_threads: int, *, slots: int = 0) -> LlamaContext:
-        """Create a context; raises OutOfMemory when it does not fit."""
+    def open_context(
+        self, config: EngineConfig, n_threads: int, *, slots: int = 0, padded: bool = True
+    ) -> LlamaContext:
+        """Create a context; raises OutOfMemory when it does not fit. On a GPU small batches are ``padded``."""
         config = replace(config, n_gpu_layers=self._gpu_layers)
+        steady = None
         # Padding is taken back from the cache, and only a GPU gains by it.
-        steady = config.n_gpu_layers != 0 and self.can_remove_partially()
+        if padded and config.n_gpu_layers and self.can_remove_partially():
+            steady = Steady(smallest=SIZES[-1] if config.reproducible else SIZES[0])
         return LlamaContext(self._pointer, self.vocab_size, config, n_threads, slots=slots, steady=steady)
 
     # Vocabulary

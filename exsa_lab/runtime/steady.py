@@ -19,22 +19,25 @@ PATIENCE = 24
 class Steady:
     """Says to how many tokens a batch should be padded. Pure: it only remembers sizes.
 
+    With ``smallest`` at the largest size every small batch has the same shape: a token is then computed by the same
+    kernels whether it is drafted or not, and greedy texts do not depend on drafts.
+
     Example::
 
         steady = Steady()
         [steady.fit(n) for n in (1, 3, 1, 2)]  # 1, 4, 4, 4
     """
 
-    def __init__(self) -> None:
-        self._size = SIZES[0]
+    def __init__(self, smallest: int = SIZES[0]) -> None:
+        self._sizes = tuple(size for size in SIZES if size >= smallest)
+        self._size = self._largest_smaller = self._sizes[0]
         self._num_smaller = 0
-        self._largest_smaller = SIZES[0]
 
     def fit(self, num_tokens: int) -> int:
         """Return the size for a batch of ``num_tokens``, at least that; batches above the largest size keep theirs."""
         if num_tokens > SIZES[-1]:
             return num_tokens
-        needed = next(size for size in SIZES if size >= num_tokens)
+        needed = next(size for size in self._sizes if size >= num_tokens)
         if needed >= self._size:
             self.settle(needed)
             return needed
@@ -46,5 +49,5 @@ class Steady:
 
     def settle(self, num_tokens: int) -> None:
         """Forget what was needed: a run of batches of this size begins."""
-        self._size = next((size for size in SIZES if size >= num_tokens), SIZES[-1])
-        self._num_smaller, self._largest_smaller = 0, SIZES[0]
+        self._size = next((size for size in self._sizes if size >= num_tokens), SIZES[-1])
+        self._num_smaller, self._largest_smaller = 0, self._sizes[0]

@@ -36,6 +36,12 @@ def test_settling_forgets() -> None:
     assert steady.fit(3) == SIZES[-1]
 
 
+def test_one_size_for_all_where_texts_must_not_depend_on_drafts() -> None:
+    steady = Steady(smallest=8)
+    assert {steady.fit(n) for n in [1, 5, 8, *[1] * (2 * PATIENCE)]} == {8}
+    assert steady.fit(9) == 9
+
+
 @given(st.lists(st.integers(1, 20), max_size=200))
 def test_a_batch_always_fits_and_large_ones_are_left_alone(sizes: list[int]) -> None:
     steady = Steady()
@@ -57,7 +63,7 @@ def model() -> Iterator[LlamaModel]:
 
 def _open(model: LlamaModel, *, steady: bool, n_ctx: int = 512) -> LlamaContext:
     config = EngineConfig(n_ctx=n_ctx, n_seq_max=2)
-    return LlamaContext(model._pointer, model.vocab_size, config, 1, steady=steady)
+    return LlamaContext(model._pointer, model.vocab_size, config, 1, steady=Steady() if steady else None)
 
 
 def _decode(context: LlamaContext, batch: LlamaBatch, *entries: tuple[list[int], int, int, int]) -> np.ndarray:
