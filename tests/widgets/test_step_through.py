@@ -23,7 +23,7 @@ from exsa_lab.widgets.scripts import WIDGET_VIEW
 from exsa_lab.widgets.step_static import static_html, static_text
 from exsa_lab.widgets.step_through import StepThrough, run_of
 from tests.conftest import chromium
-from tests.widgets.fake import refused, round_event, token
+from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
 
 
 @pytest.fixture(scope="module")

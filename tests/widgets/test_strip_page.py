@@ -190,7 +190,7 @@ def test_a_probability_that_was_not_computed_is_a_dash(page: Any) -> None:
     page.evaluate("document.querySelector('.exsa-text .exsa-tok').focus()")
 
     text = page.get_by_role("tooltip").inner_text().replace("\n", " ")
-    assert "p target –" in text
+    assert "p target \u2013" in text
     assert "p was not computed" in text
     assert page.evaluate("document.activeElement.ariaLabel") == (
         'target token "plain", p was not computed: nobody watched then, round 0'
