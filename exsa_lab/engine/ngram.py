@@ -36,6 +36,8 @@ class NgramIndex:
         """Where each n-gram ended most recently (the index after its last token)."""
         self._previous: dict[int, list[int]] = {n: [0] for n in range(MAX_NGRAM, MIN_NGRAM - 1, -1)}
         """By n and by end: where the n-gram that ends there ended before, 0 if it did not."""
+        self._found = (0, 0, 0)
+        """Length of the text, and what `_find` found for it: a proposal and what is learned of it ask for the same."""
         self.extend(tokens)
 
     def __len__(self) -> int:
@@ -90,6 +92,11 @@ class NgramIndex:
     def _find(self) -> tuple[int, int]:
         """Return where the proposal starts and how many tokens before it match the end of the text."""
         end = len(self._tokens)
+        if self._found[0] != end:
+            self._found = (end, *self._search(end))
+        return self._found[1], self._found[2]
+
+    def _search(self, end: int) -> tuple[int, int]:
         for n, previous in self._previous.items():
             candidate = previous[end]
             if not candidate:
