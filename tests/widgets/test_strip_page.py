@@ -2,85 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exsa_lab.engine.events import Event, Source, State, StateEvent
-from exsa_lab.widgets.rows import Tally, to_rows
+from exsa_lab.widgets.rows import to_rows
 from exsa_lab.widgets.scripts import in_view
 from exsa_lab.widgets.static import static_html
-from exsa_lab.widgets.token_strip import TokenStrip
 from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
+from tests.widgets.strip_page import delta, load, send
 
 pytestmark = pytest.mark.browser
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PAGE = "<!doctype html><meta charset=utf-8><style>{css}</style><body><div id=out></div>{body}"
-LOAD = """async ({esm, data}) => {
-  const module = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
-  const widget = module.default();
-  const listeners = {};
-  const model = {
-    data, sent: [],
-    get: (name) => model.data[name],
-    on: (name, callback) => (listeners[name] ??= []).push(callback),
-    off: (name, callback) => (listeners[name] = listeners[name].filter((other) => other !== callback)),
-    send: (message) => model.sent.push(message),
-    emit: (name, ...values) => (listeners[name] ?? []).forEach((callback) => callback(...values)),
-  };
-  Object.assign(window, { model, widget, release: widget.initialize({ model }) });
-}"""
-
-FRAMES = """async () => {
-  for (let i = 0; i < 5; i += 1) await new Promise((resolve) => requestAnimationFrame(resolve));
-}"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = next(path for name in BROWSERS if (path := shutil.which(name)))
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 900, "height": 700})
-    # A page with an address, which the settings need: blank pages have no storage.
-    context.route("http://strip.test/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
-    page = context.new_page()
-    page.set_default_timeout(5_000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto("http://strip.test/")
-    yield page
-    context.close()
-    assert errors == []
-
-
-def load(page: Any, *, body: str = "", snapshot: dict[str, Any] | None = None, render: bool = True) -> None:
-    page.set_content(PAGE.format(css=TokenStrip._css, body=body))
-    page.evaluate(LOAD, {"esm": str(TokenStrip._esm), "data": {"view_id": "one", "snapshot": snapshot or {}}})
-    if render:
-        page.evaluate("void widget.render({ model, el: document.getElementById('out') })")
-
-
-def delta(events: list[Event], *, before: list[Event] | None = None) -> dict[str, Any]:
-    tally = Tally()
-    tally.add([*(before or []), *events])
-    return {"type": "delta", "start": len(to_rows(before or [])), "rows": to_rows(events), "head": tally.head()}
-
-
-def send(page: Any, events: list[Event], **values: Any) -> None:
-    page.evaluate("message => model.emit('msg:custom', message)", delta(events, **values))
 
 
 def shown_text(page: Any) -> str:
@@ -351,87 +284,3 @@ def test_text_and_marks_have_contrast(page: Any, scheme: str) -> None:
 
     assert min(contrast["text"]) >= 4.5
     assert min(contrast["lines"]) >= 3
-
-
-FILL = """() => {
-  const word = (i) => (i % 50 === 49 ? "\\n" : ` word${i % 97}`);
-  for (let start = 0; start < 100000; start += 2000) {
-    const row = (i) => ["tax"[i % 3], i, word(i), 0.5, 0.5, null, i >> 1];
-    const rows = Array.from({ length: 2000 }, (_, i) => row(start + i));
-    model.emit("msg:custom", { type: "delta", start, rows, head: { state: "running", generated: start + 2000 } });
-  }
-}"""
-# What scrolling through it costs the page, counted in elements and never in time.
-SCROLL = """async () => {
-  const box = document.querySelector(".exsa-text");
-  let most = 0;
-  let bare = 0;
-  for (let step = 0; step < 60; step += 1) {
-    box.scrollTop -= 400;
-    for (let i = 0; i < 2; i += 1) await new Promise((resolve) => requestAnimationFrame(resolve));
-    most = Math.max(most, box.querySelectorAll(".exsa-tok").length);
-    const { left, top } = box.getBoundingClientRect();
-    bare += document.elementFromPoint(left + 60, top + 100).closest(".exsa-chunk").querySelector(".exsa-tok") ? 0 : 1;
-  }
-  return { most, bare };
-}"""
-
-
-def test_a_hundred_thousand_tokens_are_elements_only_near_the_reader(page: Any) -> None:
-    load(page)
-    page.evaluate(FILL)
-    page.evaluate(FRAMES)
-    box = page.locator(".exsa-text")
-    assert box.evaluate("el => el.scrollHeight - el.scrollTop - el.clientHeight") < 30  # it follows the end
-    text = box.evaluate("el => [...el.querySelectorAll('.exsa-chunk')].map((chunk) => chunk.textContent).join('')")
-    assert text.startswith(" word0 word1 word3")  # every third one was refused
-    assert text.count("word") > 65_000
-
-    scrolled = page.evaluate(SCROLL)
-    assert scrolled["most"] < 5_000
-    assert scrolled["bare"] <= 3  # the reader sees tokens, with few exceptions while they are being made
-    box.evaluate("el => (el.scrollTop = el.scrollHeight / 2)")
-    page.evaluate(FRAMES)
-    middle = box.evaluate("el => el.scrollTop / el.scrollHeight")
-    assert 0.4 < middle < 0.6  # what came before does not pull the reader back to the end
-
-
-def test_the_keyboard_reaches_every_token_of_a_long_text(page: Any) -> None:
-    load(page)
-    page.evaluate(FILL)
-    page.evaluate(FRAMES)
-    assert box_tab_stops(page) == 1
-    page.evaluate("document.querySelector('.exsa-text [tabindex=\"0\"]').focus()")
-    page.keyboard.press("Home")
-    assert page.evaluate("document.activeElement.textContent") == "word0"
-    assert page.evaluate("document.activeElement.ariaLabel").startswith('target token " word0"')
-    page.evaluate(FRAMES)
-    assert box_tab_stops(page) == 1
-    page.keyboard.press("End")
-    page.evaluate(FRAMES)
-    assert page.evaluate("document.activeElement.exsaIndex") == 99_999
-    page.keyboard.press("ArrowUp")
-    assert page.evaluate("document.activeElement.exsaIndex") < 99_990
-
-
-def box_tab_stops(page: Any) -> int:
-    return int(page.locator(".exsa-text [tabindex='0']").count())
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells a process's own memory")
-def test_a_page_with_a_hundred_thousand_tokens_stays_small(page: Any, browser: Any) -> None:
-    load(page)
-    page.evaluate(FILL)
-    page.evaluate(SCROLL)
-
-    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-    renderers = [process["id"] for process in processes if process["type"] == "renderer"]
-
-    assert max(map(_own_mb, renderers)) < 150  # JupyterLab itself takes some 120 of the 300 MB that a page may
-
-
-def _own_mb(pid: int) -> float:
-    """Memory that a process shares with no other."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    sizes = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
-    return (sizes["Private_Clean"] + sizes["Private_Dirty"]) / 1024
