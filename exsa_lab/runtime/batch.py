@@ -6,6 +6,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exsa_lab.runtime.library import llama
 
@@ -23,6 +24,7 @@ class LlamaBatch:
         # Every token belongs to exactly one sequence, so counts and pointers never change.
         self._ones = np.ones(capacity, np.int32)
         self._slot_pointers = (self._slots.ctypes.data + 4 * np.arange(capacity)).astype(np.uintp)
+        self._all_outputs = np.empty(0, np.intp)
         self.struct = self._bind()
 
     def _bind(self) -> Any:
@@ -56,22 +58,28 @@ class LlamaBatch:
         return first_row
 
     def pad(self, size: int) -> tuple[int, int] | None:
-        """Let llama.cpp see ``size`` tokens: further ones after the last token, in its slot, with logits if all have.
+        """Let llama.cpp see ``size`` tokens with logits for all: after the last token further ones, in its slot.
 
         `num_tokens` and `num_outputs` stay. Returns the slot and the first position of the padding, which the caller
-        must remove from the cache; None where there is nothing to pad.
+        must remove from the cache; None where none was added.
         """
         start = self.num_tokens
-        if not 0 < start < size <= len(self._tokens):
+        self._all_outputs = np.flatnonzero(self._outputs[:start])
+        self._outputs[:size] = 1
+        if not 0 < start < size:
             return None
         slot, position = int(self._slots[start - 1]), int(self._positions[start - 1]) + 1
         self._tokens[start:size] = self._tokens[start - 1]
         self._positions[start:size] = range(position, position + size - start)
         self._slots[start:size] = slot
-        self._outputs[start:size] = self.num_outputs == start
         self.struct.n_tokens = size
         return slot, position
 
-    def unpad(self) -> None:
-        """Undo `pad`."""
+    def unpad(self) -> slice | NDArray[np.intp]:
+        """Undo `pad`; returns which of the rows of logits are those that were asked for."""
+        places = self._all_outputs
+        self._outputs[: self.num_tokens] = 0
+        self._outputs[places] = 1
         self.struct.n_tokens = self.num_tokens
+        first = self.num_tokens - len(places)
+        return slice(first, self.num_tokens) if len(places) and places[0] == first else places

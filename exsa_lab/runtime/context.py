@@ -14,7 +14,7 @@ from exsa_lab.errors import DecodeError, OutOfMemory
 from exsa_lab.runtime.batch import LlamaBatch
 from exsa_lab.runtime.library import captured_log, llama
 from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
-from exsa_lab.runtime.steady import STEPS_TO_RECORD, Steady
+from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, Steady
 
 _NO_CELLS = 1
 """What llama_decode returns where the cache has no room."""
@@ -90,22 +90,26 @@ class LlamaContext:
         assert isinstance(batch, LlamaBatch)
         if batch.num_outputs > self.max_outputs:
             raise DecodeError(f"a step asked for {batch.num_outputs} rows of logits of at most {self.max_outputs}.")
-        code = self._decode_padded(batch) if self._steady else self._lib.llama_decode(self._pointer, batch.struct)
+        if self._steady and batch.num_tokens <= SIZES[-1]:
+            return self._decode_padded(batch, self._steady)
+        code = self._lib.llama_decode(self._pointer, batch.struct)
         if code:
             self._raise(code, batch.num_tokens)
         return self._logits(batch.num_outputs)
 
-    def _decode_padded(self, batch: LlamaBatch) -> int:
-        assert self._steady is not None
-        added = batch.pad(self._steady.fit(batch.num_tokens))
-        code: int = self._lib.llama_decode(self._pointer, batch.struct)
-        if added is None:
-            return code
-        batch.unpad()
-        self.remove(*added)
-        if code == _NO_CELLS:
-            code = self._lib.llama_decode(self._pointer, batch.struct)
-        return code
+    def _decode_padded(self, batch: LlamaBatch, steady: Steady) -> Logits:
+        # The number of rows of logits belongs to the shape: all tokens get them, and the caller his.
+        size = min(steady.fit(batch.num_tokens), self.n_batch)
+        added = batch.pad(size)
+        code = self._lib.llama_decode(self._pointer, batch.struct)
+        wanted = batch.unpad()
+        if added:
+            self.remove(*added)
+        if code == _NO_CELLS and added:
+            code, size, wanted = self._lib.llama_decode(self._pointer, batch.struct), batch.num_outputs, slice(None)
+        if code:
+            self._raise(code, batch.num_tokens)
+        return self._logits(size)[wanted]
 
     def settle(self, num_tokens: int) -> int:
         if self._steady is None:
