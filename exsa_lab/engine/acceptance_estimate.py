@@ -100,6 +100,8 @@ class DraftHistory:
     """Of the draft model: what came (0) and what the calibrated confidence had said (1)."""
     idle: int = 0
     """Steps since the draft model was last tested on this sequence."""
+    copied: int = 0
+    """Tokens in a row up to now that lookup would have had right."""
 
 
 class AcceptanceEstimate:

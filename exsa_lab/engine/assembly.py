@@ -64,7 +64,9 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
         elif not can_roll_back:
             models.notes += (f"{models.target.name} cannot roll its memory back, so draft_length is 0.",)
         if models.costs is None and models.cost_facts is not None:
-            models.costs, note = find_costs(context, drafter, models.cost_facts, anew=config.recalibrate)
+            models.costs, note = find_costs(
+                context, drafter, models.cost_facts, anew=config.recalibrate, in_a_row=config.n_gpu_layers != 0
+            )
             models.notes += (note,) if note else ()
         drafting = Drafting(drafter, models.costs, config, can_roll_back=can_roll_back)
         return Loop(models.target, context, drafting, slots, config)

@@ -11,6 +11,10 @@ from exsa_lab.engine.cost_model import CostModel, Kind
 DEADLINE_S = 1.5
 _MAX_SAMPLES = 5
 _SEQUENCES = 8
+_IN_A_ROW = 6
+"""Decodes of each shape where a changed one costs extra."""
+_STEADY = 3
+"""The last of these, which no longer pay for the change: the third decode captures the graph, later ones replay it."""
 
 Measure = Callable[[Kind, int, int], float]
 """``measure(kind, num_tokens, num_sequences)`` runs one decode and returns its seconds, like a step would pay them."""
@@ -50,24 +54,34 @@ def calibrate(
     has_draft: bool,
     max_tokens: int = 64,
     deadline_s: float = DEADLINE_S,
+    in_a_row: bool = False,
 ) -> CostModel:
     """Measure the curves within ``deadline_s`` seconds of ``clock``; medians of up to 5 samples.
 
     The whole plan is gone through again and again, so that every point has samples from different moments. A point
     that would take longer than what is left is skipped; single-token steps are measured in any case. The first
     decode of each kind only warms up.
+
+    ``in_a_row`` is for devices that may replay a captured graph while the batch keeps its shape: a sample is then the
+    steady end of several decodes in a row, and what their beginning takes beyond that is the price of the change.
     """
     end = clock() + deadline_s
     plan = calibration_plan(max_tokens, has_draft=has_draft)
     samples: dict[Measurement, list[float]] = {}
+    switches: dict[Kind, list[float]] = {"target": [], "draft": []}
+    row = _IN_A_ROW if in_a_row else 1
     for kind in ("target", "draft") if has_draft else ("target",):
         measure(kind, 1, 1)
     for _ in range(_MAX_SAMPLES):
         for point in plan:
             must = point.num_tokens == 1 and point not in samples
-            if must or clock() + _expected_seconds(point, samples) <= end:
-                samples.setdefault(point, []).append(measure(point.kind, point.num_tokens, point.num_sequences))
-    return _model({point: statistics.median_low(values) for point, values in samples.items()})
+            if must or clock() + row * _expected_seconds(point, samples) <= end:
+                times = [measure(point.kind, point.num_tokens, point.num_sequences) for _ in range(row)]
+                steady = statistics.median_low(times[-_STEADY:])
+                samples.setdefault(point, []).append(steady)
+                switches[point.kind].append(sum(seconds - steady for seconds in times[:-_STEADY]))
+    medians = {point: statistics.median_low(values) for point, values in samples.items()}
+    return _model(medians, {kind: max(0.0, statistics.median(extra)) for kind, extra in switches.items() if extra})
 
 
 def _expected_seconds(point: Measurement, samples: dict[Measurement, list[float]]) -> float:
@@ -78,7 +92,7 @@ def _expected_seconds(point: Measurement, samples: dict[Measurement, list[float]
     return samples[nearest][-1] * point.num_tokens / nearest.num_tokens
 
 
-def _model(medians: dict[Measurement, float]) -> CostModel:
+def _model(medians: dict[Measurement, float], switch_seconds: dict[Kind, float]) -> CostModel:
     curves: dict[Kind, dict[int, float]] = {"target": {}, "draft": {}}
     for point, seconds in medians.items():
         if point.num_sequences == 1:
@@ -87,4 +101,6 @@ def _model(medians: dict[Measurement, float]) -> CostModel:
     per_sequence = 0.0
     if several and _SEQUENCES in curves["target"]:
         per_sequence = (several - curves["target"][_SEQUENCES]) / (_SEQUENCES - 1)
-    return CostModel.from_measurements(curves["target"], curves["draft"], seconds_per_sequence=per_sequence)
+    return CostModel.from_measurements(
+        curves["target"], curves["draft"], seconds_per_sequence=per_sequence, switch_seconds=switch_seconds
+    )

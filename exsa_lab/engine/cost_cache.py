@@ -90,19 +90,32 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _to_json(costs: CostModel) -> dict[str, Any]:
-    return {
+    data: dict[str, Any] = {
         "target": costs.target.points,
         "draft": costs.draft.points if costs.draft else None,
         "seconds_per_sequence": costs.seconds_per_sequence,
     }
+    if any(costs.switch_seconds.values()):
+        data["switch_seconds"] = costs.switch_seconds
+    return data
 
 
 def _from_json(data: dict[str, Any]) -> CostModel:
-    per_sequence = float(data["seconds_per_sequence"])
-    if not 0 <= per_sequence < 10:
-        raise ValueError(f"seconds_per_sequence is {per_sequence}")
     draft = _points(data["draft"]) if data["draft"] is not None else None
-    return CostModel.from_measurements(_points(data["target"]), draft, seconds_per_sequence=per_sequence)
+    switch = data.get("switch_seconds", {})
+    return CostModel.from_measurements(
+        _points(data["target"]),
+        draft,
+        seconds_per_sequence=_seconds(data["seconds_per_sequence"]),
+        switch_seconds={"target": _seconds(switch.get("target", 0)), "draft": _seconds(switch.get("draft", 0))},
+    )
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < 10:
+        raise ValueError(f"{seconds} is no cost in seconds")
+    return seconds
 
 
 def _points(data: dict[str, Any]) -> dict[int, float]:

@@ -54,6 +54,8 @@ class Outcome:
     """Draft model: confidence of the token that was looked at and not taken."""
     peeked_right: bool | None = None
     """Whether that token is the one that came; None where the text took another turn before, or nobody compared."""
+    copied: int = 0
+    """Committed tokens that lookup would have had right, whoever drafted."""
 
 
 class Take(Enum):
@@ -70,6 +72,11 @@ class StepPlan:
     ``choices[i]`` belongs to ``requests[i]``. For a model draft, ``k`` is what is expected to pay; ask `take` before
     each token is drawn, which may end the draft sooner or let it run longer.
     """
+
+    keeps_shape = False
+    """Whether the shape of the batch is part of the plan."""
+    width = 0
+    """Tokens to which every draft is then filled up."""
 
     def __init__(
         self,

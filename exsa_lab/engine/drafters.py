@@ -15,6 +15,9 @@ from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.slots import SlotTable
 from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
 
+FEW = 4
+"""Tokens of lag that are caught up one by one where the shape of the batch matters."""
+
 
 @dataclass(slots=True)
 class Draft:
@@ -32,6 +35,14 @@ class Draft:
     """Draft model: probability of the most probable token at each place, known before one was drawn."""
     peeked: tuple[int, float] | None = None
     """Draft model: most probable token and its probability where the draft stopped short of taking one."""
+    padding: int = 0
+    """Tokens that the target computes after these only to keep the shape of its batch: nobody proposed them, and they
+    are never tested."""
+
+    @property
+    def fed(self) -> list[int]:
+        """The tokens as the target gets them."""
+        return self.tokens + (self.tokens[-1:] or [0]) * self.padding if self.padding else self.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,8 @@ class ModelDrafter:
         self._vocab_size = model.vocab_size if vocab_size is None else vocab_size
         self._slots = slots
         self._batch: Batch = context.new_batch()
+        self.has_costly_shapes = False
+        """Whether to keep the shape of the batches: each sequence then gets one token a decode."""
 
     def lag(self, sequence: Sequence) -> int:
         """Tokens of the sequence it has not seen."""
@@ -98,12 +111,31 @@ class ModelDrafter:
 
     def _catch_up(self, sequences: list[Sequence]) -> None:
         """Leave each sequence with so few unseen tokens that one batch takes them all."""
+        if self.has_costly_shapes and max(map(self.lag, sequences)) <= FEW:
+            self._catch_up_in_step(sequences)
+            return
         share = max(1, self.context.n_batch // len(sequences))
         for sequence in sequences:
             while (lag := self.lag(sequence)) > share:
                 self._batch.clear()
                 self._feed(sequence, min(self.context.n_batch, lag - share), outputs=0)
                 self.context.decode(self._batch)
+
+    def _catch_up_in_step(self, sequences: list[Sequence]) -> None:
+        """Leave each with one unseen token by decodes of the shape that drafting has; who lags less repeats a token."""
+        while max(map(self.lag, sequences)) > 1:
+            self._batch.clear()
+            for sequence in sequences:
+                if self.lag(sequence) == 1:
+                    self._take_back(sequence)
+                self._feed(sequence, 1, outputs=1)
+            self._run(len(sequences))
+
+    def _take_back(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        length = self._slots.num_drafted(sequence.slot) - 1
+        self.context.remove(sequence.slot, length)
+        self._slots.set_drafted(sequence.slot, length)
 
     def _feed(self, sequence: Sequence, count: int, outputs: int) -> None:
         assert sequence.slot is not None
@@ -125,10 +157,15 @@ class ModelDrafter:
                 self._slots.set_drafted(sequence.slot, position + 1)
             else:
                 self._feed(sequence, self.lag(sequence), outputs=1)
+        return with_vocabulary(self._run(len(active)), self._vocab_size)
+
+    def _run(self, num_sequences: int) -> Logits:
+        if self.has_costly_shapes:
+            self.context.settle(self._batch.num_tokens)
         begin = time.perf_counter()
         logits = self.context.decode(self._batch)
-        self.on_decode(self._batch.num_tokens, len(active), time.perf_counter() - begin)
-        return with_vocabulary(logits, self._vocab_size)
+        self.on_decode(self._batch.num_tokens, num_sequences, time.perf_counter() - begin)
+        return logits
 
     def _choose(self, request: ModelRequest, draft: Draft, row: Logits) -> bool:
         """Take the next token, or leave it; returns whether to go on."""

@@ -9,12 +9,13 @@ from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.engine.acceptance import Verdict
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, StepPlan, Take
+from exsa_lab.engine.draft_length import DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.drafters import Draft, ModelDrafter, ModelRequest, draft_by_lookup
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
+from exsa_lab.engine.steady_length import policy_for
 from exsa_lab.errors import EngineError
 
 OBSERVE_EVERY = 4
@@ -44,12 +45,13 @@ class Drafting:
         self.costs = costs
         self._config = config
         self._can_roll_back = can_roll_back
-        self._policy = DraftLengthPolicy(costs, has_draft=model_drafter is not None) if costs else None
+        self._policy = policy_for(costs, has_draft=model_drafter is not None) if costs else None
         self._estimate = self._policy.estimate if self._policy else AcceptanceEstimate()
         self._step = _Step(None, {}, [])
         self._last_tokens = 0
         self._num_same = 0
         if model_drafter is not None and costs is not None:
+            model_drafter.has_costly_shapes = costs.has_costly_shapes
             model_drafter.on_decode = lambda tokens, sequences, seconds: costs.observe(
                 "draft", tokens, sequences, seconds
             )
@@ -61,6 +63,11 @@ class Drafting:
             sequence.ngrams = NgramIndex(sequence.tokens)
 
     # One step
+
+    @property
+    def keeps_shapes(self) -> bool:
+        """Whether this step's batch has a planned shape, which nothing else need keep steady."""
+        return self._step.plan is not None and self._step.plan.keeps_shape
 
     def draft(self, work: list[Work], *, room: int) -> dict[int, Draft]:
         """Propose drafts for the decoding sequences of a step, by sequence id.
@@ -86,6 +93,10 @@ class Drafting:
             self._draft_automatic(automatic, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model)
         if to_model:
             drafts |= self._draft_with_model(to_model)
+        if self._step.plan is not None and (width := self._step.plan.width):
+            for sequence in automatic:
+                draft = drafts[sequence.id]
+                draft.padding = max(0, width - len(draft.tokens))
         return drafts
 
     def observe_step(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
@@ -95,20 +106,22 @@ class Drafting:
         # Steps of the same size say the same again: one of a few is enough, and a change of size is always told.
         self._num_same = self._num_same + 1 if num_tokens == self._last_tokens else 0
         self._last_tokens = num_tokens
-        if self._num_same % OBSERVE_EVERY == 0:
+        if self._num_same % OBSERVE_EVERY == 0 or self.costs.has_costly_shapes:
             self.costs.observe("target", num_tokens, num_sequences, seconds)
 
     def observe_round(self, sequence: Sequence, draft: Draft, verdict: Verdict, committed: list[int]) -> None:
         """Learn what became of a sequence's draft, and what a looked-up one would have been worth."""
         accepted = min(verdict.accepted, len(committed))
-        index = self._step.planned.get(sequence.id)
-        if index is not None:
-            self._step.outcomes[index] = self._outcome(sequence, draft, verdict, accepted)
-        elif draft.drafter == "model" and draft.tokens:
-            self._estimate.observe_model(sequence.history, draft.confidences, accepted)
+        copied = 0
         if sequence.ngrams is not None:
             for match_length, is_right in sequence.ngrams.learn(committed):
                 self._estimate.observe_ngram(sequence.history, match_length, is_right)
+                copied += is_right
+        index = self._step.planned.get(sequence.id)
+        if index is not None:
+            self._step.outcomes[index] = self._outcome(sequence, draft, verdict, accepted, copied)
+        elif draft.drafter == "model" and draft.tokens:
+            self._estimate.observe_model(sequence.history, draft.confidences, accepted)
 
     def finish_step(self) -> None:
         """The step's rounds were all observed."""
@@ -202,7 +215,7 @@ class Drafting:
             return {request.sequence.id: Draft() for request in requests}
         return {request.sequence.id: draft for request, draft in zip(requests, drafts, strict=True)}
 
-    def _outcome(self, sequence: Sequence, draft: Draft, verdict: Verdict, accepted: int) -> Outcome:
+    def _outcome(self, sequence: Sequence, draft: Draft, verdict: Verdict, accepted: int, copied: int) -> Outcome:
         peeked_right = None
         if draft.peeked is not None and verdict.accepted == len(draft.tokens) and sequence.params.temperature == 0:
             peeked_right = verdict.token == draft.peeked[0]
@@ -212,4 +225,5 @@ class Drafting:
             confidences=tuple(draft.confidences),
             peeked=draft.peeked[1] if draft.peeked else None,
             peeked_right=peeked_right,
+            copied=copied,
         )

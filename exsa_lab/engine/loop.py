@@ -156,7 +156,7 @@ class Loop:
         num_tokens = sum(item.num_tokens for item in work)
         room = min(self.slots.num_cells_available, self.context.n_batch) - num_tokens
         drafts = self.drafting.draft(work, room=room)
-        num_drafted = sum(len(draft.tokens) for draft in drafts.values())
+        num_drafted = sum(len(draft.fed) for draft in drafts.values())
         self.slots.make_room(num_tokens + num_drafted)
         self._perform_slot_operations()
         self._step.draft_s = time.perf_counter() - begin
@@ -192,13 +192,15 @@ class Loop:
             start = self.slots.length(sequence.slot)
             tokens = sequence.tokens[start : start + item.num_tokens]
             draft = drafts.get(sequence.id)
-            num_drafted = len(draft.tokens) if draft else 0
-            if draft and draft.tokens:
-                tokens = tokens + draft.tokens
+            num_drafted = len(draft.fed) if draft else 0
+            if draft and num_drafted:
+                tokens = tokens + draft.fed
             num_outputs = item.has_output + num_drafted
             first = self._batch.add(tokens, start, sequence.slot, num_outputs)
             rows.append((first, first + num_outputs))
         padded = self._pad()
+        if self.drafting.keeps_shapes:
+            self.context.settle(self._batch.num_tokens)
         begin = time.perf_counter()
         self.context.clear_abort()
         self._in_decode = tuple(item.sequence.generation for item in work)
@@ -246,7 +248,7 @@ class Loop:
         sequence = item.sequence
         assert sequence.slot is not None
         start = self.slots.length(sequence.slot)
-        drafted = draft.tokens if draft else []
+        drafted = draft.fed if draft else []
         self.slots.extend(sequence.slot, sequence.tokens[start : start + item.num_tokens] + drafted)
         if not item.is_decode:
             sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
@@ -265,7 +267,7 @@ class Loop:
         verdict = accept(
             draft.tokens,
             draft.dists,
-            rows,
+            rows[: len(draft.tokens) + 1],
             sequence.params,
             sequence.random,
             position=sequence.num_generated,

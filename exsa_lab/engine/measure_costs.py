@@ -18,12 +18,17 @@ TOKEN = 1
 """Any token costs the same."""
 
 
-def find_costs(context: Context, drafter: ModelDrafter | None, facts: Facts, *, anew: bool) -> tuple[CostModel, str]:
+def find_costs(
+    context: Context, drafter: ModelDrafter | None, facts: Facts, *, anew: bool, in_a_row: bool = False
+) -> tuple[CostModel, str]:
     """Return the costs under these facts and a note on the cache ("" where there is nothing to say).
 
     The caches must be empty, and are empty again afterwards. ``anew`` measures even where the cache has them.
+    ``in_a_row`` is for a GPU, see `calibrate`.
     """
     folder = default_folder()
+    if in_a_row:
+        facts = {**facts, "in_a_row": True}  # costs measured otherwise are of changing shapes
     note = ""
     if not anew:
         cached = load_costs(folder, facts)
@@ -33,7 +38,7 @@ def find_costs(context: Context, drafter: ModelDrafter | None, facts: Facts, *, 
     contexts: dict[Kind, Context] = {"target": context}
     if drafter is not None:
         contexts["draft"] = drafter.context
-    costs = measure_costs(contexts)
+    costs = measure_costs(contexts, in_a_row=in_a_row)
     if len(costs.target.points) < ENOUGH_POINTS:
         kept = "The machine was too busy to measure what a step costs; the next load measures again."
     else:
@@ -41,7 +46,7 @@ def find_costs(context: Context, drafter: ModelDrafter | None, facts: Facts, *, 
     return costs, " ".join(part for part in (note, kept) if part)
 
 
-def measure_costs(contexts: dict[Kind, Context]) -> CostModel:
+def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> CostModel:
     """Measure decodes of several sizes, after `DEPTH` tokens of context, as a verification pays for them."""
     batches = {kind: context.new_batch() for kind, context in contexts.items()}
     depths = {kind: min(DEPTH, context.n_ctx // 4, context.n_batch) for kind, context in contexts.items()}
@@ -54,7 +59,8 @@ def measure_costs(contexts: dict[Kind, Context]) -> CostModel:
         context, depth = contexts[kind], depths[kind]
         num_sequences = min(num_sequences, context.n_seq_max)
         seconds = 0.0
-        for _ in range(1 + context.settle(num_tokens)):
+        until_usual = context.settle(num_tokens)
+        for _ in range(1 if in_a_row else 1 + until_usual):
             begin = time.perf_counter()
             _decode(context, batches[kind], depth, num_tokens, num_sequences=num_sequences, outputs=num_tokens)
             seconds = time.perf_counter() - begin
@@ -64,7 +70,9 @@ def measure_costs(contexts: dict[Kind, Context]) -> CostModel:
 
     room = min(min(context.n_batch, context.n_ctx // 2) for context in contexts.values())
     try:
-        return calibrate(measure, time.perf_counter, has_draft="draft" in contexts, max_tokens=min(64, room))
+        return calibrate(
+            measure, time.perf_counter, has_draft="draft" in contexts, max_tokens=min(64, room), in_a_row=in_a_row
+        )
     finally:
         for context in contexts.values():
             for slot in range(context.n_seq_max):

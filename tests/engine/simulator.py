@@ -14,9 +14,11 @@ import numpy as np
 
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import DraftHistory
-from exsa_lab.engine.cost_model import CostCurve, CostModel
+from exsa_lab.engine.cost_model import CostCurve, CostModel, Kind
 from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, StepPlan, Take
+from exsa_lab.engine.drafters import FEW
 from exsa_lab.engine.ngram import NgramIndex
+from exsa_lab.engine.steady_length import policy_for
 
 MS = 1e-3
 
@@ -50,6 +52,16 @@ MACHINES: dict[str, tuple[dict[int, float], dict[int, float]]] = {
     "dear draft": ({1: 10 * MS, 16: 13 * MS, 64: 25 * MS}, {1: 6 * MS, 16: 8 * MS, 512: 30 * MS}),
 }
 
+GRAPHS = (
+    {
+        n: MS * x
+        for n, x in {1: 1.16, 2: 1.3, 4: 1.6, 8: 2.0, 9: 3.4, 16: 3.7, 32: 4.6, 64: 5.6, 128: 8, 512: 20}.items()
+    },
+    {n: MS * x for n, x in {1: 0.27, 4: 0.4, 8: 0.53, 16: 0.93, 32: 1.2, 64: 1.6, 512: 4}.items()},
+)
+"""Steady decodes of the default pair on one H100, whose CUDA backend replays captured graphs."""
+GRAPHS_SWITCH: dict[Kind, float] = {"target": 3.8 * MS, "draft": 1.2 * MS}
+
 
 @dataclass
 class Text:
@@ -74,6 +86,23 @@ class Machine:
     load: Callable[[float], float] = field(default=lambda _: 1.0)
     """Slow-down by simulated time."""
     seed: int = 0
+    shapes: dict[str, tuple[tuple[int, int], int]] = field(default_factory=dict)
+    """Of each model: the last decode's tokens and sequences, and how many of that shape came just before it."""
+
+    def seconds(self, kind: Kind, num_tokens: int, num_sequences: int) -> float:
+        """What a decode takes: the two after a change of shape pay half of its price each."""
+        shape = (num_tokens, num_sequences)
+        last, length = self.shapes.get(kind, ((0, 0), 0))
+        self.shapes[kind] = shape, length + 1 if shape == last else 0
+        switch = self.believed.switch_seconds[kind] / 2 if self.shapes[kind][1] < 2 else 0.0
+        return switch + (self.target if kind == "target" else self.draft)(num_tokens)
+
+    @classmethod
+    def with_graphs(cls, **settings: object) -> Machine:
+        """A GPU on which a change of the batch's shape is dear."""
+        target, draft = GRAPHS
+        believed = CostModel.from_measurements(target, draft, switch_seconds=GRAPHS_SWITCH)
+        return cls(CostCurve(target), CostCurve(draft), believed, **settings)  # type: ignore[arg-type]
 
     @classmethod
     def named(cls, name: str, **settings: object) -> Machine:
@@ -120,7 +149,7 @@ class Simulation:
 
     def __init__(self, machine: Machine, policy: DraftLengthPolicy | None = None) -> None:
         self.machine = machine
-        self.policy = policy or DraftLengthPolicy(machine.believed, has_draft=True)
+        self.policy = policy or policy_for(machine.believed, has_draft=True)
         self.result = Result()
         self._random = np.random.default_rng(machine.seed)
 
@@ -155,7 +184,7 @@ class Simulation:
             lengths.append(len(proposal) if drafter == "ngram" else limit)
             decodes.append(limit if drafter == "model" else 0)
         names: list[DrafterName] = [drafter] * len(states)
-        self._advance(states, names, lengths, decodes)
+        self._advance(states, names, lengths, decodes, width=k if self.machine.believed.has_costly_shapes else 0)
 
     def _policy_step(self, states: list[_State]) -> None:
         requests = []
@@ -168,13 +197,14 @@ class Simulation:
         for choice in plan.choices:
             self.result.reasons[choice.reason] = self.result.reasons.get(choice.reason, 0) + 1
         starts = [state.done for state in states]
-        accepted = self._advance(states, [c.drafter for c in plan.choices], lengths, decodes, learn=True)
+        names: list[DrafterName] = [choice.drafter for choice in plan.choices]
+        accepted, copied = self._advance(states, names, lengths, decodes, width=plan.width, learn=True)
         outcomes = []
         for i, state in enumerate(states):
             right = None
             if peeks[i] is not None and accepted[i] == lengths[i]:
                 right = state.text.is_right[starts[i] + lengths[i]]
-            outcomes.append(Outcome(accepted[i], lengths[i], tuple(confidences[i]), peeks[i], right))
+            outcomes.append(Outcome(accepted[i], lengths[i], tuple(confidences[i]), peeks[i], right, copied[i]))
         self.policy.observe(plan, outcomes)
 
     def _draft(
@@ -208,14 +238,14 @@ class Simulation:
         lengths: list[int],
         decodes: list[int],
         *,
+        width: int = 0,
         learn: bool = False,
-    ) -> list[int]:
-        """Pay for the step and commit its tokens; returns the accepted draft tokens of each sequence."""
-        first = sum(state.lag for state, n in zip(states, decodes, strict=True) if n)
-        for place in range(max(decodes)):
-            self._decode("draft", first if not place else sum(n > place for n in decodes), 1, learn)
-        self._decode("target", len(states) + sum(lengths), len(states), learn)
-        accepted = []
+    ) -> tuple[list[int], list[int]]:
+        """Pay for the step and commit its tokens; returns the accepted draft tokens of each sequence, and those
+        committed that lookup would have had right."""
+        self._draft_decodes([state.lag for state, n in zip(states, decodes, strict=True) if n], decodes, learn)
+        self._decode("target", len(states) + sum(max(width, length) for length in lengths), len(states), learn)
+        accepted, copied = [], []
         for state, name, length, num_decodes in zip(states, names, lengths, decodes, strict=True):
             start, tokens = state.done, state.text.tokens
             if name == "ngram":
@@ -231,21 +261,32 @@ class Simulation:
             if learn:
                 self.policy.observe_ngram(state.history, learned)
             accepted.append(count)
+            copied.append(sum(is_right for _, is_right in learned))
             self.result.drafted += length
             self.result.accepted += count
-        return accepted
+        return accepted, copied
 
-    def _decode(self, kind: str, num_tokens: int, num_sequences: int, learn: bool) -> None:
+    def _draft_decodes(self, lags: list[int], decodes: list[int], learn: bool) -> None:
+        """The draft's decodes, catching up included, as `ModelDrafter` does them."""
+        first = sum(lags)
+        if lags and max(lags) <= FEW and self.machine.believed.has_costly_shapes:
+            for _ in range(max(lags) - 1):
+                self._decode("draft", len(lags), len(lags), learn)
+            first = len(lags)
+        for place in range(max(decodes)):
+            num = sum(n > place for n in decodes)
+            self._decode("draft", num if place else first, num, learn)
+
+    def _decode(self, kind: Kind, num_tokens: int, num_sequences: int, learn: bool) -> None:
         machine = self.machine
-        curve = machine.target if kind == "target" else machine.draft
-        seconds = curve(num_tokens) * machine.load(self.result.seconds)
+        seconds = machine.seconds(kind, num_tokens, num_sequences) * machine.load(self.result.seconds)
         self.result.seconds += seconds
         if learn:
             if machine.noise:
                 seconds *= math.exp(machine.noise * self._random.standard_normal())
             if machine.spikes and self._random.random() < machine.spikes:
                 seconds *= 8
-            self.policy.costs.observe(kind, num_tokens, num_sequences, seconds)  # type: ignore[arg-type]
+            self.policy.costs.observe(kind, num_tokens, num_sequences, seconds)
 
 
 # Texts

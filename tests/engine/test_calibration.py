@@ -8,7 +8,7 @@ import pytest
 
 from exsa_lab.engine.calibration import Measurement, calibrate, calibration_plan
 from exsa_lab.engine.cost_model import CostCurve, Kind
-from tests.engine.simulator import DRAFT_CPU, Q4_1
+from tests.engine.simulator import DRAFT_CPU, GRAPHS, GRAPHS_SWITCH, Q4_1, Machine
 
 
 class Bench:
@@ -78,3 +78,30 @@ def test_the_plan_fits_the_batch(max_tokens: int, has_draft: bool) -> None:
     assert len(set(plan)) == len(plan)
     assert all(point.num_tokens <= max_tokens for point in plan)
     assert any(point.kind == "draft" for point in plan) == has_draft
+
+
+def test_in_a_row_the_steady_price_and_that_of_a_change_are_told_apart() -> None:
+    machine, now = Machine.with_graphs(), [0.0]
+
+    def measure(kind: Kind, num_tokens: int, num_sequences: int) -> float:
+        seconds = machine.seconds(kind, num_tokens, num_sequences)
+        now[0] += seconds
+        return seconds
+
+    costs = calibrate(measure, lambda: now[0], has_draft=True, in_a_row=True)
+    assert now[0] <= 1.5
+    target, draft = GRAPHS
+    for n in (1, 4, 8, 16, 64):
+        assert costs.target.points[n] == pytest.approx(target[n])
+    assert costs.draft is not None
+    assert costs.draft.points[1] == pytest.approx(draft[1])
+    assert costs.switch_seconds == pytest.approx(GRAPHS_SWITCH)
+    assert costs.has_costly_shapes
+
+
+def test_where_shapes_do_not_matter_a_change_costs_nothing() -> None:
+    bench = Bench()
+    for in_a_row in (False, True):
+        costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, in_a_row=in_a_row)
+        assert costs.switch_seconds == pytest.approx({"target": 0.0, "draft": 0.0})
+        assert not costs.has_costly_shapes

@@ -39,6 +39,17 @@ def test_curves_are_saved_as_measured_not_as_corrected(tmp_path: Path) -> None:
     assert loaded.draft is None
 
 
+def test_the_price_of_a_changed_shape_is_kept_where_there_is_one(tmp_path: Path) -> None:
+    costs = CostModel.from_measurements({1: 0.001, 8: 0.002}, {1: 0.0003}, switch_seconds={"target": 0.004})
+    save_costs(tmp_path, FACTS, costs)
+    loaded = load_costs(tmp_path, FACTS).costs
+    assert loaded is not None
+    assert loaded.switch_seconds == {"target": 0.004, "draft": 0.0}
+    assert loaded.has_costly_shapes
+    save_costs(tmp_path, FACTS, COSTS)
+    assert "switch" not in cache_path(tmp_path, FACTS).read_text()
+
+
 def test_nothing_saved_is_no_failure(tmp_path: Path) -> None:
     cached = load_costs(tmp_path / "missing", FACTS)
     assert cached.costs is None
@@ -90,6 +101,8 @@ def test_a_damaged_file_is_told_and_not_used(tmp_path: Path, text: str | bytes) 
         {"draft": {"1": 0}},
         {"seconds_per_sequence": -1},
         {"seconds_per_sequence": "x"},
+        {"switch_seconds": {"target": -1}},
+        {"switch_seconds": []},
         {"seconds_per_sequence": float("nan")},
     ],
 )

@@ -169,3 +169,16 @@ def test_costs_stay_positive_and_finite_whatever_is_observed(steps: list[tuple[i
     for n in (1, 2, 7, 33, 300, 600):
         assert 0 < costs.step_seconds(n) < math.inf
         assert 0 < costs.draft_seconds(n) < math.inf
+
+
+def test_only_steady_decodes_are_learned_from_where_a_change_of_shape_is_dear() -> None:
+    costs = CostModel.from_measurements({1: 0.001, 4: 0.0015, 8: 0.002}, {1: 0.0003}, switch_seconds={"target": 0.004})
+    for _ in range(200):
+        for num_tokens in (1, 4):
+            for _ in range(2):
+                costs.observe("target", num_tokens, 1, costs.target.points[num_tokens] + 0.002)
+    assert costs.slow_down == 1.0
+    assert costs.step_seconds(4) == 0.0015
+    for _ in range(200):
+        costs.observe("target", 4, 1, 0.003)
+    assert costs.slow_down > 1.5

@@ -1,0 +1,358 @@
+"""Draft lengths for a device on which a change of the batch's shape is dear: one mode for a stretch of steps.
+
+llama.cpp's CUDA backend replays a captured graph only while the shape of the batch (tokens, sequences, outputs) stays
+what it was. On one H100 with the default pair a replayed step took 1.16 ms (draft: 0.27 ms), and each change of shape
+added 3.8 ms in all (draft: 1.2 ms): lengths that follow the text from step to step would cost more than they gain.
+
+So a *mode* is kept: plain, the draft model with k tokens, or lookup with k tokens, the same for all sequences. Every
+draft is filled up to k, so that the target's batch keeps its shape; confidence ends no draft early.
+
+When to change the mode is the problem of whether to rent or to buy. For every mode a *regret* is kept: the seconds it
+would have saved since the last change, never below 0. Plain decoding and lookup of any length are known exactly from
+the tokens that came (`NgramIndex.learn`); the draft model's lengths are judged by the acceptance rates. Once the
+regret of a mode exceeds the price of changing to it, that is done: what is lost by waiting is then about what the
+change costs, whatever the text does (compare metrical task systems, Borodin, Linial and Saks 1992). Where the shape
+changes anyway, because a sequence came or went, the mode of the highest expected goodput is taken at once.
+
+Two rules keep this from being slower than plain decoding:
+
+* an account for each drafter, in seconds. It earns a small share of the time and what drafting gains, and pays what it
+  loses, changes included. Only who can pay the way there and back may begin, and who cannot pay the way back stops.
+* the draft model is probed beside plain steps: it proposes one token, which is compared with what comes and not
+  verified. That costs a decode of the draft and no change of the target's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from exsa_lab.config import DrafterName
+from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate
+from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.draft_length import DraftLengthPolicy
+from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
+from exsa_lab.engine.events import DraftReason
+from exsa_lab.engine.goodput import StepCosts
+
+MODEL_LENGTHS = (1, 2, 3, 4, 6, 7)
+LOOKUP_LENGTHS = (3, 7, 15)
+"""With the sequence's own token 4, 8 and 16: sizes that kernels are made for."""
+SHARE = 0.005
+"""Share of the time that each drafter may lose for good."""
+FIRST_CREDIT: dict[DrafterName, float] = {"model": 6.0, "ngram": 4.0}
+"""Changes of shape that each drafter may pay for before it earned any, once in the life of an engine."""
+MAX_CREDIT = 8.0
+"""Most changes of shape that a drafter can save up for."""
+PROBES = 8
+"""Probes in a row, at most; two in a row that fail end it."""
+FIRST_GAP, LAST_GAP = 16, 2048
+"""Plain steps between such rows: twice the former, from one limit to the other, while the draft model does not pay."""
+PROSPECT = 64
+"""Steps for which the draft model is expected to go on as in a row of probes that went well."""
+_JUDGE_EVERY = 8
+_CATCH_UP_STEPS = 32
+_NO_LIMIT = 1 << 30
+
+
+class Mode(NamedTuple):
+    """Who drafts, and how many tokens for each sequence."""
+
+    drafter: DrafterName
+    k: int
+
+
+PLAIN = Mode("none", 0)
+_MODES: dict[DrafterName, tuple[Mode, ...]] = {
+    "model": tuple(Mode("model", k) for k in MODEL_LENGTHS),
+    "ngram": tuple(Mode("ngram", k) for k in LOOKUP_LENGTHS),
+}
+
+
+class SteadyPlan(StepPlan):
+    """One step of a stretch. ``width`` is the length to which every draft is filled up."""
+
+    keeps_shape = True
+
+    def __init__(
+        self,
+        policy: SteadyPolicy,
+        requests: Sequence[DraftRequest],
+        choices: list[Choice],
+        costs: StepCosts,
+        mode: Mode,
+        shape: tuple[int, int, int],
+        modes: tuple[Mode, ...],
+    ) -> None:
+        super().__init__(policy, requests, choices, costs, 0.0, mode.k, False)
+        self.width = mode.k
+        self.mode = mode
+        self.shape = shape
+        """Sequences that decide here, other tokens, other sequences."""
+        self.modes = modes
+        """Modes that were possible."""
+        self._drafted = [0] * len(requests)
+
+    def take(self, index: int, confidence: float) -> Take:
+        """Go on to the length chosen; a probe takes no token at all."""
+        if self.choices[index].reason is DraftReason.PROBING:
+            return Take.STOP
+        self._drafted[index] += 1
+        return Take.MORE if self._drafted[index] < self.choices[index].k else Take.LAST
+
+
+class SteadyPolicy(DraftLengthPolicy):
+    """Like its base, to which it has the same interface, where `CostModel.has_costly_shapes`."""
+
+    def __init__(self, costs: CostModel, *, has_draft: bool, estimate: AcceptanceEstimate | None = None) -> None:
+        super().__init__(costs, has_draft=has_draft, estimate=estimate)
+        self._switch = costs.switch_seconds["target"]
+        self.balance: dict[DrafterName, float] = {name: n * self._switch for name, n in FIRST_CREDIT.items()}
+        """Seconds that each drafter may still lose."""
+        self._owed = 0.0
+        """Of what the draft's catching up took, the part not yet paid: who resumes drafting will go on with it."""
+        self._mode = PLAIN
+        self._shape = (0, 0, 0)
+        self._regret: dict[Mode, float] = {}
+        self._judged: dict[Mode, float] = {}
+        self._judged_for: tuple[object, ...] = ()
+        self._age = 0
+        self._gap = self._until_probe = FIRST_GAP
+        self._row_left = 0
+        """Probes left of a row that has begun."""
+        self._has_failed = False
+        self._is_promising = False
+        """Whether a row of probes has just gone well."""
+
+    # Choosing
+
+    def choose(
+        self,
+        requests: Sequence[DraftRequest],
+        *,
+        other_tokens: int = 0,
+        other_sequences: int = 0,
+        budget: int = _NO_LIMIT,
+    ) -> SteadyPlan:
+        """See the base. All sequences get the same length, which stays until a change pays."""
+        num = len(requests)
+        costs = self._steady_costs(num, other_tokens, other_sequences)
+        shape = (num, other_tokens, other_sequences)
+        is_free = shape != self._shape
+        modes = self._possible_modes(requests, costs, budget, is_free=is_free)
+        mode = self._best_mode(requests, costs, modes, is_free=is_free)
+        choices = [self._choice(request, mode, costs, num) for request in requests]
+        if mode is PLAIN and self._is_probe_due(requests, costs):
+            lags = [(r.draft_lag, i) for i, r in enumerate(requests) if r.limit and r.drafter in ("auto", "model")]
+            if lags:
+                choices[min(lags)[1]] = Choice("model", 1, DraftReason.PROBING)
+        return SteadyPlan(self, requests, choices, costs, mode, shape, modes)
+
+    def _steady_costs(self, num: int, other_tokens: int, other_sequences: int) -> StepCosts:
+        base = other_tokens + num
+        most = base + num * LOOKUP_LENGTHS[-1]
+        verify = self.costs.target.table(most)
+        draft = self.costs.draft.table(max(num, 128)) if self.has_draft and self.costs.draft else []
+        plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
+        return StepCosts(verify, draft, base, plain_seconds, most)
+
+    def _possible_modes(
+        self, requests: Sequence[DraftRequest], costs: StepCosts, budget: int, *, is_free: bool
+    ) -> tuple[Mode, ...]:
+        wanted = {request.drafter for request in requests if request.limit > 0}
+        modes = [PLAIN]
+        for name, of_drafter in _MODES.items():
+            if (name == "model" and not costs.draft) or not wanted & {"auto", name}:
+                continue
+            price = self._switch  # the way back
+            if self._mode.drafter != name:
+                # Where it is entered without waiting for its regret to grow, catching up must be covered too.
+                is_sure = name != "model" or not is_free
+                price += self._switch + (0.0 if is_sure else self._catch_up_seconds(requests, costs))
+            if self.balance[name] >= price:
+                modes += [mode for mode in of_drafter if costs.base_tokens + len(requests) * mode.k <= budget]
+        return tuple(modes)
+
+    def _best_mode(
+        self, requests: Sequence[DraftRequest], costs: StepCosts, modes: tuple[Mode, ...], *, is_free: bool
+    ) -> Mode:
+        if len(modes) == 1:
+            return PLAIN
+        if is_free or self._mode not in modes:
+            expected = {PLAIN: costs.plain_seconds / len(requests)} | self._judge(requests, costs, modes)
+            for mode in modes:
+                if mode.drafter == "ngram":
+                    expected[mode] = self._seconds_of_lookup(requests, costs, mode.k)
+            return min(modes, key=lambda mode: expected[mode])
+        best, most = self._mode, 0.0
+        for mode in modes:
+            gain = self._regret.get(mode, 0.0) - self._price(requests, costs, mode)
+            if gain > most:
+                best, most = mode, gain
+        return best
+
+    def _price(self, requests: Sequence[DraftRequest], costs: StepCosts, mode: Mode) -> float:
+        """Seconds that changing to a mode costs."""
+        price = self._switch if mode.k != self._mode.k else 0.0
+        if mode.drafter == "model" and self._mode.drafter != "model":
+            price += self._catch_up_seconds(requests, costs)
+        return price
+
+    def _catch_up_seconds(self, requests: Sequence[DraftRequest], costs: StepCosts) -> float:
+        lag = sum(request.draft_lag - 1 for request in requests)
+        return costs.draft_seconds(lag) + self.costs.switch_seconds["draft"] if lag else 0.0
+
+    def _choice(self, request: DraftRequest, mode: Mode, costs: StepCosts, num: int) -> Choice:
+        k = min(mode.k, request.limit)
+        may_look_up = request.drafter in ("auto", "ngram") and request.ngram_tokens > 0
+        if k and mode.drafter == "model" and request.drafter in ("auto", "model"):
+            return Choice("model", k, DraftReason.MEASURED_GAIN)
+        if k and may_look_up:
+            return Choice("ngram", min(k, request.ngram_tokens), DraftReason.MEASURED_GAIN)
+        return Choice("none", 0, DraftReason.NO_DRAFTER if mode.k else self._why_plain(request, costs, num))
+
+    # Judging
+
+    def _judge(self, requests: Sequence[DraftRequest], costs: StepCosts, modes: tuple[Mode, ...]) -> dict[Mode, float]:
+        """Seconds a token in each of the draft model's modes, by the acceptance rates; kept for a few steps."""
+        key = (len(requests), costs.base_tokens, modes)
+        self._age -= 1
+        if key == self._judged_for and self._age > 0:
+            return self._judged
+        self._judged_for, self._age = key, _JUDGE_EVERY
+        self._judged = {}
+        drafting = [request for request in requests if request.drafter in ("auto", "model")]
+        survivals = [self.estimate.model_survival(request.history, MODEL_LENGTHS[-1]) for request in drafting]
+        num = len(requests)
+        for mode in modes:
+            if mode.drafter == "model" and drafting:
+                tokens = num + sum(sum(survival[: mode.k]) for survival in survivals)
+                # After a draft that was accepted whole, its last token is one decode more for all.
+                none_whole = 1.0
+                for survival in survivals:
+                    none_whole *= 1.0 - survival[mode.k - 1]
+                draft = (mode.k + 1.0 - none_whole) * costs.draft[len(drafting)]
+                self._judged[mode] = costs.seconds(costs.base_tokens + num * mode.k, draft) / tokens
+        return self._judged
+
+    def _seconds_of_lookup(self, requests: Sequence[DraftRequest], costs: StepCosts, k: int) -> float:
+        """Seconds a token if lookup goes on as its matches look now."""
+        tokens = float(len(requests))
+        for request in requests:
+            if request.ngram_tokens and request.drafter in ("auto", "ngram"):
+                length = min(k, request.ngram_tokens)
+                tokens += sum(self.estimate.ngram_survival(request.history, request.match_length, length))
+        return costs.seconds(costs.base_tokens + len(requests) * k, 0.0) / tokens
+
+    # Learning
+
+    def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
+        """See the base."""
+        assert isinstance(plan, SteadyPlan)
+        self._steps += 1
+        if self._steps % 64 == 0:
+            self._winnable.clear()
+        if not plan.requests:
+            return
+        self._settle(plan, outcomes)
+        for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
+            if choice.drafter == "model" and (outcome.verified or outcome.peeked is not None):
+                self._learn(request.history, choice, outcome)
+                if len(plan.requests) <= 4 or self._is_promising:
+                    self._age = 0
+            else:
+                request.history.idle += 1
+        self._until_probe -= 1
+        if plan.mode.drafter == "model":
+            self._until_probe, self._row_left = self._gap, 0
+        if plan.mode != self._mode:
+            self._regret.clear()
+        self._mode, self._shape = plan.mode, plan.shape
+        self._add_regret(plan, outcomes)
+
+    def _add_regret(self, plan: SteadyPlan, outcomes: Sequence[Outcome]) -> None:
+        if len(plan.modes) == 1:
+            return
+        num, costs = len(plan.requests), plan.costs
+        tokens = sum(outcome.accepted + 1 for outcome in outcomes)
+        spent = dict.fromkeys(plan.modes, tokens * costs.plain_seconds / num)
+        for mode, seconds in self._judge(plan.requests, costs, plan.modes).items():
+            spent[mode] = tokens * seconds
+        lookups = [mode for mode in plan.modes if mode.drafter == "ngram"]
+        if lookups:
+            rounds = _lookup_rounds(plan.requests, outcomes)
+            for mode in lookups:
+                spent[mode] = rounds[mode.k] * costs.seconds(costs.base_tokens + num * mode.k, 0.0) / num
+        current = spent[plan.mode]
+        for mode, seconds in spent.items():
+            times = PROSPECT if self._is_promising and mode.drafter == "model" else 1
+            self._regret[mode] = max(0.0, self._regret.get(mode, 0.0) + times * (current - seconds))
+        self._is_promising = False
+
+    def _settle(self, plan: SteadyPlan, outcomes: Sequence[Outcome]) -> None:
+        """Enter a step: what it took and brought, against plain steps for the same tokens."""
+        costs, num = plan.costs, len(plan.requests)
+        has_changed = plan.mode.k != self._mode.k and plan.shape == self._shape
+        lags = [r.draft_lag for r, c in zip(plan.requests, plan.choices, strict=True) if c.drafter == "model"]
+        draft = 0.0
+        if lags:
+            k = max((c.k for c in plan.choices if c.drafter == "model"), default=0)
+            draft = k * costs.draft[len(lags)]
+            late = max(lags) - 1
+            few = late * costs.draft[len(lags)]
+            many = costs.draft_seconds(sum(lags)) + self.costs.switch_seconds["draft"]
+            self._owed += min(few, many) if late else 0.0
+        instalment = self._owed / _CATCH_UP_STEPS if plan.mode.drafter == "model" else self._owed
+        self._owed -= instalment
+        seconds = costs.seconds(costs.base_tokens + num * plan.width, draft) + has_changed * self._switch
+        gain = sum(outcome.accepted + 1 for outcome in outcomes) * costs.plain_seconds / num - seconds
+        for name, balance in self.balance.items():
+            pays = name == plan.mode.drafter or (plan.mode is PLAIN and has_changed and name == self._mode.drafter)
+            if lags and name == "model" and plan.mode is PLAIN:
+                pays = True
+            earned = SHARE * seconds + (gain if pays else 0.0) - (instalment if name == "model" else 0.0)
+            self.balance[name] = min(MAX_CREDIT * self._switch, balance + earned)
+
+    # Probing
+
+    def _is_probe_due(self, requests: Sequence[DraftRequest], costs: StepCosts) -> bool:
+        if not costs.draft or self._until_probe > 0:
+            return False
+        if self._row_left:
+            return True
+        lag = min(request.draft_lag for request in requests)
+        price = PROBES * costs.draft[1] + costs.draft_seconds(lag) + 2 * self.costs.switch_seconds["draft"]
+        return self.balance["model"] >= price and self._can_win("model", costs, len(requests))
+
+    def _learn_probe(self, outcome: Outcome) -> None:
+        """Once a row of probes is over, wait; the longer, the more often the draft model proved not to pay."""
+        has_failed = outcome.peeked_right is False
+        is_bad = has_failed and self._has_failed
+        self._row_left = (self._row_left or PROBES) - 1
+        self._is_promising = not self._row_left and not is_bad
+        if not self._row_left or is_bad:
+            self._gap = min(LAST_GAP, 2 * self._gap)
+            self._until_probe, self._row_left = self._gap, 0
+        self._has_failed = has_failed
+
+
+def policy_for(costs: CostModel, *, has_draft: bool) -> DraftLengthPolicy:
+    """The policy for a machine with these costs: steady where a change of the batch's shape is dear."""
+    policy = SteadyPolicy if costs.has_costly_shapes else DraftLengthPolicy
+    return policy(costs, has_draft=has_draft)
+
+
+def _lookup_rounds(requests: Sequence[DraftRequest], outcomes: Sequence[Outcome]) -> dict[int, int]:
+    """Rounds that lookup of each length would have ended with the tokens just committed.
+
+    A round takes up to k tokens that lookup has right and one more, which lookup may have right as well.
+    """
+    rounds = dict.fromkeys(LOOKUP_LENGTHS, 0)
+    for request, outcome in zip(requests, outcomes, strict=True):
+        num_tokens = outcome.accepted + 1
+        copied = min(outcome.copied, num_tokens) if request.drafter in ("auto", "ngram") else 0
+        before, history = request.history.copied, request.history
+        for k in LOOKUP_LENGTHS:
+            rounds[k] += (before + copied) // (k + 1) - before // (k + 1) + num_tokens - copied
+        history.copied = before + copied if copied == num_tokens else 0
+    return rounds

@@ -1,0 +1,185 @@
+"""The policy for a device on which a change of the batch's shape is dear, over whole texts and step by step.
+
+Time is simulated: costs are those of one H100, see `simulator.GRAPHS`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from exsa_lab.config import DrafterName
+from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Take
+from exsa_lab.engine.events import DraftReason
+from exsa_lab.engine.steady_length import MODEL_LENGTHS, SteadyPlan, SteadyPolicy, policy_for
+from tests.engine.simulator import (
+    Machine,
+    Simulation,
+    Text,
+    best_fixed,
+    copying,
+    informative,
+    plain_seconds,
+    steady,
+    switching,
+)
+
+Texts = Callable[[np.random.Generator, int], Text]
+
+TEXTS: dict[str, Texts] = {
+    "never right": lambda rng, n: steady(rng, n, 0.0),
+    "30 % right": lambda rng, n: steady(rng, n, 0.3),
+    "67 % right": lambda rng, n: steady(rng, n, 0.67),
+    "80 % right": lambda rng, n: steady(rng, n, 0.8),
+    "98 % right": lambda rng, n: steady(rng, n, 0.98),
+    "long stretches": lambda rng, n: switching(rng, n, 150),
+    "short stretches": lambda rng, n: switching(rng, n, 30),
+    "confidence tells": informative,
+    "all copied": lambda rng, n: copying(rng, n, 1.0),
+    "half copied": lambda rng, n: copying(rng, n, 0.5),
+    "fifth copied": lambda rng, n: copying(rng, n, 0.2, run=30),
+}
+
+
+def compare(texts: Texts, drafter: DrafterName = "auto", num_sequences: int = 1) -> tuple[float, float]:
+    """Speed of the policy against plain decoding, and against the best fixed drafter and length."""
+    tokens = 1200 // (1 if num_sequences == 1 else 2)
+    rng = np.random.default_rng(1)
+    batch = [texts(rng, tokens * (2 if num_sequences > 1 else 1)) for _ in range(num_sequences)]
+    stop = tokens * num_sequences
+    seconds = Simulation(Machine.with_graphs()).run(batch, drafter=drafter, stop_after=stop).seconds
+    best, _ = best_fixed(Machine.with_graphs(), batch, drafter, stop_after=stop)
+    return plain_seconds(Machine.with_graphs(), batch, stop) / seconds, best / seconds
+
+
+@pytest.mark.parametrize("drafter", ["model", "ngram", "auto"])
+@pytest.mark.parametrize("texts", TEXTS)
+def test_one_sequence(texts: str, drafter: DrafterName) -> None:
+    plain, best = compare(TEXTS[texts], drafter)
+    assert plain >= 0.98
+    assert best >= 0.92
+
+
+def test_a_draft_that_is_right_two_times_in_three_wins() -> None:
+    plain, _ = compare(TEXTS["67 % right"])
+    assert plain >= 1.1
+
+
+@pytest.mark.parametrize("texts", ["never right", "30 % right", "80 % right", "all copied", "half copied"])
+def test_eight_sequences(texts: str) -> None:
+    plain, best = compare(TEXTS[texts], num_sequences=8)
+    assert plain >= 0.98
+    assert best >= 0.92
+
+
+def test_eight_sequences_find_a_draft_that_is_nearly_always_right() -> None:
+    plain, _ = compare(TEXTS["98 % right"], "model", num_sequences=8)
+    assert plain >= 1.2
+
+
+def test_short_generations_one_after_the_other_pay_for_learning_once() -> None:
+    simulation = Simulation(Machine.with_graphs())
+    texts = [steady(np.random.default_rng(seed), 100, 0.2) for seed in range(20)]
+    for text in texts:
+        simulation.run([text])
+    plain = sum(plain_seconds(Machine.with_graphs(), [text]) for text in texts)
+    assert plain / simulation.result.seconds >= 0.97
+
+
+def test_an_adversary_that_refuses_whatever_is_drafted_is_bounded_by_the_account() -> None:
+    """Right while it is only probed, wrong as soon as it is verified."""
+
+    class Adversary(Simulation):
+        def _draft(self, states, plan):  # type: ignore[no-untyped-def]  # as the base
+            for state in states:
+                for place in range(state.done, min(state.done + 17, len(state.text.tokens))):
+                    state.text.is_right[place] = not plan.width
+            return super()._draft(states, plan)
+
+    text = steady(np.random.default_rng(0), 3000, 1.0)
+    plain = plain_seconds(Machine.with_graphs(), [text])
+    assert plain / Adversary(Machine.with_graphs()).run([text], drafter="model").seconds >= 0.97
+
+
+# Step by step
+
+
+def steady_policy() -> SteadyPolicy:
+    policy = policy_for(Machine.with_graphs().believed, has_draft=True)
+    assert isinstance(policy, SteadyPolicy)
+    return policy
+
+
+def test_the_measured_price_decides_which_policy_it_is() -> None:
+    for price, is_steady in ((0.0, False), (0.0001, False), (0.0038, True)):
+        costs = CostModel.from_measurements({1: 0.00116, 8: 0.002}, {1: 0.0003}, switch_seconds={"target": price})
+        policy = policy_for(costs, has_draft=True)
+        assert isinstance(policy, SteadyPolicy) == is_steady
+        assert isinstance(policy, DraftLengthPolicy)
+
+
+def test_the_width_stays_while_nothing_else_changes() -> None:
+    """Right two times in three: one length is found and kept, whatever single rounds bring."""
+    policy, rng = steady_policy(), np.random.default_rng(0)
+    request = DraftRequest(policy.new_history(), "model")
+    widths = []
+    for _ in range(300):
+        plan = policy.choose([request])
+        widths.append(plan.width)
+        right = rng.random(plan.width) < 0.67
+        accepted = plan.width if right.all() else int(right.argmin())
+        policy.observe(plan, [Outcome(accepted, plan.width, (0.7,) * plan.width)])
+    changes = sum(a != b for a, b in itertools.pairwise(widths))
+    assert changes <= 6
+    assert set(widths[100:]) <= {1, 2, 3, 4}
+
+
+def test_confidence_ends_no_draft_early() -> None:
+    policy = steady_policy()
+    request = DraftRequest(policy.new_history(), "model")
+    for _ in range(60):
+        policy.estimate.observe_model(request.history, [0.8] * 8, 8)
+    plan = policy.choose([request])
+    assert plan.width == MODEL_LENGTHS[-1]
+    takes = [plan.take(0, 0.01) for _ in range(plan.width)]
+    assert takes == [Take.MORE] * (plan.width - 1) + [Take.LAST]
+
+
+def test_a_draft_near_the_end_of_the_text_is_shorter_than_the_width() -> None:
+    policy = steady_policy()
+    request = DraftRequest(policy.new_history(), "model", limit=2)
+    for _ in range(60):
+        policy.estimate.observe_model(request.history, [0.8] * 8, 8)
+    plan = policy.choose([request])
+    assert plan.choices[0].k == 2
+    assert plan.width == MODEL_LENGTHS[-1]
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 5, 16, 40])
+def test_the_width_fits_the_budget(room: int) -> None:
+    policy = steady_policy()
+    requests = [DraftRequest(policy.new_history(), "auto", ngram_tokens=16, match_length=40) for _ in range(3)]
+    plan = policy.choose(requests, other_tokens=2, other_sequences=1, budget=2 + 3 + room)
+    assert 3 * plan.width <= room
+    assert (plan.width > 0) == (room >= 9)
+
+
+def test_probes_do_not_widen_the_batch_and_become_rare() -> None:
+    policy = steady_policy()
+    request = DraftRequest(policy.new_history(), "model")
+    probes = []
+    for step in range(4000):
+        plan = policy.choose([request])
+        assert isinstance(plan, SteadyPlan)
+        if plan.choices[0].reason is DraftReason.PROBING:
+            assert plan.width == 0
+            assert plan.take(0, 0.9) is Take.STOP
+            probes.append(step)
+            policy.observe(plan, [Outcome(peeked=0.9, peeked_right=False)])
+        else:
+            policy.observe(plan, [Outcome(0, plan.width, (0.9,) * plan.width)])
+    assert 4 <= len(probes) <= 40
