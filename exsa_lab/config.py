@@ -104,6 +104,10 @@ class EngineConfig:
     """Token budget of one engine step (decode first, then prefill chunks)."""
     prefill_beside_decode: int = 0
     """Prefill tokens that may share a step with decoding sequences; 0 takes as many as measured costs allow."""
+    small_step: int = 63
+    """Most tokens of a step that several sequences share, while prompts are read; 0 sets no limit. llama.cpp's CPU
+    attention takes another kernel from 64 tokens on, whose rounding differs: only a prompt that has more than this left
+    by itself is read in larger steps, and then alone, as it would be without company."""
     n_threads: int = 0
     """CPU threads; 0 means one per usable core."""
     n_gpu_layers: int = 0
@@ -141,6 +145,7 @@ class EngineConfig:
         _check_int("n_ubatch", self.n_ubatch, 1, 1 << 20)
         _check_int("step_tokens", self.step_tokens, 1, 1 << 20)
         _check_int("prefill_beside_decode", self.prefill_beside_decode, 0, 1 << 20)
+        _check_int("small_step", self.small_step, 0, 1 << 20)
         _check_int("n_threads", self.n_threads, 0, 4096)
         _check_int("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
         _check_int("draft_gpu_layers", self.draft_gpu_layers, -1, 100_000)

@@ -24,7 +24,7 @@ CONTEXTS = (8192, 4096, 2048, 1024, 512)
 GPU_THREADS = 2
 """CPU threads where all layers are on a GPU: waking more for one lookup makes a step longer (16 instead of 2 threads:
 1.19 instead of 1.08 ms for the default target on an H100)."""
-CPU_UBATCH = 63
+SMALL_STEP = 63
 """From 64 tokens on llama.cpp's flash attention on the CPU takes another kernel, whose rounding differs: a prompt
 computed beside others then gives other logits than alone. Below, they are equal bit for bit."""
 PREFERRED_CONTEXT = 4096
@@ -234,14 +234,15 @@ class _Planner:
     def _choose_batches(self) -> None:
         free = _device_memory(self.hardware) or 0
         is_large = self.can_use_gpu and free >= 12 * GIB
+        small_step, why = SMALL_STEP, "above, a CPU computes a token otherwise than alone"
+        ubatch, reason = 512, "larger ones are no faster here"
         if self.can_use_gpu:
-            ubatch = 1024 if is_large else 512
-            reason = "more tokens at once keep a large GPU busy" if is_large else "larger ones are no faster here"
-        else:
-            ubatch = CPU_UBATCH
-            reason = (
-                "below 64 tokens the CPU computes each of them the same in any company, so texts do not depend on it"
-            )
+            small_step, why = 0, "on a GPU every size of a step rounds otherwise"
+        if is_large:
+            ubatch, reason = 1024, "more tokens at once keep a large GPU busy"
+        elif self.config.reproducible and not self.can_use_gpu:
+            ubatch, reason = SMALL_STEP, "reproducible: the same kernel for every token"
+        self._choose("small_step", small_step, why)
         self._choose(
             "n_batch",
             max(2048, self.config.n_ubatch if "n_ubatch" in self.wishes else 0),

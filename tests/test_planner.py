@@ -376,5 +376,5 @@ def test_kv_cache() -> None:
 
 def test_the_defaults_are_a_valid_config() -> None:
     assert plan(machine(), TINY, DRAFT).config == replace(
-        EngineConfig(), n_threads=8, n_ctx=8192, n_seq_max=16, prefix_cache_tokens=512, n_ubatch=63
+        EngineConfig(), n_threads=8, n_ctx=8192, n_seq_max=16, prefix_cache_tokens=512
     )

@@ -15,6 +15,9 @@ one next, so a sequence's cells would no longer lie in the order of its tokens, 
 order, and near ties between two tokens could fall otherwise than they do alone. Admission then waits until there is an
 empty slot and room for all that a sequence and those running may still generate; when nobody runs, everything that
 was kept is cleared.
+
+``small_step`` is the most tokens of a step that sequences share while prompts are read, because llama.cpp rounds
+otherwise in larger ones. A prompt that has more left is read in steps of its own, as it would be alone.
 """
 
 from __future__ import annotations
@@ -54,11 +57,12 @@ class Scheduler:
     ``waiting`` is in order of arrival, preempted sequences first; ``running`` in order of admission.
     """
 
-    def __init__(self, slots: SlotTable, *, step_tokens: int, keep_order: bool = False) -> None:
+    def __init__(self, slots: SlotTable, *, step_tokens: int, small_step: int = 0, keep_order: bool = False) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self._slots = slots
         self._step_tokens = step_tokens
+        self._small_step = small_step or step_tokens
         self._keep_order = keep_order
 
     @property
@@ -90,13 +94,17 @@ class Scheduler:
             budget = min(budget, prefill_budget(len(work)))
         cells = self._slots.num_cells_available - len(work)
         for sequence in self.running:
-            if self._num_left(sequence) > 1 and min(budget, cells) > 0:
+            left = self._num_left(sequence)
+            if left > 1 and min(budget := self._allowed(left, budget, work), cells) > 0:
                 work.append(chunk := self._chunk(sequence, min(budget, cells)))
                 budget, cells = budget - chunk.num_tokens, cells - chunk.num_tokens
-        admitted = []
+        admitted: list[Sequence] = []
         while budget > 0 and not preempted and self._can_admit(cells):
             sequence = self._admit()
             admitted.append(sequence)
+            budget = self._allowed(self._num_left(sequence), budget, work)
+            if budget <= 0:
+                break
             work.append(chunk := self._chunk(sequence, budget))
             budget -= chunk.num_tokens
             cells = self._slots.num_cells_available - sum(w.num_tokens for w in work)
@@ -104,6 +112,14 @@ class Scheduler:
         return Schedule(work, admitted, preempted)
 
     # Steps of the policy
+
+    def _allowed(self, num_left: int, budget: int, work: list[Work]) -> int:
+        """What is left of the budget for a sequence with so much of its prompt left: all of it for a long one alone."""
+        if not work and num_left > self._small_step:
+            return budget
+        num_decoding = sum(item.is_decode for item in work)
+        shared = max(self._small_step, 2 * num_decoding)  # so many decode that they leave no room: it is lost anyway
+        return min(budget, shared - sum(item.num_tokens for item in work))
 
     def _start_over(self) -> None:
         """Nobody runs: the moment at which cells can be given up without touching anybody's order."""

@@ -168,16 +168,19 @@ def _measure_speeds(paths: Sequence[Path]) -> dict[Path, tuple[float, float, flo
 def _open(path: Path, stack: ExitStack) -> Context:
     from exsa_lab.runtime.model import LlamaModel
 
-    config = EngineConfig(n_ctx=1024, n_seq_max=_SEQUENCES, n_batch=512)
+    config = EngineConfig(n_ctx=2048, n_seq_max=_SEQUENCES, n_batch=512)
     model = stack.enter_context(closing(LlamaModel(path, config)))
     context = stack.enter_context(closing(model.open_context(config, detect().usable_threads)))
-    speed.prepare(context)
+    speed.prepare(context, 1)
     return context
 
 
 def _time_once(context: Context) -> tuple[float, float, float]:
-    prompt = speed.prompt_seconds(context)
-    return speed.step_seconds(context, 1), speed.step_seconds(context, _SEQUENCES), prompt
+    steps = []
+    for sequences in (1, _SEQUENCES):
+        speed.prepare(context, sequences)
+        steps.append(speed.step_seconds(context, sequences))
+    return steps[0], steps[1], speed.prompt_seconds(context)
 
 
 def _cache_file(source: Path, formats: Sequence[str]) -> Path:

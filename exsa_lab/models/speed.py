@@ -3,49 +3,52 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from exsa_lab.runtime.protocol import Context
 
 PROMPT = 256
-"""Tokens of the prompt, and the context that the other measurements continue."""
+"""Tokens of the prompt."""
+CONTEXT = 32
+"""Tokens of its own that each sequence has before its steps are measured. Sequences that shared them would measure
+another thing: attention over a few cells, where real requests have many between them."""
 STEPS = 8
 _TOKEN = 1
 """Which token is computed makes no difference to the time."""
 
 
-def prepare(context: Context) -> None:
-    """Compute the prompt once, which warms up, and share it with every slot."""
-    prompt_seconds(context)
+def prepare(context: Context, sequences: int) -> None:
+    """Empty the cache and give so many sequences a context of their own, which warms up too."""
+    for slot in range(context.n_seq_max):
+        context.remove(slot, 0)
+    if sequences:
+        _decode(context, 0, CONTEXT, range(sequences), outputs=0)
 
 
 def prompt_seconds(context: Context, tokens: int = PROMPT) -> float:
-    """Seconds to compute a prompt from nothing; afterwards every slot holds its first `PROMPT` tokens."""
-    for slot in range(context.n_seq_max):
-        context.remove(slot, 0)
+    """Seconds to compute a prompt from nothing; the cache is emptied before."""
+    prepare(context, 0)
     begin = time.perf_counter()
     for start in range(0, tokens, context.n_batch):
         count = min(context.n_batch, tokens - start)
-        _decode(context, start, count, 1, outputs=int(start + count == tokens))
-    seconds = time.perf_counter() - begin
-    context.remove(0, min(PROMPT, tokens))
-    for slot in range(1, context.n_seq_max):
-        context.copy(0, slot, 0, PROMPT)
-    return seconds
+        _decode(context, start, count, [0], outputs=int(start + count == tokens))
+    return time.perf_counter() - begin
 
 
 def step_seconds(context: Context, sequences: int) -> float:
-    """Seconds for one token of each of so many sequences, after the prompt; the mean of `STEPS` steps."""
+    """Seconds for one token of each of so many sequences that were prepared; the mean of `STEPS` steps."""
+    slots = range(sequences)
     begin = time.perf_counter()
     for step in range(STEPS):
-        _decode(context, PROMPT + step, 1, sequences, outputs=1)
+        _decode(context, CONTEXT + step, 1, slots, outputs=1)
     seconds = time.perf_counter() - begin
-    for slot in range(sequences):
-        context.remove(slot, PROMPT)
+    for slot in slots:
+        context.remove(slot, CONTEXT)
     return seconds / STEPS
 
 
-def _decode(context: Context, position: int, tokens: int, sequences: int, *, outputs: int) -> None:
+def _decode(context: Context, position: int, tokens: int, slots: Iterable[int], *, outputs: int) -> None:
     batch = context.new_batch()
-    for slot in range(sequences):
+    for slot in slots:
         batch.add([_TOKEN] * tokens, position, slot, outputs)
     context.decode(batch)

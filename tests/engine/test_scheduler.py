@@ -25,9 +25,11 @@ def sequence(number: int, prompt: list[int], *, left: int = 1000) -> Sequence:
 class Harness:
     """Plays the engine: computes what is scheduled and appends one token where there is output."""
 
-    def __init__(self, *, slots: int = 4, cells: int = 64, step_tokens: int = 16, beside: int = 4) -> None:
+    def __init__(
+        self, *, slots: int = 4, cells: int = 64, step_tokens: int = 16, beside: int = 4, small_step: int = 0
+    ) -> None:
         self.slots = SlotTable(slots, cells, max_cached=cells)
-        self.scheduler = Scheduler(self.slots, step_tokens=step_tokens)
+        self.scheduler = Scheduler(self.slots, step_tokens=step_tokens, small_step=small_step)
         self.beside = beside
         self.finished: list[Sequence] = []
 
@@ -67,6 +69,24 @@ def test_alone_a_prompt_takes_the_whole_budget() -> None:
     assert [(w.num_tokens, w.has_output) for w in harness.step().work] == [(4, True)]
 
 
+def test_short_prompts_share_small_steps_and_a_long_one_has_large_ones_to_itself() -> None:
+    harness = Harness(step_tokens=16, small_step=8, beside=16)
+    for number, length in enumerate((20, 5, 5)):
+        harness.scheduler.add(sequence(number, [number] * length))
+    assert [(w.sequence.id, w.num_tokens) for w in harness.step().work] == [(0, 16)]
+    # what is left of it is less than a small step, so others join
+    assert [(w.sequence.id, w.num_tokens) for w in harness.step().work] == [(0, 4), (1, 4)]
+    assert [(w.sequence.id, w.num_tokens) for w in harness.step().work] == [(0, 1), (1, 1), (2, 5)]
+
+
+def test_a_long_prompt_beside_decoding_ones_stays_within_a_small_step() -> None:
+    harness = Harness(step_tokens=16, small_step=8, beside=16)
+    harness.scheduler.add(sequence(1, [1]))
+    harness.step()
+    harness.scheduler.add(sequence(2, [2] * 30))
+    assert [(w.sequence.id, w.num_tokens) for w in harness.step().work] == [(1, 1), (2, 7)]
+
+
 def test_first_come_first_served() -> None:
     harness = Harness(slots=1)
     for number in (1, 2, 3):
@@ -102,7 +122,7 @@ class SchedulerUnderLoad(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.harness = Harness(slots=3, cells=40, step_tokens=12, beside=3)
+        self.harness = Harness(slots=3, cells=40, step_tokens=12, beside=3, small_step=7)
         self.alive: dict[int, Sequence] = {}
         self.ended: list[int] = []
         self.number = 0
