@@ -60,7 +60,9 @@ class Loop:
         self.started = time.perf_counter()
         self._config = config
         step_tokens = min(config.step_tokens, context.n_batch)
-        self._scheduler = Scheduler(slots, step_tokens=step_tokens, keep_order=config.reproducible)
+        self._scheduler = Scheduler(
+            slots, step_tokens=step_tokens, small_step=config.small_step, keep_order=config.reproducible
+        )
         self._prefill = PrefillBudget(drafting.costs, most=step_tokens, fixed=config.prefill_beside_decode)
         self._batch = context.new_batch()
         self._spare_slot = context.n_seq_max - 1
