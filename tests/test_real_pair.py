@@ -140,7 +140,8 @@ def test_closing_gives_the_memory_back() -> None:
     print(result.stdout)
     rounds = [[int(number) for number in line.split()] for line in result.stdout.splitlines()]
     assert rounds[-1][0] - rounds[-1][1] > 100, "the weights and caches are still there"
-    assert rounds[-1][1] - rounds[0][1] < 24
+    # The first round fills what the allocator and the library keep for good; after it nothing may grow.
+    assert rounds[-1][1] - rounds[1][1] < 16
 
 
 def test_an_interrupt_in_a_long_prefill_stops_it_and_the_next_prompt_works() -> None:
