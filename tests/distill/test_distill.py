@@ -11,43 +11,18 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 gguf = pytest.importorskip("gguf", reason="gguf is not installed: pip install 'exsa-lab[distill]'")
 
 from exsa_lab.distill import distill  # noqa: E402
-from exsa_lab.distill.export import write_gguf  # noqa: E402
 from exsa_lab.distill.llama import Shape, logits, new_draft, read_llama, reduce_embedding  # noqa: E402
 from exsa_lab.distill.measure import Written  # noqa: E402
 from exsa_lab.distill.recipe import parse_size  # noqa: E402
+from exsa_lab.distill.toy import TOKENS, write_toy_target  # noqa: E402
 from exsa_lab.distill.train import Budget, Trainer, distillation_gradient  # noqa: E402
 from exsa_lab.errors import ConfigError  # noqa: E402
-
-BYTES = [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256)]]
-BYTES += [chr(256 + i) for i in range(256 - len(BYTES))]
-TOKENS = [*BYTES, "th", "<|end|>", "<|user|>"]
-TARGET = Shape(64, 2, 2, 1, 96, len(TOKENS))
 
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy")
-    vocabulary = folder / "vocabulary.gguf"
-    writer = gguf.GGUFWriter(vocabulary, "llama")
-    writer.add_context_length(512)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(TOKENS)
-    writer.add_token_types([1] * (len(TOKENS) - 2) + [3, 3])
-    writer.add_token_merges(["t h"])
-    writer.add_bos_token_id(257)
-    writer.add_eos_token_id(257)
-    writer.add_add_bos_token(False)
-    writer.add_chat_template("<|user|>{{ messages[0]['content'] }}<|end|>")
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    chance = torch.Generator().manual_seed(1)
-    weights = new_draft(TARGET, torch.randn(len(TOKENS), 64, generator=chance), 3)
-    weights["output_norm.weight"] *= 8  # Sure of itself: otherwise there is little to agree on.
-    path = folder / "toy.gguf"
-    write_gguf(path, "toy", TARGET, {name: w.numpy() for name, w in weights.items()}, vocabulary, "f16")
+    path = tmp_path_factory.mktemp("toy") / "toy.gguf"
+    write_toy_target(path)
     return path
 
 
