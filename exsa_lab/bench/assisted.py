@@ -98,7 +98,7 @@ class Transformers:
             do_sample=False,
             assistant_model=self._draft if is_assisted else None,
         )
-        return (written.shape[1] - len(prompt)) / (time.perf_counter() - begin)
+        return float((written.shape[1] - len(prompt)) / (time.perf_counter() - begin))
 
     def _load(self, path: Path) -> Any:
         from exsa_lab.distill.llama import read_llama
