@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says what else this machine does, and nothing about the example.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -29,7 +29,7 @@ from exsa_lab.runtime.protocol import Model, ProgressCallback
 
 T = TypeVar("T")
 MAX_RECENT = 200
-ABORT_ABOVE_TOKENS = 64
+ABORT_ABOVE_TOKENS = 32
 """A cancelled step of fewer tokens is over before an abort would pay; it would cost the others their work."""
 
 
