@@ -103,11 +103,12 @@ class EngineConfig:
     step_tokens: int = 512
     """Token budget of one engine step (decode first, then prefill chunks)."""
     prefill_beside_decode: int = 0
-    """Prefill tokens that may share a step with decoding sequences; 0 takes as many as measured costs allow."""
+    """Prefill tokens that may share a step with decoding sequences, up to ``small_step`` with them; 0 takes as many as
+    steps that really ran allow."""
     small_step: int = 63
     """Most tokens of a step that several sequences share, while prompts are read; 0 sets no limit. llama.cpp's CPU
-    attention takes another kernel from 64 tokens on, whose rounding differs: only a prompt that has more than this left
-    by itself is read in larger steps, and then alone, as it would be without company."""
+    attention takes another kernel from 64 tokens on, whose rounding differs: while nobody decodes, a prompt that has
+    more than this left is read in larger steps of its own, as it would be without company."""
     n_threads: int = 0
     """CPU threads; 0 means one per usable core."""
     n_gpu_layers: int = 0
@@ -128,9 +129,10 @@ class EngineConfig:
     """Record each token's probability under greedy decoding too, which costs one pass over the logits per token; "auto"
     does it where somebody looks: in rounds that verify a draft, and while a view or a stream listens."""
     reproducible: bool = False
-    """Texts under temperature 0 do not depend, not even in near ties, on which other requests share their steps (CPU
-    only). The price: drafts only for a request that is alone, finished requests keep their cells until nobody
-    decodes, and a lone long text decodes slower; see `exsa_lab.engine.scheduler`."""
+    """Texts under temperature 0 do not depend, not even in near ties, on which other requests share their steps.
+    The price on a CPU: drafts only for a request that is alone, finished requests keep their cells until nobody
+    decodes, and a lone long text decodes slower; on a GPU: small batches are computed as eight tokens. A request that
+    fails is the exception: its cells are given up at once."""
     max_waiting: int = 1024
     """Most generations that may wait for a slot before new ones are refused."""
     default_draft_length: int = 3
@@ -151,6 +153,8 @@ class EngineConfig:
         _check_int("draft_gpu_layers", self.draft_gpu_layers, -1, 100_000)
         if self.kv_type not in KV_TYPES:
             raise ConfigError(f"kv_type is {self.kv_type!r}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
+        if not isinstance(self.reproducible, bool):
+            raise ConfigError(f"reproducible is {self.reproducible!r}.", hint="It must be True or False.")
         if self.probabilities not in (True, False, "auto"):
             raise ConfigError(f"probabilities is {self.probabilities!r}.", hint='It must be True, False or "auto".')
         _check_int("fast_cells", self.fast_cells, 0, 1 << 24)

@@ -251,6 +251,7 @@ _COST_SETTINGS = (
     "draft_gpu_layers",
     "kv_type",
     "flash_attention",
+    "reproducible",
 )
 
 

@@ -42,8 +42,8 @@ _CLIP = 3.0
 _SURPRISE = math.log(1.12)
 _NEGLIGIBLE = 0.5
 """Single-token steps that a change of the batch's shape may cost without being planned for."""
-_UNSETTLED = 2
-"""Decodes after a change of shape that pay for it: llama.cpp's CUDA backend captures a graph when it comes again."""
+_UNSETTLED = 3
+"""Decodes after a change of shape that pay for it: llama.cpp's CUDA backend records at the third, then replays."""
 _OBSERVE_SETTLED = 4
 """Of steady decodes, one in so many is learned from."""
 

@@ -111,7 +111,8 @@ class ModelDrafter:
 
     def _catch_up(self, sequences: list[Sequence]) -> None:
         """Leave each sequence with so few unseen tokens that one batch takes them all."""
-        if self.has_costly_shapes and max(map(self.lag, sequences)) <= FEW:
+        is_begun = all(sequence.num_tokens > self.lag(sequence) for sequence in sequences)
+        if self.has_costly_shapes and is_begun and max(map(self.lag, sequences)) <= FEW:
             self._catch_up_in_step(sequences)
             return
         share = max(1, self.context.n_batch // len(sequences))

@@ -217,8 +217,10 @@ class Loop:
 
     def _pad(self) -> bool:
         """Give a lone token a companion in the spare slot, where it would be computed otherwise than in a batch."""
+        if not self._config.reproducible:
+            return False
         is_lone = self._batch.num_tokens == 1 and self.slots.num_cells_used >= SPLIT_CELLS
-        if is_lone and self._config.reproducible:
+        if is_lone and self.slots.num_cells_unused > 1 and self.context.n_batch > 1:
             self._batch.add([0], 0, self._spare_slot, 0)
             return True
         return False

@@ -57,7 +57,8 @@ def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> C
 
     def measure(kind: Kind, num_tokens: int, num_sequences: int) -> float:
         context, depth = contexts[kind], depths[kind]
-        num_sequences = min(num_sequences, context.n_seq_max)
+        if num_sequences > context.n_seq_max:
+            num_sequences = 1  # too few slots to tell what a further sequence adds: then it adds nothing
         seconds = 0.0
         until_usual = context.settle(num_tokens)
         for _ in range(1 if in_a_row else 1 + until_usual):

@@ -17,7 +17,8 @@ empty slot and room for all that a sequence and those running may still generate
 was kept is cleared.
 
 ``small_step`` is the most tokens of a step that sequences share while prompts are read, because llama.cpp rounds
-otherwise in larger ones. A prompt that has more left is read in steps of its own, as it would be alone.
+otherwise in larger ones. While nobody decodes, a prompt that has more left is read in steps of its own, as it would
+be alone.
 """
 
 from __future__ import annotations
@@ -99,12 +100,12 @@ class Scheduler:
                 work.append(chunk := self._chunk(sequence, min(budget, cells)))
                 budget, cells = budget - chunk.num_tokens, cells - chunk.num_tokens
         admitted: list[Sequence] = []
-        while budget > 0 and not preempted and self._can_admit(cells):
-            sequence = self._admit()
-            admitted.append(sequence)
-            budget = self._allowed(self._num_left(sequence), budget, work)
+        while not preempted and self._can_admit(cells):
+            budget = self._allowed(self._slots.num_uncached(self.waiting[0].tokens), budget, work)
             if budget <= 0:
                 break
+            sequence = self._admit()
+            admitted.append(sequence)
             work.append(chunk := self._chunk(sequence, budget))
             budget -= chunk.num_tokens
             cells = self._slots.num_cells_available - sum(w.num_tokens for w in work)

@@ -142,6 +142,10 @@ class SlotTable:
         donor, shared = self._best_donor(tokens)
         return len(tokens) - (shared if donor is not None and self._slots[donor].is_held else 0)
 
+    def num_uncached(self, tokens: list[int]) -> int:
+        """Return how many of the tokens a new sequence would have to compute; at least 1."""
+        return len(tokens) - self._best_donor(tokens)[1]
+
     def acquire(self, tokens: list[int]) -> int:
         """Hold a slot for a new sequence, with the longest prefix of ``tokens`` that is cached already in it.
 

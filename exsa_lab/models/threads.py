@@ -55,6 +55,7 @@ def best_threads(
     folder = default_folder() if folder is None else folder
     known = {count: load_costs(folder, _facts(facts, count)).costs for count in counts}
     times: Times = {count: costs.target.points for count, costs in known.items() if costs is not None}
+    times = {count: points for count, points in times.items() if set(TOKENS) <= points.keys()}
     if anew or len(times) < len(counts):
         times = measure(counts)
         for count, points in times.items():

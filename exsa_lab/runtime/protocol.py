@@ -49,7 +49,7 @@ class Context(Protocol):
     def settle(self, num_tokens: int) -> int:
         """Tell that a run of batches of this many tokens begins; returns how many pass until each takes its usual time.
 
-        For measuring only: otherwise the batches themselves show what is needed.
+        Without it the batches themselves show what is needed, a few of them later.
         """
 
     def abort(self) -> None:

@@ -69,7 +69,6 @@ class Feed:
     def _run_without_context(self) -> None:
         # The kernel keeps the cell a message belongs to in a context variable. An empty context makes it use the cell
         # that runs now, which is the only one headless front ends listen to; JupyterLab goes by the display's id.
-        _delivering.add(id(self))
         try:
             contextvars.Context().run(self._run)
         finally:
@@ -81,6 +80,7 @@ class Feed:
         while not is_last:
             self._arrived.wait()
             self._arrived.clear()
+            _delivering.add(id(self))
             is_last = self._ended.is_set()
             with self._lock:
                 events, self._events = self._events, []

@@ -328,3 +328,11 @@ def test_reproducible_drafts_only_for_who_is_alone() -> None:
     assert texts[0] == alone.text
     assert rounds
     assert all(e.k == 0 for e in rounds)
+
+
+def test_a_reproducible_request_that_fills_the_context_ends_as_any_other() -> None:
+    with scripted_engine(model(endless(1)), n_ctx=300, n_seq_max=1, reproducible=True) as engine:
+        gen = engine.generate("a" * 250, max_tokens=100)
+
+    assert (gen.state, gen.finish_reason) == ("finished", "length")
+    assert len(gen.tokens) == 51
