@@ -125,7 +125,7 @@ def rss():
     gc.collect()
     return psutil.Process().memory_info().rss >> 20
 
-for _ in range(4):
+for _ in range(6):
     with xl.load(n_ctx=2048) as engine:
         engine.generate("Hello", max_tokens=4)
         loaded = rss()
@@ -140,8 +140,8 @@ def test_closing_gives_the_memory_back() -> None:
     print(result.stdout)
     rounds = [[int(number) for number in line.split()] for line in result.stdout.splitlines()]
     assert rounds[-1][0] - rounds[-1][1] > 100, "the weights and caches are still there"
-    # The first round fills what the allocator and the library keep for good; after it nothing may grow.
-    assert rounds[-1][1] - rounds[1][1] < 16
+    # The first rounds fill what the allocator and the library keep for good; after them nothing may grow.
+    assert rounds[-1][1] - rounds[2][1] < 16
 
 
 def test_an_interrupt_in_a_long_prefill_stops_it_and_the_next_prompt_works() -> None:
