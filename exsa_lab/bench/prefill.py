@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from functools import partial
 from exsa_lab.bench.measure import Run, interleaved, median, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
+from exsa_lab.models.speed import prompt_seconds
 from exsa_lab.runtime.model import LlamaModel
 from exsa_lab.runtime.protocol import Context
 
@@ -42,7 +42,7 @@ def _measure(subject: Subject, options: Options, tokens: int, report: Report) ->
         for size in sizes:
             config = replace(subject.config, n_ubatch=size, n_batch=max(subject.config.n_batch, size))
             context = stack.enter_context(closing(model.open_context(config, subject.n_threads)))
-            runs[_name(size)] = partial(_speed, context, model.vocab_size, tokens)
+            runs[_name(size)] = partial(_speed, context, tokens)
         found = interleaved(runs, options.repeats, progress=options.progress)
     table = report.table(
         f"{subject.name}: a prompt of {tokens} tokens", "micro-batch", "tok/s", f"against {USUAL}", "the plan"
@@ -59,14 +59,5 @@ def _name(size: int) -> str:
     return f"n_ubatch {size}"
 
 
-def _speed(context: Context, vocab_size: int, tokens: int, _round: int) -> float:
-    batch = context.new_batch()
-    prompt = [(7919 * place) % (vocab_size - 100) + 50 for place in range(tokens)]
-    context.remove(0, 0)
-    begin = time.perf_counter()
-    for start in range(0, tokens, context.n_batch):
-        batch.clear()
-        part = prompt[start : start + context.n_batch]
-        batch.add(part, start, 0, int(start + len(part) == tokens))
-        context.decode(batch)
-    return tokens / (time.perf_counter() - begin)
+def _speed(context: Context, tokens: int, _round: int) -> float:
+    return tokens / prompt_seconds(context, tokens)

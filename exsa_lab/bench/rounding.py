@@ -21,6 +21,8 @@ from exsa_lab.bench.measure import median
 from exsa_lab.bench.report import Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import CHAT
+from exsa_lab.config import SamplingParams
+from exsa_lab.engine.prompts import encode_prompt
 from exsa_lab.runtime.model import LlamaModel
 from exsa_lab.runtime.protocol import Batch, Context
 
@@ -51,12 +53,12 @@ def run(options: Options) -> Report:
     tokens = options.given.tokens or options.pick(96, 16)
     report = Report("rounding", {"model": options.model, "tokens": tokens})
     for subject in subjects(options, n_ctx=4096, n_seq_max=4):
-        for label, changes in _settings(subject, options):
+        for label, changes in _settings(options):
             _measure(subject, label, changes, options, tokens, report)
     return report
 
 
-def _settings(subject: Subject, options: Options) -> list[tuple[str, dict[str, Any]]]:
+def _settings(options: Options) -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = [("", {})]
     if not options.quick:
         found.append((", no flash attention", {"flash_attention": False}))
@@ -116,7 +118,9 @@ def _measure(
         # The runtime's own padding is left out: here every batch has exactly the size that is asked for.
         context = stack.enter_context(closing(model.open_context(config, subject.n_threads, padded=False)))
         reader = _Reader(context, context.new_batch(), [])
-        prompts = [_tokens(model, prompt) for prompt in CHAT[: options.pick(3, 1)]]
+        prompts = [
+            encode_prompt(model, prompt, SamplingParams(), config.n_ctx) for prompt in CHAT[: options.pick(3, 1)]
+        ]
         table = report.table(f"{name}: a text in batches of n tokens, against one at a time", *COLUMNS)
         for padded, suffix in ((0, ""), (PADDED, f", all padded to {PADDED}")):
             written = [reader.write(prompt, tokens, padded) for prompt in prompts]
@@ -128,11 +132,6 @@ def _measure(
                 found = [reader.compute(prompt, text, length, padded) for prompt, (text, _) in texts]
                 table.add(f"{length}{suffix}", *_compare([rows for _, rows in written], found))
         _price(reader, prompts[0], written[0][0], name, report)
-
-
-def _tokens(model: LlamaModel, prompt: str) -> list[int]:
-    text = model.render_chat([{"role": "user", "content": prompt}])
-    return model.tokenize(text, add_special=False, parse_special=True)
 
 
 def _compare(wanted: list[Logits], found: list[Logits]) -> tuple[float, float, str, str, str]:

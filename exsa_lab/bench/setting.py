@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exsa_lab.config import EngineConfig
+from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.prompts import encode_prompt
 from exsa_lab.errors import ConfigError
 from exsa_lab.loading import machine, prepare
 from exsa_lab.models.conversion import check_format, convert
@@ -115,8 +116,7 @@ def _planned(path: Path, draft: Path | None, wishes: dict[str, Any]) -> EngineCo
 
 def chat_tokens(engine: Engine, prompt: str) -> list[int]:
     """Return the tokens the engine makes of a prompt with ``chat=True``, to give a peer the very same ones."""
-    text = engine.target.render_chat([{"role": "user", "content": prompt}])
-    return engine.target.tokenize(text, add_special=False, parse_special=True)
+    return encode_prompt(engine.target, prompt, SamplingParams(), engine.config.n_ctx)
 
 
 def progress_to_stderr(text: str) -> None:
@@ -124,7 +124,3 @@ def progress_to_stderr(text: str) -> None:
     watched = sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
     if watched:
         print(f"\r{text[:100]:<100}\r", end="", file=sys.stderr, flush=True)
-
-
-def _fields(config: EngineConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in config.__dataclass_fields__}

@@ -92,14 +92,10 @@ def residual(p: Distribution, q: Distribution) -> Distribution:
 
     Where q covers p up to rounding nothing is left, and p itself is returned; a refusal is then all but impossible.
     """
-    q_probs = q.probs if p.ids is None and q.ids is None else q.probabilities(_ids(p))
+    q_probs = q.probs if p.ids is None and q.ids is None else q.probabilities(p.tokens)
     weights = p.probs - q_probs
     np.maximum(weights, 0.0, out=weights)
     return Distribution.from_weights(p.ids, weights) if weights.any() else p
-
-
-def _ids(distribution: Distribution) -> NDArray[np.int32]:
-    return np.arange(len(distribution.probs), dtype=np.int32) if distribution.ids is None else distribution.ids
 
 
 def _accept_greedy(

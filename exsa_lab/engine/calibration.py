@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from exsa_lab.engine.cost_model import CostModel, Kind
+from exsa_lab.runtime.steady import STEPS_TO_RECORD
 
 DEADLINE_S = 1.5
 _MAX_SAMPLES = 5
 _SEQUENCES = 8
-_IN_A_ROW = 6
-"""Decodes of each shape where a changed one costs extra."""
 _STEADY = 3
-"""The last of these, which no longer pay for the change: the third decode captures the graph, later ones replay it."""
+"""Decodes of each shape, where a changed one costs extra, after those that pay for the change."""
 
 Measure = Callable[[Kind, int, int], float]
 """``measure(kind, num_tokens, num_sequences)`` runs one decode and returns its seconds, like a step would pay them."""
@@ -69,7 +68,7 @@ def calibrate(
     plan = calibration_plan(max_tokens, has_draft=has_draft)
     samples: dict[Measurement, list[float]] = {}
     switches: dict[Kind, list[float]] = {"target": [], "draft": []}
-    row = _IN_A_ROW if in_a_row else 1
+    row = STEPS_TO_RECORD + _STEADY if in_a_row else 1
     for kind in ("target", "draft") if has_draft else ("target",):
         measure(kind, 1, 1)
     for _ in range(_MAX_SAMPLES):

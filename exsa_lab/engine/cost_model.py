@@ -13,7 +13,7 @@ Online correction separates two things that one slow step cannot tell apart:
   everything else is compared with, so it stays where it is.
 
 Where a changed batch shape costs extra (a GPU that replays captured graphs), the curves are of steady decodes, the
-third and later of their shape in a row, and only such decodes are learned from.
+fourth and later of their shape in a row, and only such decodes are learned from.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from exsa_lab.runtime.steady import STEPS_TO_RECORD
 
 Kind = Literal["target", "draft"]
 
@@ -42,8 +44,6 @@ _CLIP = 3.0
 _SURPRISE = math.log(1.12)
 _NEGLIGIBLE = 0.5
 """Single-token steps that a change of the batch's shape may cost without being planned for."""
-_UNSETTLED = 3
-"""Decodes after a change of shape that pay for it: llama.cpp's CUDA backend records at the third, then replays."""
 _OBSERVE_SETTLED = 4
 """Of steady decodes, one in so many is learned from."""
 
@@ -224,7 +224,7 @@ class CostModel:
         if num_tokens < 1 or not 0 < seconds < math.inf:
             return
         if self.has_costly_shapes:
-            settled = self._runs[kind].add((num_tokens, num_sequences)) - _UNSETTLED
+            settled = self._runs[kind].add((num_tokens, num_sequences)) - STEPS_TO_RECORD
             if settled < 0 or settled % _OBSERVE_SETTLED:
                 return
         if kind == "draft":

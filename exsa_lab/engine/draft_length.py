@@ -50,7 +50,7 @@ _REST = 8
 """Steps for which a draft model that was not worth it is not weighed again."""
 _FORGET_EVERY = 64
 _DRAFT_TABLE = 128
-_NO_LIMIT = 1 << 30
+NO_LIMIT = 1 << 30
 _NAMES: dict[tuple[bool, bool], tuple[DrafterName, ...]] = {
     (False, False): (),
     (True, False): ("ngram",),
@@ -95,7 +95,7 @@ class DraftLengthPolicy:
         *,
         other_tokens: int = 0,
         other_sequences: int = 0,
-        budget: int = _NO_LIMIT,
+        budget: int = NO_LIMIT,
     ) -> StepPlan:
         """Choose drafter and length for every decoding sequence of the next step.
 
@@ -119,10 +119,7 @@ class DraftLengthPolicy:
     def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
         """Learn from one step; ``outcomes[i]`` belongs to ``plan.requests[i]``."""
         first_tokens = 0
-        self._steps += 1
-        if self._steps % _FORGET_EVERY == 0:
-            self._winnable.clear()
-            self._prices.clear()
+        self._count_step()
         decodes: list[int] = []
         self._steps_since_model += 1
         self._model_rest = _REST if plan.lost_model else self._model_rest - 1
@@ -136,6 +133,13 @@ class DraftLengthPolicy:
         self.accounts.settle(plan, outcomes, self._draft_seconds(plan.costs, decodes, first_tokens))
         if plan.requests:
             self._note_plain(is_plain=not any(outcome.verified for outcome in outcomes))
+
+    def _count_step(self) -> None:
+        """One more step; what was derived from costs is derived anew now and then."""
+        self._steps += 1
+        if self._steps % _FORGET_EVERY == 0:
+            self._winnable.clear()
+            self._prices.clear()
 
     def observe_ngram(self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]]) -> None:
         """Learn from what `NgramIndex.learn` returned for the tokens just committed, drafted or not."""

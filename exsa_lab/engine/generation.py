@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.engine.events import Event, State, StateEvent, TokenEvent
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Listener = Callable[[list[Event]], None]
 Message = dict[str, str]
+_Callback = TypeVar("_Callback")
 
 
 class Generation:
@@ -143,12 +144,7 @@ class Generation:
             if not self.state.is_final:
                 self._listeners.append(listener)
 
-        def unsubscribe() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return unsubscribe
+        return lambda: self._forget(self._listeners, listener)
 
     def on_end(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``callback()`` once when it is over, at once if it is already; returns how to stop that.
@@ -162,12 +158,7 @@ class Generation:
         if is_over:
             callback()
 
-        def forget() -> None:
-            with self._lock:
-                if callback in self._on_end:
-                    self._on_end.remove(callback)
-
-        return forget
+        return lambda: self._forget(self._on_end, callback)
 
     @property
     def is_watched(self) -> bool:
@@ -199,14 +190,18 @@ class Generation:
         try:
             listener(events)
         except Exception:  # a broken view must not stop the engine, which serves others
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+            self._forget(self._listeners, listener)
+
+    def _forget(self, callbacks: list[_Callback], callback: _Callback) -> None:
+        with self._lock:
+            if callback in callbacks:
+                callbacks.remove(callback)
 
     def _finish(self) -> None:
         with self._lock:
             self._done.set()
-            callbacks, self._on_end = self._on_end, []
+            callbacks = list(self._on_end)
+            self._on_end.clear()
         for callback in callbacks:
             with contextlib.suppress(Exception):  # nor must whoever waits for its end
                 callback()

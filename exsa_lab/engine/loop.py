@@ -289,7 +289,7 @@ class Loop:
 
     def _wants_probabilities(self, sequence: Sequence, draft: Draft) -> bool:
         wanted = self._config.probabilities
-        return bool(draft.tokens) or sequence.generation.is_watched if wanted == "auto" else bool(wanted)
+        return wanted if wanted != "auto" else bool(draft.tokens) or sequence.generation.is_watched
 
     def _add_round(self, sequence: Sequence, draft: Draft, outcome: Outcome, now: float) -> None:
         step, stats = self._step, sequence.generation.stats

@@ -104,16 +104,12 @@ def read_positions(source: Generation | Trace, engine: Engine | None = None) -> 
 
 def common_probability(p: Distribution, q: Distribution) -> float:
     """Return the sum of min(p, q): how likely a token drawn from q is accepted (Leviathan et al. 2023)."""
-    return float(np.minimum(p.probs, q.probabilities(_ids(p))).sum())
+    return float(np.minimum(p.probs, q.probabilities(p.tokens)).sum())
 
 
 def match_probability(p: Distribution, q: Distribution) -> float:
     """Return the sum of p q: how likely two independent draws are the same token."""
-    return float((p.probs * q.probabilities(_ids(p))).sum())
-
-
-def _ids(distribution: Distribution) -> Any:
-    return np.arange(len(distribution.probs), dtype=np.int32) if distribution.ids is None else distribution.ids
+    return float((p.probs * q.probabilities(p.tokens)).sum())
 
 
 def _chain(params: dict[str, Any]) -> SamplingParams:

@@ -44,12 +44,9 @@ class PrefillBudget:
         """Return the most prefill tokens, at least 1, for a step in which ``num_decoding`` sequences decode."""
         if self._fixed:
             return self._fixed
-        alone, per_token = self._seconds_alone(num_decoding), self._per_token
-        if alone is None:
-            return min(self._most, UNMEASURED_TOKENS)
-        if per_token is None:
-            per_token = self._expected_per_token(num_decoding)
-        if per_token is None:
+        alone = self._seconds_alone(num_decoding)
+        per_token = self._per_token if self._per_token is not None else self._expected_per_token(num_decoding)
+        if alone is None or per_token is None:
             return min(self._most, UNMEASURED_TOKENS)
         affordable = int((DECODE_STRETCH - 1) * alone / per_token)
         return min(self._most, max(1, affordable))  # however long it takes, a prompt must get on
@@ -70,11 +67,11 @@ class PrefillBudget:
 
     def _seconds_alone(self, num_decoding: int) -> float | None:
         """As seen; else as measured at load, scaled like the nearest number of sequences that was seen."""
-        if (seen := self._alone.get(num_decoding)) is not None or not (self._alone or self._costs):
-            return seen
+        if num_decoding in self._alone:
+            return self._alone[num_decoding]
         nearest = min(self._alone, key=lambda n: abs(n - num_decoding), default=None)
         if self._costs is None:
-            return self._alone[nearest] if nearest is not None else None
+            return None if nearest is None else self._alone[nearest]
         measured = self._costs.step_seconds(num_decoding, num_decoding)
         if nearest is None:
             return measured

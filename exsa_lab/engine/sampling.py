@@ -57,6 +57,11 @@ class Distribution:
         """Whether only one token was left."""
         return self.ids is not None and len(self.ids) == 1
 
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        """The token of each entry of ``probs``."""
+        return np.arange(len(self.probs), dtype=np.int32) if self.ids is None else self.ids
+
     def top(self) -> tuple[int, float]:
         """The most probable token and its probability."""
         index = int(self.probs.argmax())

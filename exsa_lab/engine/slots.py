@@ -182,13 +182,15 @@ class SlotTable:
         so that it happens seldom."""
         if self.num_cells_used + num_cells > self.n_cells:
             self._shrink()
-        while self.num_cells_used + num_cells > self.n_cells and (oldest := self._oldest_cached()) is not None:
-            self._give_up(oldest)
+        for index in self._cached():
+            if self.num_cells_used + num_cells <= self.n_cells:
+                return
+            self._give_up(index)
 
     def tidy(self, tokens: list[int]) -> None:
         """Nobody runs and ``tokens`` come next: where they are few, give up what would make their steps slower."""
         donor, shared = self._best_donor(tokens)
-        if len(tokens) > self._fast_cells or self.num_cells_used + len(tokens) - shared <= len(tokens):
+        if len(tokens) > self._fast_cells or self.num_cells_used <= shared:
             return
         for index, slot in enumerate(self._slots):
             if slot.tokens:
@@ -197,16 +199,12 @@ class SlotTable:
 
     def clear_cached(self) -> None:
         """Give up every cached slot."""
-        while (oldest := self._oldest_cached()) is not None:
-            self._give_up(oldest)
+        for index in self._cached():
+            self._give_up(index)
 
     def _shrink(self) -> None:
         """Give up the oldest cached slots until they are few enough, the newest excepted."""
-        cached = sorted(
-            (i for i, slot in enumerate(self._slots) if slot.tokens and not slot.is_held),
-            key=lambda i: self._slots[i].last_used,
-        )
-        for index in cached[:-1]:
+        for index in self._cached()[:-1]:
             if self._num_cells_cached <= self._max_cached:
                 return
             self._give_up(index)
@@ -268,9 +266,10 @@ class SlotTable:
         # Empty slots first, then the least recently used; the donor itself only as a last resort.
         return min(idle, key=lambda i: (i == avoid, bool(self._slots[i].tokens), self._slots[i].last_used))
 
-    def _oldest_cached(self) -> int | None:
+    def _cached(self) -> list[int]:
+        """The cached slots, least recently used first."""
         cached = [i for i, slot in enumerate(self._slots) if slot.tokens and not slot.is_held]
-        return min(cached, key=lambda i: self._slots[i].last_used, default=None)
+        return sorted(cached, key=lambda i: self._slots[i].last_used)
 
     def _recount(self) -> None:
         held = {cell for slot in self._slots if slot.is_held for cell in slot.cells}

@@ -30,7 +30,7 @@ from typing import NamedTuple
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_length import DraftLengthPolicy
+from exsa_lab.engine.draft_length import NO_LIMIT, DraftLengthPolicy
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import StepCosts
@@ -52,7 +52,6 @@ PROSPECT = 64
 """Steps for which the draft model is expected to go on as in a row of probes that went well."""
 _JUDGE_EVERY = 8
 _CATCH_UP_STEPS = 32
-_NO_LIMIT = 1 << 30
 
 
 class Mode(NamedTuple):
@@ -132,7 +131,7 @@ class SteadyPolicy(DraftLengthPolicy):
         *,
         other_tokens: int = 0,
         other_sequences: int = 0,
-        budget: int = _NO_LIMIT,
+        budget: int = NO_LIMIT,
     ) -> SteadyPlan:
         """See the base. All sequences get the same length, which stays until a change pays."""
         num = len(requests)
@@ -249,9 +248,7 @@ class SteadyPolicy(DraftLengthPolicy):
     def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
         """See the base."""
         assert isinstance(plan, SteadyPlan)
-        self._steps += 1
-        if self._steps % 64 == 0:
-            self._winnable.clear()
+        self._count_step()
         if not plan.requests:
             return
         self._settle(plan, outcomes)

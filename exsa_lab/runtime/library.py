@@ -153,14 +153,14 @@ _DEVICE_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
 def devices() -> list[Device]:
     """List llama.cpp's devices. llama-cpp-python has no binding for these queries, so they are bound here."""
     try:
-        base, registry = ggml("ggml-base"), ggml("ggml")
+        base, registry = _ggml("ggml-base"), _ggml("ggml")
         registry.ggml_backend_dev_count.restype = ctypes.c_size_t
         return [_device(base, registry, index) for index in range(registry.ggml_backend_dev_count())]
     except (OSError, AttributeError):
         return []  # A build that hides these symbols: nothing to tell.
 
 
-def ggml(name: str) -> ctypes.CDLL:
+def _ggml(name: str) -> ctypes.CDLL:
     """Open one of the libraries beside llama.cpp's own, such as "ggml-base"; raises OSError where there is none."""
     folder = Path(llama()._lib._name).parent
     for path in sorted(folder.glob(f"*{name}.*")):
