@@ -351,3 +351,47 @@ def best_fixed(
 def plain_seconds(machine: Machine, texts: list[Text], stop_after: int = 1 << 30) -> float:
     """Seconds without any draft."""
     return Simulation(machine).run(texts, fixed=("none", 0), stop_after=stop_after).seconds
+
+
+Texts = Callable[[np.random.Generator, int], Text]
+
+MODEL_TEXTS: dict[str, Texts] = {
+    "never right": lambda rng, n: steady(rng, n, 0.0),
+    "30 % right": lambda rng, n: steady(rng, n, 0.3),
+    "60 % right": lambda rng, n: steady(rng, n, 0.6),
+    "80 % right": lambda rng, n: steady(rng, n, 0.8),
+    "98 % right": lambda rng, n: steady(rng, n, 0.98),
+    "long stretches": lambda rng, n: switching(rng, n, 150),
+    "short stretches": lambda rng, n: switching(rng, n, 30),
+    "confidence tells": informative,
+    "confidence tells, easy": lambda rng, n: informative(rng, n, mean=0.85),
+}
+COPY_TEXTS: dict[str, Texts] = {
+    "all copied": lambda rng, n: copying(rng, n, 1.0),
+    "half copied": lambda rng, n: copying(rng, n, 0.5),
+    "fifth copied": lambda rng, n: copying(rng, n, 0.2, run=30),
+}
+TOKENS = 1200
+
+
+def compare(
+    machine: Callable[[], Machine],
+    texts: Texts,
+    drafter: DrafterName,
+    *,
+    allowed: DrafterName = "auto",
+    num_sequences: int = 1,
+    tokens: int = TOKENS,
+    seed: int = 1,
+) -> tuple[float, float]:
+    """Speed of the policy against plain decoding, and against the best fixed length of ``drafter``.
+
+    The policy may use those ``allowed``. A batch stops when it has all the tokens, before sequences begin to run out:
+    what is compared is throughput.
+    """
+    rng = np.random.default_rng(seed)
+    batch = [texts(rng, tokens * (2 if num_sequences > 1 else 1)) for _ in range(num_sequences)]
+    stop = tokens * num_sequences
+    seconds = Simulation(machine()).run(batch, drafter=allowed, stop_after=stop).seconds
+    best, _ = best_fixed(machine(), batch, drafter, stop_after=stop)
+    return plain_seconds(machine(), batch, stop) / seconds, best / seconds

@@ -5,8 +5,6 @@ Time is simulated, so these tests are exact and say nothing about the machine th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -14,58 +12,17 @@ from exsa_lab.config import DrafterName
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.events import DraftReason
 from tests.engine.simulator import (
+    COPY_TEXTS,
     MACHINES,
+    MODEL_TEXTS,
+    TOKENS,
     Machine,
     Simulation,
-    Text,
-    best_fixed,
+    compare,
     copying,
-    informative,
     plain_seconds,
     steady,
-    switching,
 )
-
-Texts = Callable[[np.random.Generator, int], Text]
-
-MODEL_TEXTS: dict[str, Texts] = {
-    "never right": lambda rng, n: steady(rng, n, 0.0),
-    "30 % right": lambda rng, n: steady(rng, n, 0.3),
-    "60 % right": lambda rng, n: steady(rng, n, 0.6),
-    "80 % right": lambda rng, n: steady(rng, n, 0.8),
-    "98 % right": lambda rng, n: steady(rng, n, 0.98),
-    "long stretches": lambda rng, n: switching(rng, n, 150),
-    "short stretches": lambda rng, n: switching(rng, n, 30),
-    "confidence tells": informative,
-    "confidence tells, easy": lambda rng, n: informative(rng, n, mean=0.85),
-}
-COPY_TEXTS: dict[str, Texts] = {
-    "all copied": lambda rng, n: copying(rng, n, 1.0),
-    "half copied": lambda rng, n: copying(rng, n, 0.5),
-    "fifth copied": lambda rng, n: copying(rng, n, 0.2, run=30),
-}
-TOKENS = 1200
-
-
-def compare(
-    machine: Callable[[], Machine],
-    texts: Texts,
-    drafter: DrafterName,
-    *,
-    num_sequences: int = 1,
-    tokens: int = TOKENS,
-    seed: int = 1,
-) -> tuple[float, float]:
-    """Speed of the policy against plain decoding, and against the best fixed drafter and length.
-
-    A batch stops when it has all the tokens, before sequences begin to run out: what is compared is throughput.
-    """
-    rng = np.random.default_rng(seed)
-    batch = [texts(rng, tokens * (2 if num_sequences > 1 else 1)) for _ in range(num_sequences)]
-    stop = tokens * num_sequences
-    seconds = Simulation(machine()).run(batch, stop_after=stop).seconds
-    best, _ = best_fixed(machine(), batch, drafter, stop_after=stop)
-    return plain_seconds(machine(), batch, stop) / seconds, best / seconds
 
 
 @pytest.mark.parametrize("name", ["Q4_1", "Q8_0", "H100", "flat", "convex", "jumpy"])

@@ -6,7 +6,6 @@ Time is simulated: costs are those of one H100, see `simulator.GRAPHS`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,44 +15,27 @@ from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.steady_length import MODEL_LENGTHS, SteadyPlan, SteadyPolicy, policy_for
+from tests.engine import simulator
 from tests.engine.simulator import (
+    COPY_TEXTS,
+    MODEL_TEXTS,
+    TOKENS,
     Machine,
     Simulation,
-    Text,
-    best_fixed,
-    copying,
-    informative,
+    Texts,
     plain_seconds,
     steady,
-    switching,
 )
 
-Texts = Callable[[np.random.Generator, int], Text]
-
-TEXTS: dict[str, Texts] = {
-    "never right": lambda rng, n: steady(rng, n, 0.0),
-    "30 % right": lambda rng, n: steady(rng, n, 0.3),
-    "67 % right": lambda rng, n: steady(rng, n, 0.67),
-    "80 % right": lambda rng, n: steady(rng, n, 0.8),
-    "98 % right": lambda rng, n: steady(rng, n, 0.98),
-    "long stretches": lambda rng, n: switching(rng, n, 150),
-    "short stretches": lambda rng, n: switching(rng, n, 30),
-    "confidence tells": informative,
-    "all copied": lambda rng, n: copying(rng, n, 1.0),
-    "half copied": lambda rng, n: copying(rng, n, 0.5),
-    "fifth copied": lambda rng, n: copying(rng, n, 0.2, run=30),
-}
+TEXTS: dict[str, Texts] = {**MODEL_TEXTS, **COPY_TEXTS, "67 % right": lambda rng, n: steady(rng, n, 0.67)}
 
 
 def compare(texts: Texts, drafter: DrafterName = "auto", num_sequences: int = 1) -> tuple[float, float]:
     """Speed of the policy against plain decoding, and against the best fixed drafter and length."""
-    tokens = 1200 // (1 if num_sequences == 1 else 2)
-    rng = np.random.default_rng(1)
-    batch = [texts(rng, tokens * (2 if num_sequences > 1 else 1)) for _ in range(num_sequences)]
-    stop = tokens * num_sequences
-    seconds = Simulation(Machine.with_graphs()).run(batch, drafter=drafter, stop_after=stop).seconds
-    best, _ = best_fixed(Machine.with_graphs(), batch, drafter, stop_after=stop)
-    return plain_seconds(Machine.with_graphs(), batch, stop) / seconds, best / seconds
+    tokens = TOKENS if num_sequences == 1 else TOKENS // 2
+    return simulator.compare(
+        Machine.with_graphs, texts, drafter, allowed=drafter, num_sequences=num_sequences, tokens=tokens
+    )
 
 
 @pytest.mark.parametrize("drafter", ["model", "ngram", "auto"])

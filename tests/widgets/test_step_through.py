@@ -22,7 +22,6 @@ from exsa_lab.widgets import step_through
 from exsa_lab.widgets.scripts import WIDGET_VIEW
 from exsa_lab.widgets.step_static import static_html, static_text
 from exsa_lab.widgets.step_through import StepThrough, run_of
-from tests.conftest import chromium
 from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
 
 
@@ -115,16 +114,6 @@ LOAD = """async ([esm, run]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 900, "height": 600})
@@ -139,6 +128,16 @@ def page(browser: Any) -> Iterator[Any]:
 def _load(page: Any, trace: Trace) -> Any:
     page.evaluate(LOAD, [str(StepThrough._esm), json.loads(json.dumps(run_of(trace)))])
     return page.locator(".exsa-steps")
+
+
+def _read_step_by_step(page: Any, view: Any) -> str:
+    """Go through all steps with the keyboard; returns what was said at each."""
+    view.focus()
+    words = []
+    for _ in range(int(view.locator("input[type=range]").get_attribute("max"))):
+        page.keyboard.press("ArrowRight")
+        words.append(view.locator(".exsa-st-words").inner_text())
+    return "\n".join(words)
 
 
 @pytest.mark.browser
@@ -157,12 +156,7 @@ def test_the_page_ends_with_the_whole_text_and_the_right_cells(page: Any, trace:
 @pytest.mark.browser
 def test_stepping_through_with_keys_visits_every_draft_token(page: Any, trace: Trace) -> None:
     view = _load(page, trace)
-    view.focus()
-    words = []
-    for _ in range(int(view.locator("input[type=range]").get_attribute("max"))):
-        page.keyboard.press("ArrowRight")
-        words.append(view.locator(".exsa-st-words").inner_text())
-    text = "\n".join(words)
+    text = _read_step_by_step(page, view)
     assert text.count("The draft model proposes") == trace.stats["drafted_tokens"]
     assert len(re.findall(r"is accepted|always accepted", text)) == trace.stats["accepted_tokens"]
     assert text.count("residual") == sum("✗" in line for line in static_text(trace).splitlines()[1:])
@@ -213,12 +207,7 @@ def test_probabilities_that_were_not_computed_are_dashes(page: Any) -> None:
         token(2, "c", Source.RESAMPLED, p=None, round=1),
     ]
     view = _load(page, Trace([*events, round_event(1, 2, 1, 0.2)], params={"temperature": 0.0}))
-    view.focus()
-    words = []
-    for _ in range(int(view.locator("input[type=range]").get_attribute("max"))):
-        page.keyboard.press("ArrowRight")
-        words.append(view.locator(".exsa-st-words").inner_text())
-    text = "\n".join(words)
+    text = _read_step_by_step(page, view)
     assert "“b” is the target's first choice: accepted." in text
     assert "“x” is not the target's first choice: refused." in text
     assert "the target's first choice: “c”." in text

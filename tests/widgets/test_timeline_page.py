@@ -9,7 +9,6 @@ import pytest
 
 from exsa_lab.widgets.timeline import BatchTimeline
 from exsa_lab.widgets.timeline_rows import Row
-from tests.conftest import chromium
 
 pytestmark = pytest.mark.browser
 
@@ -37,16 +36,6 @@ ROWS: list[Row] = [
     ["step", 0.2, 0.3, 1, 1, 30, 30, 0, 0],
     ["step", 0.3, 0.5, 1, 1, 36, 0, 3, 1],
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
