@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-MIN_NGRAM = 2
-MAX_NGRAM = 5
-MAX_CANDIDATES = 8
+NGRAM = 2
+"""Tokens that must have come before in this order for a match."""
+MAX_CANDIDATES = 64
 """Earlier occurrences looked at: the most recent ones."""
 MAX_MATCH = 64
 """Longest match length reported. Beyond it a longer match says nothing new."""
@@ -20,9 +20,10 @@ MAX_MATCH = 64
 class NgramIndex:
     """Suffix lookup over one request's tokens. Appending is O(1), proposing too.
 
-    The longest n-gram (5 down to 2 tokens) at the end of the text that occurred before is looked up. Of its 8 most
-    recent occurrences the one whose preceding text agrees longest with the end of the text wins, the most recent
-    one where several agree equally long. That length is the match length: 2 is a coincidence, 20 is a copy.
+    Every pair of tokens points to where it occurred before, as in zlib's hash chains. Of the 64 most recent
+    occurrences of the pair at the end of the text, the one whose preceding text agrees longest with the end of the
+    text wins, the most recent one where several agree equally long. That length is the match length: 2 is a
+    coincidence, 20 is a copy.
 
     Example:
         >>> index = NgramIndex([1, 2, 3, 4, 9, 1, 2, 3])
@@ -32,10 +33,10 @@ class NgramIndex:
 
     def __init__(self, tokens: Iterable[int] = ()) -> None:
         self._tokens: list[int] = []
-        self._last: dict[tuple[int, ...], int] = {}
-        """Where each n-gram ended most recently (the index after its last token)."""
-        self._previous: dict[int, list[int]] = {n: [0] for n in range(MAX_NGRAM, MIN_NGRAM - 1, -1)}
-        """By n and by end: where the n-gram that ends there ended before, 0 if it did not."""
+        self._last: dict[tuple[int, int], int] = {}
+        """Where each pair ended most recently (the index after its last token)."""
+        self._previous = [0]
+        """By end: where the pair that ends there ended before, 0 if it did not."""
         self._found = (0, 0, 0)
         """Length of the text, and what `_find` found for it: a proposal and what is learned of it ask for the same."""
         self.extend(tokens)
@@ -43,18 +44,22 @@ class NgramIndex:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    @property
+    def match_length(self) -> int:
+        """How long the end of the text agrees with an earlier place; 0 where nothing would be proposed."""
+        return self._find()[1]
+
     def append(self, token: int) -> None:
         """Add the next token of the text."""
-        tokens, last = self._tokens, self._last
+        tokens = self._tokens
         tokens.append(token)
         end = len(tokens)
-        for n, previous in self._previous.items():
-            if n > end:
-                previous.append(0)
-                continue
-            ngram = tuple(tokens[end - n :])
-            previous.append(last.get(ngram, 0))
-            last[ngram] = end
+        if end < NGRAM:
+            self._previous.append(0)
+            return
+        pair = (tokens[-2], token)
+        self._previous.append(self._last.get(pair, 0))
+        self._last[pair] = end
 
     def extend(self, tokens: Iterable[int]) -> None:
         """Add several tokens."""
@@ -97,27 +102,30 @@ class NgramIndex:
         return self._found[1], self._found[2]
 
     def _search(self, end: int) -> tuple[int, int]:
-        for n, previous in self._previous.items():
-            candidate = previous[end]
+        tokens, previous = self._tokens, self._previous
+        candidate = previous[end]
+        best, best_length = 0, 0
+        for _ in range(MAX_CANDIDATES):
             if not candidate:
-                continue
-            best, best_length = candidate, 0
-            for _ in range(MAX_CANDIDATES):
-                length = self._match_length(candidate, n)
+                break
+            # Only a longer match is of interest: look first at the token that would make it longer.
+            if candidate > best_length and tokens[candidate - best_length - 1] == tokens[end - best_length - 1]:
+                length = self._match_length(candidate)
                 if length > best_length:
                     best, best_length = candidate, length
-                if length == MAX_MATCH or not (candidate := previous[candidate]):
-                    break
-            return best, best_length
-        return 0, 0
+                    if length == MAX_MATCH:
+                        break
+            candidate = previous[candidate]
+        return best, best_length
 
-    def _match_length(self, source: int, known: int) -> int:
-        """Tokens before ``source`` that equal the end of the text; ``known`` of them are known to."""
+    def _match_length(self, source: int) -> int:
+        """Tokens before ``source`` that equal the end of the text; the last two are known to."""
         tokens = self._tokens
         end = len(tokens)
         longest = min(source, MAX_MATCH)
         if tokens[source - longest : source] == tokens[end - longest :]:
             return longest
-        while tokens[source - known - 1] == tokens[end - known - 1]:
-            known += 1
-        return known
+        length = NGRAM
+        while tokens[source - length - 1] == tokens[end - length - 1]:
+            length += 1
+        return length

@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exsa_lab.engine.ngram import MAX_CANDIDATES, MAX_MATCH, MAX_NGRAM, MIN_NGRAM, NgramIndex
+from exsa_lab.engine.ngram import MAX_CANDIDATES, MAX_MATCH, NGRAM, NgramIndex
 
-texts = st.lists(st.integers(0, 3), max_size=80)
+texts = st.lists(st.integers(0, 3), max_size=80) | st.lists(st.integers(0, 1), min_size=150, max_size=400)
 
 
 def naive_find(tokens: list[int]) -> tuple[int, int]:
     """Start of the proposal and match length, straight from the definition."""
     end = len(tokens)
-    for n in range(MAX_NGRAM, MIN_NGRAM - 1, -1):
-        sources = [s for s in range(end - 1, n - 1, -1) if tokens[s - n : s] == tokens[end - n :]] if end >= n else []
-        if sources:
-            lengths = {s: naive_match_length(tokens, s) for s in sources[:MAX_CANDIDATES]}
-            best = max(lengths, key=lambda s: (lengths[s], s))
-            return best, lengths[best]
-    return 0, 0
+    pair = tokens[end - NGRAM :]
+    sources = [s for s in range(end - 1, NGRAM - 1, -1) if tokens[s - NGRAM : s] == pair] if end >= NGRAM else []
+    if not sources:
+        return 0, 0
+    lengths = {s: naive_match_length(tokens, s) for s in sources[:MAX_CANDIDATES]}
+    best = max(lengths, key=lambda s: (lengths[s], s))
+    return best, lengths[best]
 
 
 def naive_match_length(tokens: list[int], source: int) -> int:
@@ -54,6 +54,7 @@ def test_appending_equals_building_at_once(first: list[int], second: list[int]) 
     for token in second:
         index.append(token)
     assert index.propose(16) == NgramIndex(first + second).propose(16)
+    assert index.match_length == naive_find(first + second)[1]
     assert len(index) == len(first) + len(second)
 
 
