@@ -46,12 +46,16 @@ class LlamaBatch:
 
     def add(self, tokens: list[int], position: int, slot: int, outputs: int) -> int:
         start, end = self.num_tokens, self.num_tokens + len(tokens)
-        self._tokens[start:end] = tokens
-        self._positions[start:end] = range(position, position + len(tokens))
-        self._slots[start:end] = slot
-        self._outputs[start : end - outputs] = 0
-        self._outputs[end - outputs : end] = 1
         first_row = self.num_outputs
+        if end == start + 1:  # the usual case, for which slices would take three times as long
+            self._tokens[start], self._positions[start] = tokens[0], position
+            self._slots[start], self._outputs[start] = slot, outputs
+        else:
+            self._tokens[start:end] = tokens
+            self._positions[start:end] = range(position, position + len(tokens))
+            self._slots[start:end] = slot
+            self._outputs[start : end - outputs] = 0
+            self._outputs[end - outputs : end] = 1
         self.num_tokens = end
         self.num_outputs += outputs
         self.struct.n_tokens = end

@@ -37,14 +37,26 @@ class Context(Protocol):
     n_ctx: int
     n_seq_max: int
     n_batch: int
+    is_asynchronous: bool
+    """Whether `submit` returns while the device still computes, so that other work fits in before `collect`."""
 
     def new_batch(self) -> Batch: ...
 
-    def decode(self, batch: Batch) -> Logits:
-        """Compute the batch; returns a view (num_outputs, vocab_size), valid until the next decode.
+    def submit(self, batch: Batch) -> None:
+        """Begin to compute the batch; where the context is not asynchronous, it is computed when this returns.
 
-        Raises OutOfMemory when no KV cells are free, DecodeAborted after `abort`, DecodeError otherwise.
+        The batch may be filled anew afterwards, and cells may be removed or copied. Raises OutOfMemory when no KV cells
+        are free, DecodeAborted after `abort`, DecodeError otherwise.
         """
+
+    def collect(self) -> Logits:
+        """Wait for the batch submitted last; returns a view (num_outputs, vocab_size), valid until the next `submit`.
+
+        Raises DecodeAborted and DecodeError where only now it turns out.
+        """
+
+    def decode(self, batch: Batch) -> Logits:
+        """`submit` and `collect`: compute the batch and wait for it."""
 
     def settle(self, num_tokens: int) -> int:
         """Tell that a run of batches of this many tokens begins; returns how many pass until each takes its usual time.

@@ -55,11 +55,13 @@ class ScriptedContext:
         self.n_ctx = config.n_ctx
         self.n_seq_max = max(slots, config.n_seq_max)
         self.n_batch = config.n_batch
+        self.is_asynchronous = model.is_asynchronous
         self.before_decode: Callable[[list[Entry]], None] | None = None
         self.num_decodes = 0
         self.is_closed = False
         self._model = model
         self._is_aborted = False
+        self._logits: Logits = np.empty((0, model.vocab_size), np.float32)
         # Slot -> position -> (cell, token); a cell is shared by copying its number.
         self._cells: list[dict[int, tuple[int, int]]] = [{} for _ in range(self.n_seq_max)]
         self._next_cell = itertools.count()
@@ -75,6 +77,19 @@ class ScriptedContext:
         return ScriptedBatch()
 
     def decode(self, batch: Batch) -> Logits:
+        self.submit(batch)
+        return self.collect()
+
+    def submit(self, batch: Batch) -> None:
+        self._logits.fill(np.nan)  # llama.cpp, too, writes the next logits over the last ones
+        self._logits = self._compute(batch)
+
+    def collect(self) -> Logits:
+        if self.is_asynchronous:
+            self._wait()
+        return self._logits
+
+    def _compute(self, batch: Batch) -> Logits:
         assert isinstance(batch, ScriptedBatch)
         assert not self.is_closed, "decode after close"
         assert 0 < batch.num_tokens <= self.n_batch, f"batch of {batch.num_tokens} tokens"
@@ -82,7 +97,8 @@ class ScriptedContext:
             raise OutOfMemory(f"no {batch.num_tokens} free cells are left in the KV cache of {self.n_ctx}.")
         if self.before_decode is not None:
             self.before_decode(list(batch.entries))
-        self._wait()
+        if not self.is_asynchronous:
+            self._wait()
         rows = {}
         for index, (slot, position, token) in enumerate(batch.entries):
             cells = self._cells[slot]
@@ -152,8 +168,11 @@ class ScriptedModel:
         name: str = "scripted",
         step_s: float = 0.0,
         partial_removal: bool = True,
+        is_asynchronous: bool = False,
     ) -> None:
+        """``is_asynchronous`` plays a GPU: a decode takes its ``step_s`` while other work goes on."""
         self.name = name
+        self.is_asynchronous = is_asynchronous
         self.step_s = step_s
         self._pieces = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
         self._next_probs = next_probs
