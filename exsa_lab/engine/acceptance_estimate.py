@@ -20,6 +20,8 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from exsa_lab.engine.events import DraftReason
+
 CONFIDENCE_EDGES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.995)
 _CONFIDENCE_MIDDLES = (0.15, 0.28, 0.43, 0.58, 0.73, 0.85, 0.92, 0.96, 0.985, 0.995)
 NUM_PLACES = 4
@@ -102,6 +104,12 @@ class DraftHistory:
     """Steps since the draft model was last tested on this sequence."""
     copied: int = 0
     """Tokens in a row up to now that lookup would have had right."""
+    lost_match: int = 0
+    """Longest match that was weighed and found not worth a draft."""
+    match_rest: int = 0
+    """Steps for which matches up to that length need not be weighed again."""
+    why_plain: DraftReason = DraftReason.NOT_WORTH_IT
+    """Why it was not drafted for when that was last weighed."""
 
 
 class AcceptanceEstimate:

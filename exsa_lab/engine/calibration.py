@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ _MAX_SAMPLES = 5
 _SEQUENCES = 8
 _STEADY = 3
 """Decodes of each shape, where a changed one costs extra, after those that pay for the change."""
+_MOST_OF_A_CHANGE = 0.25
+"""Share of a single-token step that a change can cost on a CPU: more was another program's doing."""
 
 Measure = Callable[[Kind, int, int], float]
 """``measure(kind, num_tokens, num_sequences)`` runs one decode and returns its seconds, like a step would pay them."""
@@ -61,6 +64,9 @@ def calibrate(
     that would take longer than what is left is skipped; single-token steps are measured in any case. The first
     decode of each kind only warms up.
 
+    Plain decoding keeps its shape, a verification changes it. So the second of two single-token decodes counts, and
+    what the first takes beyond it is the price of coming back from a verification, whose own time has the way there.
+
     ``in_a_row`` is for devices that may replay a captured graph while the batch keeps its shape: a sample is then the
     steady end of several decodes in a row, and what their beginning takes beyond that is the price of the change.
     """
@@ -68,19 +74,26 @@ def calibrate(
     plan = calibration_plan(max_tokens, has_draft=has_draft)
     samples: dict[Measurement, list[float]] = {}
     switches: dict[Kind, list[float]] = {"target": [], "draft": []}
-    row = STEPS_TO_RECORD + _STEADY if in_a_row else 1
     for kind in ("target", "draft") if has_draft else ("target",):
         measure(kind, 1, 1)
     for _ in range(_MAX_SAMPLES):
         for point in plan:
             must = point.num_tokens == 1 and point not in samples
-            if must or clock() + row * _expected_seconds(point, samples) <= end:
-                times = [measure(point.kind, point.num_tokens, point.num_sequences) for _ in range(row)]
-                steady = statistics.median_low(times[-_STEADY:])
-                samples.setdefault(point, []).append(steady)
-                switches[point.kind].append(sum(seconds - steady for seconds in times[:-_STEADY]))
+            changing, steady = (STEPS_TO_RECORD, _STEADY) if in_a_row else (int(point.num_tokens == 1), 1)
+            if must or clock() + (changing + steady) * _expected_seconds(point, samples) <= end:
+                times = [measure(point.kind, point.num_tokens, point.num_sequences) for _ in range(changing + steady)]
+                seconds = statistics.median_low(times[changing:])
+                samples.setdefault(point, []).append(seconds)
+                if changing:
+                    switches[point.kind].append(sum(times[:changing]) - changing * seconds)
     medians = {point: statistics.median_low(values) for point, values in samples.items()}
-    return _model(medians, {kind: max(0.0, statistics.median(extra)) for kind, extra in switches.items() if extra})
+    most = math.inf if in_a_row else _MOST_OF_A_CHANGE
+    prices = {
+        kind: min(most * medians[Measurement(kind, 1)], max(0.0, statistics.median(extra)))
+        for kind, extra in switches.items()
+        if extra
+    }
+    return _model(medians, prices)
 
 
 def _expected_seconds(point: Measurement, samples: dict[Measurement, list[float]]) -> float:

@@ -35,6 +35,12 @@ class Accounts:
         steps = self.steps(drafter, num_sequences)
         return 1.0 + steps / 2 if steps > 0 else 0.0
 
+    def rest(self, num_sequences: int) -> None:
+        """Enter a plain step."""
+        earned = SHARE * math.sqrt(num_sequences)
+        for name, balance in self.balance.items():
+            self.balance[name] = min(MAX_CREDIT, balance + earned)
+
     def settle(self, plan: StepPlan, outcomes: Sequence[Outcome], draft_seconds: float) -> None:
         """Enter a step: what its draft tokens brought, and what they cost, against a plain step."""
         if not plan.requests:
@@ -47,7 +53,7 @@ class Accounts:
                 accepted[choice.drafter] += outcome.accepted
         total = sum(drafted.values())
         draft = draft_seconds / costs.plain_seconds
-        verify = (costs.verify[costs.base_tokens + total] - costs.verify[costs.base_tokens]) / costs.plain_seconds
+        verify = costs.verify_seconds(total) / costs.plain_seconds
         for name, balance in self.balance.items():
             earned = SHARE * (1.0 + verify + draft) + accepted[name] / num
             spent = verify * drafted[name] / max(1, total) + (draft if name == "model" else 0.0)

@@ -20,6 +20,10 @@ Three more rules keep "auto" from being slower than plain decoding where the est
   while that fails, and never where even a draft that is always right could not win. N-gram drafts need no probing:
   what they would have been worth is known from the tokens that came (`NgramIndex.learn`).
 * a plain step now and then while drafting, because only that shows what plain decoding costs now (cost_model.py).
+
+Deciding has a price too: after a decode that went through all weights nothing else is left in the processor's caches,
+and this arithmetic takes 0.1 of 8 ms. What was weighed and lost is therefore not weighed again for some steps, and where
+nothing else is to be weighed the step is plain at once (`rests`).
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ _PROBES = 8
 _FIRST_GAP, _LAST_GAP = 4, 512
 """Steps without a probe after such a row: twice the former, from one limit to the other."""
 _REST = 8
-"""Steps for which a draft model that was not worth it is not weighed again."""
+"""Steps for which what was not worth it is not weighed again: the draft model, and matches no longer than that one."""
 _FORGET_EVERY = 64
 _DRAFT_TABLE = 128
 NO_LIMIT = 1 << 30
@@ -65,7 +69,7 @@ class DraftLengthPolicy:
     """Chooses draft lengths; learns acceptance and keeps the account. Owned by the engine thread.
 
     Each step: `choose`, then for model drafts `StepPlan.take` before each token, then `observe` with what came of
-    it. `choose` changes nothing.
+    it. `choose` changes nothing. Or, where `rests` says so for every sequence, a plain step and `observe_rest`.
     """
 
     def __init__(self, costs: CostModel, *, has_draft: bool, estimate: AcceptanceEstimate | None = None) -> None:
@@ -108,7 +112,7 @@ class DraftLengthPolicy:
         plain_rate = len(requests) / costs.plain_seconds
         drafters = self._possible_drafters(requests, costs)
         if not any(drafters):
-            return self._plan(requests, costs, plain_rate)
+            return self._plan(requests, costs, plain_rate, model_rest=self._rest_of_none)
         if self._is_plain_due():
             return self._plan(requests, costs, plain_rate, plain_reason=DraftReason.PROBING)
         names, lengths, rate = self._best(requests, drafters, costs)
@@ -122,10 +126,12 @@ class DraftLengthPolicy:
         self._count_step()
         decodes: list[int] = []
         self._steps_since_model += 1
-        self._model_rest = _REST if plan.lost_model else self._model_rest - 1
+        self._model_rest = max(plan.model_rest, self._model_rest - 1)
         for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
             if choice.drafter != "model" or not (outcome.verified or outcome.peeked is not None):
                 request.history.idle += 1
+                if choice.drafter == "none" and choice.reason is not DraftReason.PROBING:
+                    self._note_lost(request, choice.reason)
                 continue
             decodes.append(outcome.verified + (outcome.peeked is not None))
             first_tokens += request.draft_lag
@@ -133,6 +139,37 @@ class DraftLengthPolicy:
         self.accounts.settle(plan, outcomes, self._draft_seconds(plan.costs, decodes, first_tokens))
         if plan.requests:
             self._note_plain(is_plain=not any(outcome.verified for outcome in outcomes))
+
+    def rests(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> bool:
+        """Whether the next step is plain for this sequence by what was weighed before; ``match_length`` is lookup's."""
+        if drafter != "ngram" and self.has_draft and self._model_rest <= 0:
+            return False
+        return not match_length or (match_length <= history.lost_match and history.match_rest > 0)
+
+    def why_resting(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> DraftReason:
+        """The reason of such a step."""
+        can_draft = match_length > 0 or (self.has_draft and drafter != "ngram")
+        return history.why_plain if can_draft else DraftReason.NO_DRAFTER
+
+    def observe_rest(self, histories: Sequence[DraftHistory]) -> None:
+        """Learn from one plain step in which every sequence rested."""
+        self._count_step()
+        self._steps_since_model += 1
+        self._model_rest -= 1
+        for history in histories:
+            history.idle += 1
+            history.match_rest -= 1
+        self.accounts.rest(len(histories))
+        self._note_plain(is_plain=True)
+
+    @staticmethod
+    def _note_lost(request: DraftRequest, reason: DraftReason) -> None:
+        history = request.history
+        history.why_plain = reason
+        if request.match_length:
+            history.lost_match, history.match_rest = request.match_length, _REST
+        else:
+            history.match_rest -= 1
 
     def _count_step(self) -> None:
         """One more step; what was derived from costs is derived anew now and then."""
@@ -160,11 +197,12 @@ class DraftLengthPolicy:
             draft = self.costs.draft.table(max(num, _DRAFT_TABLE))
         verify = self.costs.target.table(most)
         plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
-        return StepCosts(verify, draft, base, plain_seconds, most)
+        return StepCosts(verify, draft, base, plain_seconds, most, self.costs.return_seconds)
 
     def _longest(self, drafter: DrafterName, costs: StepCosts, num_sequences: int) -> int:
         """Draft tokens per sequence that the drafter's stake covers should all of them be refused."""
         allowed = self.accounts.stake(drafter, num_sequences) * costs.plain_seconds + costs.verify[costs.base_tokens]
+        allowed -= costs.return_seconds
         for num_tokens in range(costs.max_tokens, costs.base_tokens, -num_sequences):
             if costs.verify[num_tokens] <= allowed:
                 return max(1, (num_tokens - costs.base_tokens) // num_sequences)
@@ -175,7 +213,7 @@ class DraftLengthPolicy:
         num = len(requests)
         can_look_up = self.accounts.steps("ngram", num) > 0 and self._can_win("ngram", costs, num)
         most_lag = 0
-        if costs.draft and not self._is_resting() and self._can_win("model", costs, num):
+        if costs.draft and self._model_rest <= 0 and self._can_win("model", costs, num):
             most_lag = self._most_lag(requests, costs)
         possible: list[tuple[DrafterName, ...]] = []
         for request in requests:
@@ -240,12 +278,15 @@ class DraftLengthPolicy:
     ) -> StepPlan:
         """A step in which the sequence nearest to its draft tries a short one, if it is time for that."""
         lag, index = min(((r.draft_lag, i) for i, r in enumerate(requests) if "model" in drafters[i]), default=(0, -1))
-        if index < 0 or self._steps_since_model < self._probe_gap:
-            return self._plan(requests, costs, plain_rate, lost_model=index >= 0)
+        if index < 0:
+            return self._plan(requests, costs, plain_rate, model_rest=self._rest_of_none)
+        until_probe = self._probe_gap - self._steps_since_model
+        if until_probe > 0:
+            return self._plan(requests, costs, plain_rate, model_rest=min(_REST, until_probe))
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
         price = (costs.draft_seconds(lag) + costs.draft[1]) / costs.plain_seconds
         if not length or self.accounts.steps("model", len(requests)) < price:
-            return self._plan(requests, costs, plain_rate, lost_model=True)
+            return self._plan(requests, costs, plain_rate, model_rest=_REST)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
         return self._plan(requests, costs, plain_rate, names=names, lengths=lengths, is_probe=True)
@@ -259,7 +300,7 @@ class DraftLengthPolicy:
         names: list[DrafterName] | None = None,
         lengths: list[int] | None = None,
         is_probe: bool = False,
-        lost_model: bool = False,
+        model_rest: int = 0,
         plain_reason: DraftReason | None = None,
     ) -> StepPlan:
         choices = []
@@ -270,7 +311,7 @@ class DraftLengthPolicy:
             else:
                 choices.append(_PLAIN[plain_reason or self._why_plain(requests[index], costs, len(requests))])
         longest = self._longest("model", costs, len(requests)) if self.has_draft and requests else 0
-        return StepPlan(self, requests, choices, costs, rate, longest, lost_model)
+        return StepPlan(self, requests, choices, costs, rate, longest, model_rest)
 
     def _why_plain(self, request: DraftRequest, costs: StepCosts, num_sequences: int) -> DraftReason:
         longest = min(request.limit, (costs.max_tokens - costs.base_tokens) // num_sequences)
@@ -337,9 +378,10 @@ class DraftLengthPolicy:
         later = (sum(d > place for d in decodes) for place in range(1, max(decodes)))
         return costs.draft_seconds(first_tokens) + sum(costs.draft[num] for num in later)
 
-    def _is_resting(self) -> bool:
-        """Whether the draft model just lost and nothing new was learned of it: weighing it again can wait."""
-        return self._model_rest > 0 and self._steps_since_model < self._probe_gap
+    @property
+    def _rest_of_none(self) -> int:
+        """How long the draft model rests after a step in which it may not draft: one that rests already goes on."""
+        return _REST if self._model_rest <= 0 else 0
 
     def _is_plain_due(self) -> bool:
         if self._steps_since_plain >= PLAIN_FIRST and self._has_shifted():

@@ -86,7 +86,7 @@ class StepPlan:
         costs: StepCosts,
         tokens_per_second: float,
         longest: int,
-        lost_model: bool,
+        model_rest: int = 0,
     ) -> None:
         self.requests = requests
         self.choices = choices
@@ -95,8 +95,8 @@ class StepPlan:
         """The price of time: what the step is expected to earn."""
         self.longest = longest
         """Most tokens of a model draft."""
-        self.lost_model = lost_model
-        """Whether the draft model was weighed and found not worth it for any sequence."""
+        self.model_rest = model_rest
+        """Steps for which the draft model need not be weighed again, since it lost."""
         self._policy = policy
         self._planned = [choice.k for choice in choices]
         self._taken = [0] * len(choices)
@@ -134,6 +134,7 @@ class StepPlan:
         without = self._total - self._planned[index] + taken
         room = min(request.limit - taken, self.longest - taken, self.costs.max_tokens - without)
         verify, price = self.costs.verify, self.tokens_per_second
+        first_one = self.costs.return_seconds if without == self.costs.base_tokens else 0.0
         # Sequences that draft together share the decodes.
         decode = self.costs.draft[self._num_drafting] / self._num_drafting
         rates = self._rates[index]
@@ -141,7 +142,7 @@ class StepPlan:
         gain = 0.0
         for run in range(1, room + 1):
             gain += alive
-            value = gain - price * (verify[without + run] - verify[without] + (run - 1) * decode)
+            value = gain - price * (verify[without + run] - verify[without] + first_one + (run - 1) * decode)
             if run == 1:
                 first = max(0.0, value)
                 best_run = int(value > 0.0)

@@ -45,6 +45,8 @@ class StepCosts:
     """A step in which each deciding sequence takes one token and nothing else happens."""
     max_tokens: int
     """Most tokens of the step."""
+    return_seconds: float = 0.0
+    """What any draft adds beside its tokens: the next plain step is dearer."""
 
     def draft_seconds(self, num_tokens: int) -> float:
         """A draft decode of any number of tokens; long ones, prefill, cost the same per token."""
@@ -53,7 +55,13 @@ class StepCosts:
 
     def seconds(self, num_tokens: int, draft_seconds: float) -> float:
         """Seconds of the step without those that prefill would have cost anyway."""
-        return self.plain_seconds + self.verify[num_tokens] - self.verify[self.base_tokens] + draft_seconds
+        return self.plain_seconds + self.verify_seconds(num_tokens - self.base_tokens) + draft_seconds
+
+    def verify_seconds(self, num_drafted: int) -> float:
+        """What verifying draft tokens adds to the step."""
+        if not num_drafted:
+            return 0.0
+        return self.verify[self.base_tokens + num_drafted] - self.verify[self.base_tokens] + self.return_seconds
 
 
 def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[list[int], float]:
@@ -94,7 +102,7 @@ def _best_length(candidate: Candidate, costs: StepCosts) -> tuple[int, float]:
     """The search for a step of one sequence."""
     expected, best, best_count = 1.0, 1.0 / costs.plain_seconds, 0
     verify, base = costs.verify, costs.base_tokens
-    seconds = costs.plain_seconds - verify[base] + _catch_up(candidate, costs)
+    seconds = costs.seconds(base, costs.return_seconds + _catch_up(candidate, costs)) - verify[base]
     decode = costs.draft[1] if candidate.uses_model else 0.0
     for count, survival in enumerate(candidate.survival[: costs.max_tokens - base], start=1):
         if survival < SMALL:
@@ -122,7 +130,7 @@ def _best_count(items: list[Item], candidates: Sequence[Candidate], costs: StepC
     uses_model = [candidate.uses_model for candidate in candidates]
     catch_up = [_catch_up(candidate, costs) for candidate in candidates]
     drafting = [0] * (_MOST_PLACES + 1)
-    seconds = costs.plain_seconds - verify[at]
+    seconds = costs.seconds(at, costs.return_seconds) - verify[at]
     survivals = [candidate.survival for candidate in candidates]
     for _, place, index in items[: costs.max_tokens - at]:
         at += 1
@@ -159,9 +167,8 @@ def token_price(costs: StepCosts, num_sequences: int) -> float:
 
     No draft whose first token is less likely to be accepted can pay.
     """
-    table, base = costs.verify, costs.base_tokens
-    extras = range(1, costs.max_tokens - base + 1)
-    cheapest = min(((table[base + n] - table[base]) / n for n in extras), default=0.0)
+    extras = range(1, costs.max_tokens - costs.base_tokens + 1)
+    cheapest = min((costs.verify_seconds(n) / n for n in extras), default=0.0)
     return cheapest * num_sequences / costs.plain_seconds
 
 

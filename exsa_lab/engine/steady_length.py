@@ -147,6 +147,10 @@ class SteadyPolicy(DraftLengthPolicy):
                 choices[min(lags)[1]] = Choice("model", 1, DraftReason.PROBING)
         return SteadyPlan(self, requests, choices, costs, mode, shape, modes)
 
+    def rests(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> bool:
+        """Never: every step is entered into the regrets, and costs little beside a GPU's."""
+        return False
+
     def _steady_costs(self, num: int, other_tokens: int, other_sequences: int) -> StepCosts:
         base = other_tokens + num
         most = base + num * LOOKUP_LENGTHS[-1]

@@ -187,6 +187,10 @@ class Simulation:
         self._advance(states, names, lengths, decodes, width=k if self.machine.believed.has_costly_shapes else 0)
 
     def _policy_step(self, states: list[_State]) -> None:
+        if all(self.policy.rests(state.history, state.index.match_length, state.drafter) for state in states):
+            self._advance(states, ["none"] * len(states), [0] * len(states), [0] * len(states), learn=True)
+            self.policy.observe_rest([state.history for state in states])
+            return
         requests = []
         for state in states:
             limit = min(16, state.left - 1)

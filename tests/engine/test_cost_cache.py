@@ -76,7 +76,7 @@ def test_the_folder_is_made(tmp_path: Path) -> None:
         "[]",
         "null",
         "{}",
-        '{"format": 1}',
+        '{"format": 2}',
         b"\xff\xfe\x00",
         "[" * 100_000,
     ],
@@ -127,7 +127,7 @@ def test_another_machines_file_is_told_and_not_used(tmp_path: Path) -> None:
 def test_a_later_format_is_told_and_not_used(tmp_path: Path) -> None:
     save_costs(tmp_path, FACTS, COSTS)
     path = cache_path(tmp_path, FACTS)
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
     cached = load_costs(tmp_path, FACTS)
     assert cached.costs is None
     assert "format 99" in cached.note
