@@ -1,4 +1,7 @@
-"""From a verdict to committed tokens: what becomes text, what is shown as rejected, and whether it is over."""
+"""From a verdict to committed tokens: what becomes text, and whether it is over; then the events that tell of it.
+
+The two are apart because the next decode waits for the tokens and not for the events.
+"""
 
 from __future__ import annotations
 
@@ -15,56 +18,68 @@ from exsa_lab.runtime.protocol import Model
 class Outcome:
     """What one round added to a sequence."""
 
-    num_committed: int
+    tokens: list[int]
+    """The committed ones."""
     num_accepted: int
     """Draft tokens among them."""
     finish_reason: str | None
     """"stop" or "length" when the sequence is over."""
+    position: int
+    """Index of the first of them among the generated tokens."""
+    round: int
 
 
 def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> Outcome:
     """Append the accepted draft tokens and the target's own token, up to the end of the text.
 
-    A stop token, a stop text or the token limit inside an accepted run ends it exactly there; the rest of the run is
-    emitted as discarded.
+    A stop token, a stop text or the token limit inside an accepted run ends it exactly there. The events follow by
+    `emit`.
     """
-    num_before = sequence.num_generated
+    position, round_number = sequence.num_generated, sequence.round
     tokens = [*draft.tokens[: verdict.accepted], verdict.token]
     finish_reason: str | None = None
     for index, token in enumerate(tokens):
-        if index == verdict.accepted:
-            _emit_rejected(sequence, draft, verdict, index, model)
-        _commit_token(sequence, draft, verdict, index, token, model)
+        sequence.tokens.append(token)
+        sequence.emitter.push(model.token_bytes(token))
         finish_reason = _finish_reason(sequence, token, model)
         if finish_reason:
-            if index < verdict.accepted:
-                _emit_rejected(sequence, draft, verdict, index + 1, model)
+            del tokens[index + 1 :]
             break
-    num_committed = sequence.num_generated - num_before
-    return Outcome(num_committed, min(num_committed, verdict.accepted), finish_reason)
+    sequence.round += 1
+    return Outcome(tokens, min(len(tokens), verdict.accepted), finish_reason, position, round_number)
 
 
-def _commit_token(sequence: Sequence, draft: Draft, verdict: Verdict, index: int, token: int, model: Model) -> None:
-    position = sequence.num_generated
-    sequence.tokens.append(token)
-    sequence.generation.tokens.append(token)
+def emit(sequence: Sequence, draft: Draft, verdict: Verdict, outcome: Outcome, model: Model) -> None:
+    """Add the events of a round: its tokens, and what of the draft was refused or discarded."""
+    for index, token in enumerate(outcome.tokens):
+        if index == verdict.accepted:
+            _emit_rejected(sequence, draft, verdict, outcome, index, model)
+        _emit_token(sequence, draft, verdict, outcome, index, token)
+    if (num := len(outcome.tokens)) <= verdict.accepted:
+        _emit_rejected(sequence, draft, verdict, outcome, num, model)
+    sequence.generation.tokens += outcome.tokens
+
+
+def _emit_token(sequence: Sequence, draft: Draft, verdict: Verdict, outcome: Outcome, index: int, token: int) -> None:
     is_draft = index < verdict.accepted
     check = verdict.checks[index] if index < len(verdict.checks) else None
     event = TokenEvent(
-        position=position,
+        position=outcome.position + index,
         token_id=token,
         text="",
         source=Source.ACCEPTED if is_draft else verdict.source,
         p=check.p if is_draft and check else verdict.p,
         q=check.q if is_draft and check else None,
         u=check.u if is_draft and check else verdict.u,
-        round=sequence.round,
+        round=outcome.round,
         drafter=draft.drafter if is_draft else None,
     )
-    sequence.emitter.token(event, model.token_bytes(token))
+    sequence.emitter.add(event)
 
 
-def _emit_rejected(sequence: Sequence, draft: Draft, verdict: Verdict, first: int, model: Model) -> None:
+def _emit_rejected(
+    sequence: Sequence, draft: Draft, verdict: Verdict, outcome: Outcome, first: int, model: Model
+) -> None:
     """Emit the draft tokens from ``first`` on: the one the target refused, and those that were never committed."""
     for index in range(first, len(draft.tokens)):
         token = draft.tokens[index]
@@ -72,14 +87,14 @@ def _emit_rejected(sequence: Sequence, draft: Draft, verdict: Verdict, first: in
         refused = check is not None and not check.accepted
         sequence.emitter.add(
             RejectedEvent(
-                position=sequence.num_generated + index - first,
+                position=outcome.position + index,
                 token_id=token,
                 text=model.token_label(token),
                 reason=Rejection.REFUSED if refused else Rejection.DISCARDED,
                 p=check.p if check else None,
                 q=check.q if check else draft.probs[index],
                 u=check.u if check else None,
-                round=sequence.round,
+                round=outcome.round,
                 drafter=draft.drafter,
             )
         )

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from exsa_lab.engine.events import Event, TokenEvent
 from exsa_lab.engine.text import TextStream
 
 
-@dataclass(slots=True)
-class _Pending:
-    event: Event
-    needs_text: bool
-
-
 class Emitter:
     """Holds events back until the text of the tokens before them is known.
 
-    A token's text may wait for the next token: for the rest of a character, or to see whether a stop text begins.
+    A token's text may wait for the next token: for the rest of a character, or to see whether a stop text begins. Its
+    bytes come first, by `push`, because a stop text decides what is committed; the event may follow later.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stream = TextStream(stops)
-        self._pending: deque[_Pending] = deque()
+        self._texts: deque[str] = deque()
+        """Texts of tokens whose events are still to come or still held, oldest first."""
+        self._pending: deque[Event] = deque()
         self._ready: list[Event] = []
 
     @property
@@ -31,37 +27,34 @@ class Emitter:
         """A stop text was completed; what follows is not part of the result."""
         return self._stream.stopped
 
-    def token(self, event: TokenEvent, piece: bytes) -> None:
-        """Add a committed token (its ``text`` is filled in here)."""
-        self._pending.append(_Pending(event, needs_text=True))
-        self._resolve(self._stream.push(piece))
+    def push(self, piece: bytes) -> None:
+        """A token of these bytes was committed."""
+        self._texts += self._stream.push(piece)
 
     def add(self, event: Event) -> None:
-        """Add an event that has no text to wait for; it keeps its place in the order."""
-        if self._pending:
-            self._pending.append(_Pending(event, needs_text=False))
+        """Add an event, which keeps its place in the order. The ``text`` of a token's event is filled in here."""
+        if self._pending or isinstance(event, TokenEvent):
+            self._pending.append(event)
+            self._release()
         else:
             self._ready.append(event)
 
     def finish(self) -> None:
         """No token follows: release what is held."""
-        self._resolve(self._stream.flush())
+        self._texts += self._stream.flush()
+        self._release()
 
     def take(self) -> list[Event]:
         """Return the events that are complete, oldest first."""
         ready, self._ready = self._ready, []
         return ready
 
-    def _resolve(self, texts: list[str]) -> None:
-        for text in texts:
-            self._release_plain()
-            pending = self._pending.popleft()
-            assert isinstance(pending.event, TokenEvent)
-            # Nobody has seen the event yet, so its text may still be filled in; a copy would cost ten times that.
-            object.__setattr__(pending.event, "text", text)
-            self._ready.append(pending.event)
-        self._release_plain()
-
-    def _release_plain(self) -> None:
-        while self._pending and not self._pending[0].needs_text:
-            self._ready.append(self._pending.popleft().event)
+    def _release(self) -> None:
+        while self._pending:
+            event = self._pending[0]
+            if isinstance(event, TokenEvent):
+                if not self._texts:
+                    return
+                # Nobody has seen the event yet, so its text may still be filled in; a copy would cost ten times that.
+                object.__setattr__(event, "text", self._texts.popleft())
+            self._ready.append(self._pending.popleft())

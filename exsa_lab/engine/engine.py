@@ -333,6 +333,7 @@ class Engine:
                         loop.cancel(found, generation.cancel_reason)
                         self._num_pending_down()
                 case _Call(function, future):
+                    loop.flush()
                     _answer(future, function, loop)
                 case _Close():
                     for sequence in loop.sequences:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine.acceptance import accept
-from exsa_lab.engine.commit import Outcome, commit
+from exsa_lab.engine.acceptance import Verdict, accept
+from exsa_lab.engine.commit import Outcome, commit, emit
 from exsa_lab.engine.drafters import Draft
-from exsa_lab.engine.drafting import Drafting
+from exsa_lab.engine.drafting import Drafting, DraftStep
 from exsa_lab.engine.events import DraftReason, PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.engine.generation import Generation
+from exsa_lab.engine.later import Later
 from exsa_lab.engine.prefill_budget import PrefillBudget
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
@@ -33,8 +34,9 @@ SPLIT_CELLS = 256
 
 @dataclass(slots=True)
 class _Step:
-    """What the current step did so far. Times in seconds."""
+    """What a step did so far. Times in seconds."""
 
+    drafting: DraftStep = field(default_factory=DraftStep)
     draft_s: float = 0.0
     verify_s: float = 0.0
     sample_s: float = 0.0
@@ -44,6 +46,20 @@ class _Step:
     committed_tokens: int = 0
     sequences: int = 0
     decoding: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One sequence's round, committed and still to be told of."""
+
+    sequence: Sequence
+    draft: Draft
+    verdict: Verdict
+    outcome: Outcome
+    step: _Step
+    batch_tokens: int
+    elapsed: float
+    sample_s: float
 
 
 class Loop:
@@ -67,6 +83,7 @@ class Loop:
         self._batch = context.new_batch()
         self._spare_slot = context.n_seq_max - 1
         self._step = _Step()
+        self._later = Later(waits=context.is_asynchronous)
         self._in_decode: tuple[Generation, ...] = ()
         self._num_steps = 0
         self._num_generated = 0
@@ -124,7 +141,10 @@ class Loop:
     # The step
 
     def step(self) -> None:
-        """Advance every sequence the scheduler picks by one decode of the target."""
+        """Advance every sequence the scheduler picks by one decode of the target.
+
+        Where the device computes by itself, what this step has to tell waits until the next one is submitted.
+        """
         begin = time.perf_counter()
         self._step = _Step()
         schedule = self._scheduler.schedule(self._prefill.tokens)
@@ -133,11 +153,19 @@ class Loop:
         if schedule.work:
             drafts = self._draft(schedule.work)
             self._execute(schedule.work, drafts)
-            self.drafting.finish_step()
+            self._later.do(self.drafting.finish_step, self._step.drafting)
         self._perform_slot_operations()
-        self._record(begin)
+        self._later.do(self._record, self._step, begin, time.perf_counter())
+        if not schedule.work:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell what still waits to be told: events, statistics, learning."""
+        self._later.flush()
 
     def _announce(self, schedule: Schedule, now: float) -> None:
+        if schedule.preempted or schedule.admitted:
+            self.flush()
         for sequence in schedule.preempted:
             sequence.generation.stats.preemptions += 1
             self._publish_state(sequence, State.WAITING, "preempted: the KV cache is full")
@@ -151,9 +179,10 @@ class Loop:
             self._publish_state(sequence, State.RUNNING)
             if cached:
                 sequence.emitter.add(PrefillEvent(0, cached, True, sequence.num_prompt, sequence.age()))
-                generation.publish(sequence.emitter.take())
+                self._publish(sequence)
 
     def _draft(self, work: list[Work]) -> dict[int, Draft]:
+        self.flush()
         begin = time.perf_counter()
         num_tokens = sum(item.num_tokens for item in work)
         room = min(self.slots.num_cells_available, self.context.n_batch) - num_tokens
@@ -161,6 +190,7 @@ class Loop:
         num_drafted = sum(len(draft.fed) for draft in drafts.values())
         self.slots.make_room(num_tokens + num_drafted)
         self._perform_slot_operations()
+        self._step.drafting = self.drafting.step
         self._step.draft_s = time.perf_counter() - begin
         return drafts
 
@@ -207,12 +237,16 @@ class Loop:
         self.context.clear_abort()
         self._in_decode = tuple(item.sequence.generation for item in work)
         try:
-            logits = self.context.decode(self._batch)
+            self.context.submit(self._batch)
+            self.flush()
+            logits = self.context.collect()
         finally:
             self._in_decode = ()
             if padded:
                 self.context.remove(self._spare_slot, 0)
-        self._count(work, drafts, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        self._step.verify_s += seconds
+        self._later.do(self._count, self._step, work, drafts, self._batch.num_tokens, seconds)
         return logits, rows
 
     def _pad(self) -> bool:
@@ -225,10 +259,8 @@ class Loop:
             return True
         return False
 
-    def _count(self, work: list[Work], drafts: dict[int, Draft], seconds: float) -> None:
-        step = self._step
-        step.verify_s += seconds
-        step.tokens += self._batch.num_tokens
+    def _count(self, step: _Step, work: list[Work], drafts: dict[int, Draft], num_tokens: int, seconds: float) -> None:
+        step.tokens += num_tokens
         step.sequences += len(work)
         for item in work:
             if item.is_decode:
@@ -237,7 +269,7 @@ class Loop:
                 step.prefill_tokens += item.num_tokens
         for draft in drafts.values():
             step.draft_tokens += len(draft.tokens)
-        self.drafting.observe_step(self._batch.num_tokens, len(work), seconds)
+        self.drafting.observe_step(num_tokens, len(work), seconds)
 
     def _roll_back(self, work: list[Work]) -> None:
         """Nothing was committed: drop what target and draft may have computed of this step."""
@@ -263,7 +295,11 @@ class Loop:
                 self.fail(sequence, error)
                 return
         if sequence.slot is not None:
-            sequence.generation.publish(sequence.emitter.take())
+            self._later.do(self._publish, sequence)
+
+    @staticmethod
+    def _publish(sequence: Sequence) -> None:
+        sequence.generation.publish(sequence.emitter.take())
 
     def _finish_round(self, sequence: Sequence, draft: Draft, rows: Logits, now: float) -> None:
         assert sequence.slot is not None
@@ -280,8 +316,11 @@ class Loop:
         )
         outcome = commit(sequence, draft, verdict, self.target)
         self.slots.truncate(sequence.slot, min(num_before + outcome.num_accepted, sequence.num_tokens))
-        self.drafting.observe_round(sequence, draft, verdict, sequence.tokens[num_before:])
-        self._add_round(sequence, draft, outcome, now)
+        elapsed, sample_s = now - sequence.generation.submitted, time.perf_counter() - now
+        batch_tokens = self._batch.num_tokens
+        self._later.do(
+            self._tell, _Round(sequence, draft, verdict, outcome, self._step, batch_tokens, elapsed, sample_s)
+        )
         if outcome.finish_reason:
             self._end(sequence, State.FINISHED, outcome.finish_reason)
         elif sequence.num_tokens > self.slots.n_cells:
@@ -291,42 +330,44 @@ class Loop:
         wanted = self._config.probabilities
         return wanted if wanted != "auto" else bool(draft.tokens) or sequence.generation.is_watched
 
-    def _add_round(self, sequence: Sequence, draft: Draft, outcome: Outcome, now: float) -> None:
-        step, stats = self._step, sequence.generation.stats
-        elapsed = now - sequence.generation.submitted
+    def _tell(self, done: _Round) -> None:
+        """Learn from a round, and tell of it in statistics and events."""
+        sequence, draft, outcome, step = done.sequence, done.draft, done.outcome, done.step
+        emit(sequence, draft, done.verdict, outcome, self.target)
+        self.drafting.observe_round(step.drafting, sequence, draft, done.verdict, outcome.tokens)
+        stats = sequence.generation.stats
         if stats.rounds == 0:
-            stats.ttft_s = elapsed
-        stats.decode_s = elapsed - stats.ttft_s
+            stats.ttft_s = done.elapsed
+        stats.decode_s = done.elapsed - stats.ttft_s
         stats.rounds += 1
-        stats.generated_tokens = sequence.num_generated
+        stats.generated_tokens += len(outcome.tokens)
         stats.drafted_tokens += len(draft.tokens)
         stats.accepted_tokens += outcome.num_accepted
         stats.draft_s += step.draft_s
         stats.verify_s += step.verify_s
+        stats.sample_s += done.sample_s
         stats.draft_reasons[draft.reason] = stats.draft_reasons.get(draft.reason, 0) + 1
-        step.committed_tokens += outcome.num_committed
-        sample_s = time.perf_counter() - now
-        stats.sample_s += sample_s
+        step.committed_tokens += len(outcome.tokens)
         sequence.emitter.add(
             RoundEvent(
-                round=sequence.round,
+                round=outcome.round,
                 k=len(draft.tokens),
                 accepted=outcome.num_accepted,
-                batch_tokens=self._batch.num_tokens,
+                batch_tokens=done.batch_tokens,
                 batch_sequences=step.sequences,
                 draft_s=step.draft_s,
                 verify_s=step.verify_s,
-                sample_s=sample_s,
+                sample_s=done.sample_s,
                 reason=draft.reason,
                 drafter=draft.drafter if draft.tokens else None,
-                time_s=elapsed,
+                time_s=done.elapsed,
             )
         )
-        sequence.round += 1
 
     # Ends and slots
 
     def _end(self, sequence: Sequence, state: State, finish_reason: str, detail: str = "") -> None:
+        self.flush()
         self._scheduler.remove(sequence, keep_cells=state is not State.FAILED)
         sequence.generation.finish_reason = finish_reason
         sequence.emitter.finish()
@@ -334,7 +375,7 @@ class Loop:
 
     def _publish_state(self, sequence: Sequence, state: State, detail: str = "") -> None:
         sequence.emitter.add(StateEvent(state, detail, sequence.age()))
-        sequence.generation.publish(sequence.emitter.take())
+        self._publish(sequence)
 
     def _perform_slot_operations(self) -> None:
         """Do to the caches of target and draft what the slot table decided."""
@@ -353,11 +394,10 @@ class Loop:
                 drafter.context.remove(operation.slot, 0)
                 self.slots.set_drafted(operation.slot, 0)
 
-    def _record(self, begin: float) -> None:
-        step, now = self._step, time.perf_counter()
+    def _record(self, step: _Step, begin: float, end: float) -> None:
         self._num_steps += 1
         self._num_generated += step.committed_tokens
-        self._prefill.observe(step.decoding, step.prefill_tokens, now - begin)
+        self._prefill.observe(step.decoding, step.prefill_tokens, end - begin)
         self.steps.append(
             StepRecord(
                 time_s=begin - self.started,
@@ -369,7 +409,7 @@ class Loop:
                 waiting=len(self._scheduler.waiting),
                 slots_used=self.slots.num_held,
                 cells_used=self.slots.num_cells_used,
-                step_s=now - begin,
+                step_s=end - begin,
                 draft_s=step.draft_s,
                 verify_s=step.verify_s,
                 sample_s=step.sample_s,
