@@ -50,8 +50,10 @@ _PROBES = 8
 """Probes in a row while they go well; each that fails counts as half of them."""
 _FIRST_GAP, _LAST_GAP = 4, 512
 """Steps without a probe after such a row: twice the former, from one limit to the other."""
-_REST = 8
-"""Steps for which what was not worth it is not weighed again: the draft model, and matches no longer than that one."""
+_MATCH_REST = 8
+"""Steps for which matches no longer than one that was not worth a draft are not weighed again."""
+_MODEL_REST = 32
+"""Most steps for which a draft model that was not worth it is not weighed again."""
 _FORGET_EVERY = 64
 _DRAFT_TABLE = 128
 NO_LIMIT = 1 << 30
@@ -167,7 +169,7 @@ class DraftLengthPolicy:
         history = request.history
         history.why_plain = reason
         if request.match_length:
-            history.lost_match, history.match_rest = request.match_length, _REST
+            history.lost_match, history.match_rest = request.match_length, _MATCH_REST
         else:
             history.match_rest -= 1
 
@@ -282,11 +284,11 @@ class DraftLengthPolicy:
             return self._plan(requests, costs, plain_rate, model_rest=self._rest_of_none)
         until_probe = self._probe_gap - self._steps_since_model
         if until_probe > 0:
-            return self._plan(requests, costs, plain_rate, model_rest=min(_REST, until_probe))
+            return self._plan(requests, costs, plain_rate, model_rest=min(_MODEL_REST, until_probe))
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
         price = (costs.draft_seconds(lag) + costs.draft[1]) / costs.plain_seconds
         if not length or self.accounts.steps("model", len(requests)) < price:
-            return self._plan(requests, costs, plain_rate, model_rest=_REST)
+            return self._plan(requests, costs, plain_rate, model_rest=_MODEL_REST)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
         return self._plan(requests, costs, plain_rate, names=names, lengths=lengths, is_probe=True)
@@ -381,7 +383,7 @@ class DraftLengthPolicy:
     @property
     def _rest_of_none(self) -> int:
         """How long the draft model rests after a step in which it may not draft: one that rests already goes on."""
-        return _REST if self._model_rest <= 0 else 0
+        return _MODEL_REST if self._model_rest <= 0 else 0
 
     def _is_plain_due(self) -> bool:
         if self._steps_since_plain >= PLAIN_FIRST and self._has_shifted():

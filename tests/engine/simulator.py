@@ -188,6 +188,9 @@ class Simulation:
 
     def _policy_step(self, states: list[_State]) -> None:
         if all(self.policy.rests(state.history, state.index.match_length, state.drafter) for state in states):
+            for state in states:
+                reason = self.policy.why_resting(state.history, state.index.match_length, state.drafter)
+                self.result.reasons[reason] = self.result.reasons.get(reason, 0) + 1
             self._advance(states, ["none"] * len(states), [0] * len(states), [0] * len(states), learn=True)
             self.policy.observe_rest([state.history for state in states])
             return
