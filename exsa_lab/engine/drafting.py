@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.engine.acceptance import Verdict
@@ -23,13 +23,20 @@ OBSERVE_EVERY = 4
 
 
 @dataclass(slots=True)
-class _Step:
-    """What was decided for the current step, until its outcome is known."""
+class DraftStep:
+    """What was decided for a step, until its outcome is known."""
 
-    plan: StepPlan | None
-    planned: dict[int, int]
+    plan: StepPlan | None = None
+    planned: dict[int, int] = field(default_factory=dict)
     """Sequence id -> index in the plan."""
-    outcomes: list[Outcome]
+    outcomes: list[Outcome] = field(default_factory=list)
+    resting: list[Sequence] = field(default_factory=list)
+    """Sequences for which there was nothing to weigh."""
+    sequences: list[Sequence] = field(default_factory=list)
+    """Sequences of the plan where nobody else takes part."""
+
+
+_PLAIN = {reason: Draft("none", reason) for reason in DraftReason}
 
 
 class Drafting:
@@ -47,7 +54,9 @@ class Drafting:
         self._can_roll_back = can_roll_back
         self._policy = policy_for(costs, has_draft=model_drafter is not None) if costs else None
         self._estimate = self._policy.estimate if self._policy else AcceptanceEstimate()
-        self._step = _Step(None, {}, [])
+        self.step = DraftStep()
+        self._ahead = DraftStep()
+        """Plan of the next step, where it is the same sequences' again."""
         self._last_tokens = 0
         self._num_same = 0
         if model_drafter is not None and costs is not None:
@@ -67,14 +76,36 @@ class Drafting:
     @property
     def keeps_shapes(self) -> bool:
         """Whether this step's batch has a planned shape, which nothing else need keep steady."""
-        return self._step.plan is not None and self._step.plan.keeps_shape
+        return self.step.plan is not None and self.step.plan.keeps_shape
+
+    def plan_ahead(self) -> None:
+        """Choose for the next step already: while a GPU computes this one, that takes no time.
+
+        This step's outcome is missing then, which modes that are kept for long do not mind. But lookup must know the
+        last token: where it is to draft, or others take part, the next step is chosen for when it comes.
+        """
+        self._ahead = DraftStep()
+        sequences = self.step.sequences
+        if self._policy is None or self.step.plan is None or not self.step.plan.keeps_shape or not sequences:
+            return
+        plan = self._policy.choose([self._request(sequence, MAX_DRAFT_LENGTH) for sequence in sequences])
+        if all(choice.drafter != "ngram" for choice in plan.choices):
+            self._ahead = DraftStep(plan, sequences=sequences)
+
+    def is_planned(self, work: list[Work]) -> bool:
+        """Whether the next step's drafts need nothing of what is still to be learned of the last one."""
+        decoding = [item.sequence for item in work if item.is_decode]
+        automatic = [sequence for sequence in decoding if self._is_automatic(sequence)]
+        if automatic:
+            return self._ahead.sequences == automatic and len(work) == len(automatic)
+        return all(self._fixed_drafter(sequence) != "ngram" for sequence in decoding)
 
     def draft(self, work: list[Work], *, room: int) -> dict[int, Draft]:
         """Propose drafts for the decoding sequences of a step, by sequence id.
 
         ``room`` bounds the draft tokens of the whole step (cells and batch capacity left).
         """
-        self._step = _Step(None, {}, [])
+        self.step = DraftStep()
         if self._config.reproducible and len(work) > 1:
             # Refused drafts leave gaps in the cache, which others would fill.
             return {item.sequence.id: Draft("none", DraftReason.REPRODUCIBLE) for item in work if item.is_decode}
@@ -88,12 +119,12 @@ class Drafting:
                     automatic.append(item.sequence)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
-        if automatic:
+        if automatic and not self._rest(automatic, drafts):
             others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
             self._draft_automatic(automatic, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model)
         if to_model:
             drafts |= self._draft_with_model(to_model)
-        if self._step.plan is not None and (width := self._step.plan.width):
+        if self.step.plan is not None and (width := self.step.plan.width):
             for sequence in automatic:
                 draft = drafts[sequence.id]
                 draft.padding = max(0, width - len(draft.tokens))
@@ -109,25 +140,30 @@ class Drafting:
         if self._num_same % OBSERVE_EVERY == 0 or self.costs.has_costly_shapes:
             self.costs.observe("target", num_tokens, num_sequences, seconds)
 
-    def observe_round(self, sequence: Sequence, draft: Draft, verdict: Verdict, committed: list[int]) -> None:
-        """Learn what became of a sequence's draft, and what a looked-up one would have been worth."""
+    def observe_round(
+        self, step: DraftStep, sequence: Sequence, draft: Draft, verdict: Verdict, committed: list[int]
+    ) -> None:
+        """Learn what became of a sequence's draft in a step, and what a looked-up one would have been worth."""
         accepted = min(verdict.accepted, len(committed))
         copied = 0
         if sequence.ngrams is not None:
             for match_length, is_right in sequence.ngrams.learn(committed):
                 self._estimate.observe_ngram(sequence.history, match_length, is_right)
                 copied += is_right
-        index = self._step.planned.get(sequence.id)
+        index = step.planned.get(sequence.id)
         if index is not None:
-            self._step.outcomes[index] = self._outcome(sequence, draft, verdict, accepted, copied)
+            step.outcomes[index] = self._outcome(sequence, draft, verdict, accepted, copied)
         elif draft.drafter == "model" and draft.tokens:
             self._estimate.observe_model(sequence.history, draft.confidences, accepted)
 
-    def finish_step(self) -> None:
+    def finish_step(self, step: DraftStep) -> None:
         """The step's rounds were all observed."""
-        if self._policy is not None and self._step.plan is not None:
-            self._policy.observe(self._step.plan, self._step.outcomes)
-        self._step = _Step(None, {}, [])
+        if self._policy is None:
+            return
+        if step.plan is not None:
+            self._policy.observe(step.plan, step.outcomes)
+        elif step.resting:
+            self._policy.observe_rest([sequence.history for sequence in step.resting])
 
     # Lengths
 
@@ -163,6 +199,19 @@ class Drafting:
         # gives the same text in any company.
         return "model" if has_model else "ngram"
 
+    def _rest(self, sequences: list[Sequence], drafts: dict[int, Draft]) -> bool:
+        """Let all these sequences take a plain step where nothing is to be weighed for any of them."""
+        assert self._policy is not None
+        for sequence in sequences:
+            match_length = sequence.ngrams.match_length if sequence.ngrams is not None else 0
+            if not self._policy.rests(sequence.history, match_length, sequence.params.drafter):
+                return False
+            drafts[sequence.id] = _PLAIN[
+                self._policy.why_resting(sequence.history, match_length, sequence.params.drafter)
+            ]
+        self.step.resting = sequences
+        return True
+
     def _draft_automatic(
         self,
         sequences: list[Sequence],
@@ -174,18 +223,27 @@ class Drafting:
     ) -> None:
         """Ask the policy; looked-up drafts are ready at once, model drafts are added to ``to_model``."""
         assert self._policy is not None
-        requests = [self._request(sequence, room) for sequence in sequences]
-        plan = self._policy.choose(
-            requests,
-            other_tokens=other_tokens,
-            other_sequences=other_sequences,
-            budget=other_tokens + len(sequences) + max(0, room),
-        )
-        self._step = _Step(plan, {s.id: i for i, s in enumerate(sequences)}, [Outcome() for _ in sequences])
-        for index, (sequence, request, choice) in enumerate(zip(sequences, requests, plan.choices, strict=True)):
-            if choice.drafter == "ngram" and choice.k:
-                drafts[sequence.id] = draft_by_lookup(sequence, choice.k, choice.reason)
-            elif choice.drafter == "model" and choice.k:
+        are_all = not other_tokens and not other_sequences
+        ahead, self._ahead = self._ahead, DraftStep()
+        plan = ahead.plan if are_all and ahead.sequences == sequences else None
+        if plan is not None and len(sequences) * plan.width <= room:
+            for sequence, request in zip(sequences, plan.requests, strict=True):
+                request.limit, request.draft_lag = self._limit(sequence, room), self._lag(sequence)
+        else:
+            requests = [self._request(sequence, room) for sequence in sequences]
+            plan = self._policy.choose(
+                requests,
+                other_tokens=other_tokens,
+                other_sequences=other_sequences,
+                budget=other_tokens + len(sequences) + max(0, room),
+            )
+        planned, outcomes = {s.id: i for i, s in enumerate(sequences)}, [Outcome() for _ in sequences]
+        self.step = DraftStep(plan, planned, outcomes, sequences=sequences if are_all else [])
+        for index, (sequence, request, choice) in enumerate(zip(sequences, plan.requests, plan.choices, strict=True)):
+            length = min(choice.k, request.limit)
+            if choice.drafter == "ngram" and length:
+                drafts[sequence.id] = draft_by_lookup(sequence, length, choice.reason)
+            elif choice.drafter == "model" and length:
                 decide = self._decider(plan, index)
                 to_model.append(ModelRequest(sequence, request.limit, decide, choice.reason))
             else:
@@ -196,10 +254,18 @@ class Drafting:
         return lambda confidence: plan.take(index, confidence)
 
     def _request(self, sequence: Sequence, room: int) -> DraftRequest:
-        limit = max(0, min(MAX_DRAFT_LENGTH, sequence.num_left - 1, room))
+        limit = self._limit(sequence, room)
         proposed, match = sequence.ngrams.propose(limit) if sequence.ngrams is not None else ([], 0)
-        lag = self.model_drafter.lag(sequence) if self.model_drafter is not None else 1
+        lag = self._lag(sequence)
         return DraftRequest(sequence.history, sequence.params.drafter, limit, len(proposed), match, lag)
+
+    @staticmethod
+    def _limit(sequence: Sequence, room: int) -> int:
+        return max(0, min(MAX_DRAFT_LENGTH, sequence.num_left - 1, room))
+
+    def _lag(self, sequence: Sequence) -> int:
+        """Tokens the draft model has not seen; while a draft is verified, the last one at least."""
+        return max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1
 
     # Drafting and learning
 

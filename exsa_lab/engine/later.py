@@ -25,6 +25,11 @@ class Later:
         self._waits = waits
         self._queue: deque[Callable[[], object]] = deque()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._queue)
+
     def do(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call ``action`` at the next `flush`, in order, or at once."""
         if self._waits:

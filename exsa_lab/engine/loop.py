@@ -182,7 +182,8 @@ class Loop:
                 self._publish(sequence)
 
     def _draft(self, work: list[Work]) -> dict[int, Draft]:
-        self.flush()
+        if self._later.is_waiting and not self.drafting.is_planned(work):
+            self.flush()
         begin = time.perf_counter()
         num_tokens = sum(item.num_tokens for item in work)
         room = min(self.slots.num_cells_available, self.context.n_batch) - num_tokens
@@ -238,7 +239,9 @@ class Loop:
         self._in_decode = tuple(item.sequence.generation for item in work)
         try:
             self.context.submit(self._batch)
-            self.flush()
+            if self.context.is_asynchronous:
+                self.flush()
+                self.drafting.plan_ahead()
             logits = self.context.collect()
         finally:
             self._in_decode = ()
