@@ -80,5 +80,7 @@ class Kernel:
 
 def _size(message: dict[str, Any]) -> int:
     """Bytes of a message on its way to the page, its signature not counted."""
-    parts = [json.dumps(message[name], default=str) for name in ("header", "parent_header", "metadata", "content")]
-    return sum(map(len, parts)) + sum(len(buffer) for buffer in message.get("buffers") or ())
+    parts = ("header", "parent_header", "metadata", "content")
+    texts = [json.dumps(message[name], default=str, ensure_ascii=False) for name in parts]  # as jupyter_client does
+    size = sum(len(text.encode("utf-8", "surrogateescape")) for text in texts)
+    return size + sum(len(buffer) for buffer in message.get("buffers") or ())

@@ -31,15 +31,29 @@ _STYLES = {
 _NO_MATH = "mathjax_ignore tex2jax_ignore"
 
 
-def static_html(events: Iterable[Event], stats: Any = None, *, title: str | None = None) -> str:
-    """Return the whole strip as HTML with inline styles and no script, every text escaped.
+def static_views(events: Iterable[Event], stats: Any = None, *, title: str | None = None) -> tuple[str, str]:
+    """Return the whole strip as HTML with inline styles and no script, every text escaped, and as plain text.
 
-    ``stats`` (a `Stats`) gives speed and TTFT where it is there.
+    The text has control characters made visible, and below it one line on how it went. ``stats`` (a `Stats`) gives
+    speed and TTFT where it is there.
     """
     events = list(events)
     tally = Tally()
     tally.add(events)
-    rows = to_rows(events)
+    return _html(to_rows(events), tally, stats, title), _text(events, tally, stats)
+
+
+def static_html(events: Iterable[Event], stats: Any = None, *, title: str | None = None) -> str:
+    """Return the HTML of `static_views`."""
+    return static_views(events, stats, title=title)[0]
+
+
+def static_text(events: Iterable[Event], stats: Any = None) -> str:
+    """Return the text of `static_views`."""
+    return static_views(events, stats)[1]
+
+
+def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None) -> str:
     parts = [
         f'<div class="{_NO_MATH}" style="line-height:1.7">',
         f'<div style="font-weight:600">{escape(visible(title))}</div>' if title else "",
@@ -54,11 +68,7 @@ def static_html(events: Iterable[Event], stats: Any = None, *, title: str | None
     return "".join(parts)
 
 
-def static_text(events: Iterable[Event], stats: Any = None) -> str:
-    """Return the generated text, control characters made visible, and below it one line on how it went."""
-    events = list(events)
-    tally = Tally()
-    tally.add(events)
+def _text(events: list[Event], tally: Tally, stats: Any) -> str:
     text = visible("".join(event.text for event in events if isinstance(event, TokenEvent)))
     note = tally.summary() if tally.state.is_final else ""
     return f"{text}\n\n[{' '.join(part for part in (_headline(tally, stats), note) if part)}]"
@@ -110,7 +120,8 @@ def _tooltip(row: Row, round_row: Row | None) -> str:
         parts.append(f"round {round_number}")
     else:
         _, number, k, accepted, step_ms, time_s, _, drafter, _ = round_row
-        parts.append(f"round {number}: {accepted} of {k} accepted, {step_ms:.3g} ms, at {time_s:.2f} s")
+        drafts = f"{accepted} of {k} accepted, " if k else ""
+        parts.append(f"round {number}: {drafts}{step_ms:.3g} ms, at {time_s:.2f} s")
         parts += [f"drafter {drafter}"] if drafter and kind != "t" else []
     return " · ".join(parts)
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import traitlets
 
+from exsa_lab.widgets.feed import wait_for_round
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.scripts import read_scripts
 from exsa_lab.widgets.timeline_rows import Recorder, Row
@@ -109,6 +110,8 @@ class BatchTimeline(LiveWidget):
                 return
             if not is_over:
                 self._stopping.wait(self._period if is_busy else max(self._period, 1 / IDLE_HZ))
+            if is_busy and not self._stopping.is_set():
+                wait_for_round(self._period)
 
     def _rest(self) -> None:
         self._rested = time.monotonic()

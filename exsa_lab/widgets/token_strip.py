@@ -20,7 +20,7 @@ from exsa_lab.widgets.feed import Feed
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, Tally, to_rows
 from exsa_lab.widgets.scripts import read_scripts
-from exsa_lab.widgets.static import static_html, static_text
+from exsa_lab.widgets.static import static_views
 
 MAX_ROWS = 2_000
 """Most rows in one message (about 100 kB), so that Jupyter's limit on output per second is never near."""
@@ -51,7 +51,7 @@ class TokenStrip(LiveWidget):
     ) -> None:
         """Follow ``gen``; with ``start=False`` only once ``feed.start()`` is called.
 
-        ``on_final`` runs on the feed's thread after everything was sent.
+        ``on_final`` runs on the feeds' thread after everything was sent.
         """
         super().__init__()
         self.gen = gen
@@ -60,8 +60,8 @@ class TokenStrip(LiveWidget):
         self._save_after = SAVE_S
         self.tally = Tally()
         self._rows: list[Row] = []
-        self._lock = threading.Lock()  # guards _rows and the order of messages: the feed's thread and the kernel's send
-        self.feed = Feed(gen, self._deliver, update_hz, on_error=self._report_feed)
+        self._lock = threading.Lock()  # guards _rows and the order of messages: the feeds' thread and the kernel's send
+        self.feed = Feed(gen, self._deliver, update_hz, conclude=self._conclude, on_error=self._report_feed)
         if start:
             self.feed.start()
 
@@ -71,14 +71,18 @@ class TokenStrip(LiveWidget):
             self._rows.extend(to_rows(events))
             self.tally.add(events)
             self._send_from(start)
-            if is_last:
-                first = max(0, len(self._rows) - MAX_SNAPSHOT_ROWS)
-                self.snapshot = {"start": first, "rows": self._rows[first:], "head": self._head()}
         elapsed = time.monotonic() - self._started
-        if is_last or elapsed > self._save_after:
+        if not is_last and elapsed > self._save_after:
             self._save_after = 2 * elapsed
             self.publish()
-        if is_last and self._on_final is not None:
+
+    def _conclude(self) -> None:
+        """Keep the whole for views opened later, and for the notebook."""
+        with self._lock:
+            first = max(0, len(self._rows) - MAX_SNAPSHOT_ROWS)
+            self.snapshot = {"start": first, "rows": self._rows[first:], "head": self._head()}
+        self.publish()
+        if self._on_final is not None:
             self._on_final()
 
     def _send_from(self, start: int) -> None:
@@ -108,8 +112,7 @@ class TokenStrip(LiveWidget):
 
     def static(self) -> tuple[str, str]:
         """Return the strip without a script, and its text."""
-        events, stats = list(self.gen.events), self.gen.stats
-        return static_html(events, stats), static_text(events, stats)
+        return static_views(list(self.gen.events), self.gen.stats)
 
     def bundle(self, *, is_final: bool | None = None) -> dict[str, Any]:
         """Return the data of a display; a finished strip names no widget."""
