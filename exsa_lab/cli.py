@@ -78,9 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     distill.add_argument("target", help="catalog name or path of a Llama-architecture model")
     distill.add_argument("out", type=Path, help="the GGUF to write")
-    distill.add_argument("--size", default="16m", help="8m, 16m, 23m or WIDTHxLAYERSxFEED_FORWARD (default: 16m)")
-    distill.add_argument("--budget", type=float, default=3600.0, help="seconds, half of them for writing text")
-    distill.add_argument("--to", default="q8_0", help="weight format (default: q8_0)")
+    distill.add_argument("--size", default="16m", help="8m, 16m, 23m, 29m or WIDTHxLAYERSxFEED_FORWARD (default: 16m)")
+    distill.add_argument("--budget", type=float, default=3600.0, help="seconds of writing text and training")
+    distill.add_argument("--writing", type=float, default=0.4, help="share of the budget for writing (default: 0.4)")
+    distill.add_argument("--start", help="a draft to go on from, such as smollm2-135m-draft (default: none)")
+    distill.add_argument("--to", default="q4_0", help="weight format (default: q4_0)")
     distill.add_argument("--prompts", type=Path, help="a text file with prompts of your own, one a line")
     distill.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     distill.add_argument("--seed", type=int, default=0)
@@ -133,6 +135,8 @@ def _distill(args: argparse.Namespace, rest: list[str]) -> int:
         args.out,
         size=args.size,
         budget=args.budget,
+        writing=args.writing,
+        start=args.start,
         to=args.to,
         prompts=[line for line in prompts if line.strip()],
         device=args.device,

@@ -1,15 +1,17 @@
 """A Llama in torch: enough of it to write text with a target and to train a draft.
 
 Weights are plain dictionaries under llama.cpp's names; rotary positions pair neighbouring values, as llama.cpp does
-for this architecture.
+for this architecture. On CUDA whole texts go through compiled blocks.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
@@ -17,6 +19,12 @@ import torch.nn.functional as F  # noqa: N812  (its usual name)
 from exsa_lab.errors import InvalidModel
 
 Weights = dict[str, torch.Tensor]
+Turn = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of the rotary positions, (length, head_size / 2) each."""
+_PARTS = (
+    "attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down",
+)  # fmt: skip
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +94,12 @@ def _shape(fields: dict[str, Any], weights: Weights) -> Shape:
 
 def logits(shape: Shape, weights: Weights, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
     """Return the logits (rows, length, vocabulary) of tokens (rows, length), continuing a cache where one is given."""
-    head = weights.get("output.weight", weights["token_embd.weight"])
-    return hidden(shape, weights, tokens, cache) @ head.T
+    return hidden(shape, weights, tokens, cache) @ output_matrix(weights).T
+
+
+def output_matrix(weights: Weights) -> torch.Tensor:
+    """Return what turns the last layer into logits, (vocabulary, width): the embedding where the two are tied."""
+    return weights.get("output.weight", weights["token_embd.weight"])
 
 
 def hidden(shape: Shape, weights: Weights, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
@@ -95,11 +107,15 @@ def hidden(shape: Shape, weights: Weights, tokens: torch.Tensor, cache: KVCache 
     start = cache.used if cache else 0
     x = F.embedding(tokens, weights["token_embd.weight"])
     turn = _rotation(shape, start, tokens.shape[1], x.device)
+    # Beside a cache every step has another length, so there a compiled block would be compiled again and again.
+    block = _block if cache else compiled(_block, x.device)
     for layer in range(shape.layers):
-        x = _block(shape, weights, layer, x, turn, cache)
+        own = {part: weights[f"blk.{layer}.{part}.weight"] for part in _PARTS}
+        past = (cache.keys[layer], cache.values[layer], cache.used) if cache else None
+        x = block(shape.heads, shape.kv_heads, shape.norm_epsilon, own, x, turn, past)
     if cache:
         cache.used += tokens.shape[1]
-    return _norm(shape, x, weights["output_norm.weight"])
+    return _norm(x, weights["output_norm.weight"], shape.norm_epsilon)
 
 
 def empty_cache(shape: Shape, rows: int, length: int, like: torch.Tensor) -> KVCache:
@@ -109,90 +125,77 @@ def empty_cache(shape: Shape, rows: int, length: int, like: torch.Tensor) -> KVC
     return KVCache(keys, values)
 
 
-def _block(
-    shape: Shape,
-    weights: Weights,
-    layer: int,
-    x: torch.Tensor,
-    turn: tuple[torch.Tensor, torch.Tensor],
-    cache: KVCache | None,
-) -> torch.Tensor:
-    def part(name: str) -> torch.Tensor:
-        return weights[f"blk.{layer}.{name}.weight"]
+def compiled(function: _Function, device: torch.device) -> _Function:
+    """Return the function compiled where that pays: on CUDA. TORCH_COMPILE_DISABLE=1 turns it off."""
+    return _compile(function) if device.type == "cuda" else function
 
+
+@functools.cache
+def _compile(function: _Function) -> _Function:
+    fast: _Function = torch.compile(function)
+    return fast
+
+
+def _block(
+    heads: int,
+    kv_heads: int,
+    epsilon: float,
+    weights: Weights,
+    x: torch.Tensor,
+    turn: Turn,
+    past: tuple[torch.Tensor, torch.Tensor, int] | None,
+) -> torch.Tensor:
     rows, length, _ = x.shape
-    h = _norm(shape, x, part("attn_norm"))
-    query = (h @ part("attn_q").T).view(rows, length, shape.heads, -1).transpose(1, 2)
-    key = (h @ part("attn_k").T).view(rows, length, shape.kv_heads, -1).transpose(1, 2)
-    value = (h @ part("attn_v").T).view(rows, length, shape.kv_heads, -1).transpose(1, 2)
+    h = _norm(x, weights["attn_norm"], epsilon)
+    query = (h @ weights["attn_q"].T).view(rows, length, heads, -1).transpose(1, 2)
+    key = (h @ weights["attn_k"].T).view(rows, length, kv_heads, -1).transpose(1, 2)
+    value = (h @ weights["attn_v"].T).view(rows, length, kv_heads, -1).transpose(1, 2)
     query, key = _rotate(query, turn), _rotate(key, turn)
-    mask = None
-    if cache:
-        end = cache.used + length
-        cache.keys[layer][:, :, cache.used : end] = key
-        cache.values[layer][:, :, cache.used : end] = value
-        key, value = cache.keys[layer][:, :, :end], cache.values[layer][:, :, :end]
-        mask = torch.ones(length, end, dtype=torch.bool, device=x.device).tril(end - length)
-    group = shape.heads // shape.kv_heads
-    attended = F.scaled_dot_product_attention(
+    attended = _attend_past(query, key, value, *past) if past else _attend(query, key, value, None)
+    x = x + attended.transpose(1, 2).reshape(rows, length, -1) @ weights["attn_output"].T
+    h = _norm(x, weights["ffn_norm"], epsilon)
+    return x + (F.silu(h @ weights["ffn_gate"].T) * (h @ weights["ffn_up"].T)) @ weights["ffn_down"].T
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    group = query.shape[1] // key.shape[1]
+    return F.scaled_dot_product_attention(
         query, key.repeat_interleave(group, 1), value.repeat_interleave(group, 1), mask, is_causal=mask is None
     )
-    x = x + attended.transpose(1, 2).reshape(rows, length, -1) @ part("attn_output").T
-    h = _norm(shape, x, part("ffn_norm"))
-    return x + (F.silu(h @ part("ffn_gate").T) * (h @ part("ffn_up").T)) @ part("ffn_down").T
 
 
-def _norm(shape: Shape, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), shape.norm_epsilon)
+def _attend_past(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    used: int,
+) -> torch.Tensor:
+    rows, heads, length, size = query.shape
+    end = used + length
+    keys[:, :, used:end], values[:, :, used:end] = key, value
+    key, value = keys[:, :, :end], values[:, :, :end]
+    if length > 1:
+        return _attend(query, key, value, torch.ones(length, end, dtype=torch.bool, device=query.device).tril(used))
+    # One new token sees everything. Its heads are grouped by the keys they share, which are then read once.
+    grouped = query.view(rows, key.shape[1], -1, size)
+    scores = (grouped @ key.transpose(-1, -2)).float() / math.sqrt(size)
+    return (scores.softmax(-1).to(value.dtype) @ value).view(rows, heads, 1, size)
 
 
-def _rotation(shape: Shape, start: int, length: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), epsilon)
+
+
+def _rotation(shape: Shape, start: int, length: int, device: torch.device) -> Turn:
     size = shape.head_size
     frequencies = shape.rope_base ** (-torch.arange(0, size, 2, device=device).float() / size)
     angles = torch.arange(start, start + length, device=device).float()[:, None] * frequencies
     return angles.cos(), angles.sin()
 
 
-def _rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def _rotate(x: torch.Tensor, turn: Turn) -> torch.Tensor:
     cos, sin = turn
     even, odd = x[..., 0::2].float(), x[..., 1::2].float()
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).to(x.dtype)
-
-
-def new_draft(shape: Shape, target_embedding: torch.Tensor, seed: int) -> Weights:
-    """Return a draft's first weights: the target's embedding reduced to its main directions, the rest random."""
-    chance = torch.Generator("cpu").manual_seed(seed)
-
-    def random(rows: int, columns: int, scale: float = 1.0) -> torch.Tensor:
-        return torch.randn(rows, columns, generator=chance) * scale * 0.5 / math.sqrt(columns)
-
-    width, kv_width = shape.width, shape.kv_heads * shape.head_size
-    quiet = 1 / math.sqrt(2 * shape.layers)  # What is added to the residual stream starts small.
-    weights = {"token_embd.weight": reduce_embedding(target_embedding, width), "output_norm.weight": torch.ones(width)}
-    for layer in range(shape.layers):
-        own = {
-            "attn_norm": torch.ones(width),
-            "attn_q": random(width, width),
-            "attn_k": random(kv_width, width),
-            "attn_v": random(kv_width, width),
-            "attn_output": random(width, width, quiet),
-            "ffn_norm": torch.ones(width),
-            "ffn_gate": random(shape.feed_forward, width),
-            "ffn_up": random(shape.feed_forward, width),
-            "ffn_down": random(width, shape.feed_forward, quiet),
-        }
-        weights |= {f"blk.{layer}.{name}.weight": value for name, value in own.items()}
-    return weights
-
-
-def reduce_embedding(embedding: torch.Tensor, width: int) -> torch.Tensor:
-    """Project an embedding (vocabulary, target width) on its ``width`` strongest directions (SVD), evenly scaled.
-
-    Where the draft is as wide as the target or wider, the further columns are zero.
-    """
-    centred = embedding.float().cpu()
-    centred = centred - centred.mean(0)
-    _, directions = torch.linalg.eigh(centred.T @ centred)
-    reduced = centred @ directions.flip(1)[:, :width]
-    padded = F.pad(reduced, (0, width - reduced.shape[1]))
-    return padded / padded.std() * 0.04

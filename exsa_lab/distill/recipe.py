@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from exsa_lab.config import EngineConfig
 from exsa_lab.distill.export import FORMATS, write_gguf
 from exsa_lab.distill.held_out import HELD_OUT
 from exsa_lab.distill.measure import Agreement, agreement, answers, step_seconds
-from exsa_lab.distill.prompts import training_prompts
+from exsa_lab.distill.prompts import TEMPLATE, TrainingPrompt, training_prompts
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError, ExsaError
 from exsa_lab.hardware import detect
@@ -26,13 +26,12 @@ from exsa_lab.models.vocabulary import check_vocabulary
 from exsa_lab.runtime.model import LlamaModel
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from exsa_lab.distill.llama import Shape, Weights
+    from exsa_lab.distill.text import Texts
+    from exsa_lab.distill.train import Progress
 
-SIZES = {"8m": (128, 4, 512), "16m": (256, 4, 768), "23m": (320, 6, 1024)}
+SIZES = {"8m": (128, 4, 512), "16m": (256, 4, 768), "23m": (320, 6, 1024), "29m": (320, 6, 2048)}
 """Width, layers and feed-forward by name; the names count a vocabulary of 49,152."""
-WRITING_SHARE = 0.5
 LONGEST_DRAFT = 6
 
 
@@ -76,21 +75,26 @@ def distill(
     budget: float = 3600.0,
     *,
     prompts: Sequence[str] = (),
-    to: str = "q8_0",
+    start: str | Path | None = None,
+    to: str = "q4_0",
+    writing: float = 0.4,
+    learning_rate: float = 2.5e-3,
     seed: int = 0,
     device: str | None = None,
-    text_length: int = 384,
+    text_length: int = 320,
     rows_at_once: int | None = None,
     held_out: int = 20,
     progress: bool = True,
 ) -> DistillReport:
     """Train a draft for a Llama-architecture ``target`` and write it to ``out`` as a GGUF.
 
-    ``budget`` is in seconds: half goes to text the target writes, half to training; writing the file and measuring
-    come on top. ``size`` is one of `SIZES` or WIDTHxLAYERSxFEED_FORWARD. ``prompts`` are the user's own, mixed into
-    the bundled ones. ``held_out`` prompts of each kind, never trained on, are measured at the end. The text and the
-    state of training are kept beside ``out``: an interrupted run goes on where it was, and deleting ``*.texts.npy``
-    and ``*.checkpoint`` starts anew.
+    ``budget`` is in seconds: the share ``writing`` of it goes to text the target writes, the rest to training; writing
+    the file and measuring come on top. ``size`` is one of `SIZES` or WIDTHxLAYERSxFEED_FORWARD. ``start`` is a draft to
+    go on from, named as for `exsa_lab.load`; its feed-forward may be narrower than asked for. Weights are stored in the
+    format ``to`` (see `exsa_lab.distill.export`), and the draft learns with them rounded as they will be. ``prompts``
+    are the user's own, mixed into the bundled ones. The learning rate falls from ``learning_rate`` to nothing.
+    ``held_out`` prompts of each kind, never trained on, are measured at the end. The text and the state of training are kept beside ``out``: an interrupted run goes on where it was, and
+    deleting ``*.texts.npz`` and ``*.checkpoint`` starts anew.
 
     Raises ConfigError for bad arguments, InvalidModel for a target that is no plain Llama.
 
@@ -101,39 +105,37 @@ def distill(
             raise ExsaError(f"{package} is not installed.", hint="Install it with: pip install 'exsa-lab[distill]'")
     import torch
 
-    from exsa_lab.distill.llama import new_draft, read_llama
+    from exsa_lab.distill.llama import read_llama
     from exsa_lab.distill.train import Budget, Trainer
 
-    width, layers, feed_forward = parse_size(size)
+    sizes = parse_size(size)
     if to not in FORMATS:
         raise ConfigError(f"unknown weight format {to!r}.", hint=f"Known: {', '.join(FORMATS)}.")
-    if budget <= 0:
-        raise ConfigError(f"budget is {budget!r}.", hint="It must be a number of seconds above 0.")
+    if budget <= 0 or not 0 < writing < 1:
+        raise ConfigError(
+            f"budget is {budget!r}, writing {writing!r}.", hint="Seconds above 0, a share between 0 and 1."
+        )
     path, out = resolve(target).path, Path(out)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    shape, weights = read_llama(path, device, dtype)
-    own = draft_shape(shape, width, layers, feed_forward)
-    count = rows_at_once or (1024 if device.startswith("cuda") else 16)
-    texts = _texts(
-        path, (shape, weights), out, tuple(prompts), budget * WRITING_SHARE, text_length, count, seed, progress
-    )
+    model = read_llama(path, device, dtype)
+    own, first = _first_weights(model, sizes, start, seed)
+    text = _Writing(path, out, tuple(prompts), budget * writing, text_length, rows_at_once, seed)
+    texts = text.load_or_write(model, progress)
     trainer = Trainer(
-        (shape, weights), (own, new_draft(own, weights["token_embd.weight"], seed)), texts, seed=seed,
-        rows_per_step=96 if device.startswith("cuda") else 8,
+        model, (own, first), texts, seed=seed, to=to, learning_rate=learning_rate,
+        rows_per_step=128 if device.startswith("cuda") else 8,
     )  # fmt: skip
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.is_file():
         trainer.resume(checkpoint)
     with _bar("training", progress) as bar:
-        trainer.run(
-            Budget(budget * (1 - WRITING_SHARE)), checkpoint, lambda state, used: _show(bar, used, state.losses)
-        )
-    arrays = {name: value.detach().float().cpu().numpy() for name, value in trainer.weights.items()}
+        trainer.run(Budget(budget * (1 - writing)), checkpoint, lambda state, used: _show(bar, used, state))
+    arrays = {name: value.float().cpu().numpy() for name, value in trainer.weights.items()}
     write_gguf(out, f"{path.stem} draft", own, arrays, path, to)
     check_vocabulary(read_facts(path), read_facts(out))
     parameters = sum(array.size for array in arrays.values())
-    return _measure(path, out, parameters, len(texts), trainer.progress.step, held_out)
+    return _measure(path, out, parameters, len(texts.tokens), trainer.progress.step, held_out)
 
 
 def parse_size(size: str) -> tuple[int, int, int]:
@@ -158,40 +160,72 @@ def draft_shape(target: Shape, width: int, layers: int, feed_forward: int) -> Sh
     return Shape(width, layers, heads, kv_heads, feed_forward, target.vocabulary, target.rope_base, target.norm_epsilon)
 
 
-def _texts(
-    path: Path,
-    target: tuple[Shape, Weights],
-    out: Path,
-    own: tuple[str, ...],
-    seconds: float,
-    length: int,
-    count: int,
-    seed: int,
-    progress: bool,
-) -> NDArray[np.int32]:
-    """Return the target's texts, (rows, length): those kept beside ``out``, or new ones."""
-    from exsa_lab.distill.text import ChatFrame, starts, write
+def _first_weights(
+    target: tuple[Shape, Weights], sizes: tuple[int, int, int], start: str | Path | None, seed: int
+) -> tuple[Shape, Weights]:
+    import torch
 
-    kept = out.with_suffix(".texts.npy")
-    if kept.is_file():
-        found: NDArray[np.int32] = np.load(kept)
-        return found
-    model = LlamaModel(path, EngineConfig())
-    try:
-        frame = ChatFrame(model)
-        is_end = np.array([model.is_end(token) for token in range(model.vocab_size)])
-        rows: list[NDArray[np.int32]] = []
-        source, begin = training_prompts(seed, own), time.monotonic()
-        with _bar("writing text", progress) as bar:
-            while (used := (time.monotonic() - begin) / seconds) < 1 or not rows:
-                beginnings = starts(source, frame, count, length // 2)
-                rows.append(write(*target, frame, beginnings, is_end, length, seed + len(rows)))
-                _show(bar, used, [])
-    finally:
-        model.close()
-    texts = np.concatenate(rows)
-    np.save(kept, texts)
-    return texts
+    from exsa_lab.distill.drafts import new_draft, widened
+    from exsa_lab.distill.llama import read_llama
+
+    own = draft_shape(target[0], *sizes)
+    if start is None:
+        return own, new_draft(own, target[1]["token_embd.weight"], seed)
+    found, weights = read_llama(resolve(start).path, "cpu", torch.float32)
+    if replace(found, feed_forward=own.feed_forward) != own:
+        raise ConfigError(f"{start} is of another size: {found}.", hint=f"Wanted: {own}.")
+    return widened(found, weights, own.feed_forward, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """How the text is written: for ``seconds``, ``length`` tokens a row, and kept beside ``out``."""
+
+    path: Path
+    out: Path
+    own: tuple[str, ...]
+    seconds: float
+    length: int
+    rows_at_once: int | None
+    seed: int
+
+    def load_or_write(self, target: tuple[Shape, Weights], progress: bool) -> Texts:
+        from exsa_lab.distill.text import ChatFrame, Texts, starts, write
+
+        kept = self.out.with_suffix(".texts.npz")
+        if kept.is_file():
+            return Texts.load(kept)
+        count = self.rows_at_once or _rows_that_fit(*target, self.length)
+        model = LlamaModel(self.path, EngineConfig())
+        try:
+            frame = ChatFrame(model)
+            is_end = np.array([model.is_end(token) for token in range(model.vocab_size)])
+            parts: list[Texts] = []
+            source, begin = training_prompts(self.seed, self.own), time.monotonic()
+            with _bar("writing text", progress) as bar:
+                while (used := (time.monotonic() - begin) / self.seconds) < 1 or not parts:
+                    beginnings = starts(source, frame, count, self.length // 2)
+                    parts.append(write(*target, frame, beginnings, is_end, self.length, self.seed + len(parts)))
+                    _show(bar, used)
+            # No template can make a held-out prompt, but the target might invent one.
+            held_out = [TrainingPrompt(TEMPLATE, prompt) for prompts in HELD_OUT.values() for prompt in prompts]
+            texts = Texts.join(parts).without([frame.start(prompt).tokens for prompt in held_out])
+        finally:
+            model.close()
+        texts.save(kept)
+        return texts
+
+
+def _rows_that_fit(shape: Shape, weights: Weights, length: int) -> int:
+    """Return how many rows to write at once: a GPU takes as many as half its free memory holds, up to 3,072."""
+    import torch
+
+    embedding = weights["token_embd.weight"]
+    if not embedding.is_cuda:
+        return 16
+    cache = 2 * embedding.element_size() * shape.layers * shape.kv_heads * shape.head_size * length
+    logits = 16 * shape.vocabulary  # Logits, noise and what is made of them.
+    return int(max(16, min(3072, torch.cuda.mem_get_info(embedding.device)[0] // 2 // (cache + logits))))
 
 
 def _measure(path: Path, out: Path, parameters: int, rows: int, steps: int, held_out: int) -> DistillReport:
@@ -215,8 +249,8 @@ def _bar(what: str, shown: bool) -> Any:
     return tqdm(total=100, desc=what, disable=not shown, bar_format="{desc}: {percentage:3.0f}% {bar} {postfix}")
 
 
-def _show(bar: Any, used: float, losses: list[float]) -> None:
-    if losses:
-        bar.set_postfix_str(f"loss {losses[-1]:.2f}", refresh=False)
+def _show(bar: Any, used: float, state: Progress | None = None) -> None:
+    if state is not None and state.losses:
+        bar.set_postfix_str(f"step {state.step:,}, loss {state.losses[-1]:.2f}", refresh=False)
     bar.n = round(100 * min(1.0, used))
     bar.refresh()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from exsa_lab.distill.drafts import new_draft
 from exsa_lab.distill.export import write_gguf
-from exsa_lab.distill.llama import Shape, new_draft
+from exsa_lab.distill.llama import Shape
 
 _BYTES = [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256)]]
 _BYTES += [chr(256 + i) for i in range(256 - len(_BYTES))]

@@ -1,4 +1,8 @@
-"""Train a draft on a target's distributions: 0.7 KL + 0.3 cross-entropy on the target's best token."""
+"""Train a draft on a target's distributions: half KL, half cross-entropy on the target's best token.
+
+Only places where an answer goes on are learned: nobody drafts what a user writes. The draft computes with its weights
+as they will be stored (`exsa_lab.distill.rounding`).
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from exsa_lab.distill.llama import Shape, Weights, logits
+from exsa_lab.distill.llama import Shape, Weights, compiled, hidden, output_matrix
+from exsa_lab.distill.rounding import as_stored
+from exsa_lab.distill.text import Texts
 from exsa_lab.errors import ConfigError
 
-KL_SHARE = 0.7
+KL_SHARE = 0.5
 """The rest is cross-entropy on the target's argmax, which is what greedy acceptance asks for."""
-WARM_UP = 100
-DECAY_SHARE = 0.3
-"""The learning rate falls to nothing over this last share of the budget."""
-_ROWS = 4096
+WARM_UP = 150
+"""Steps until the learning rate is reached; from there it falls evenly to nothing."""
+SAVE_EVERY = 300.0
+"""Seconds between checkpoints."""
+_PLACES = 4096
+"""Places whose logits are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +56,30 @@ class Progress:
 
 
 class Trainer:
-    """A draft in training. ``rows`` are texts (count, length); a repeated end token at their end is not learned."""
+    """A draft in training, to be stored in the format ``to``."""
 
     def __init__(
         self,
         target: tuple[Shape, Weights],
         draft: tuple[Shape, Weights],
-        rows: NDArray[np.int32],
+        texts: Texts,
         *,
         seed: int,
-        learning_rate: float = 3e-3,
+        to: str = "q8_0",
+        learning_rate: float = 2.5e-3,
         rows_per_step: int = 32,
     ) -> None:
         self.target_shape, self.target = target
         self.shape, weights = draft
         embedding = self.target["token_embd.weight"]
-        self._dtype = embedding.dtype
-        self.weights = {name: value.to(embedding.device).requires_grad_() for name, value in weights.items()}
-        self.rows = torch.from_numpy(rows.astype(np.int64))
+        self._device, self._dtype, self._to = embedding.device, embedding.dtype, to
+        self.weights = {name: value.to(self._device, torch.float32) for name, value in weights.items()}
+        self._tokens = torch.from_numpy(texts.tokens).to(self._device)
+        # A place is learned if the token after it is one of an answer.
+        self._learned = torch.from_numpy(texts.answered[:, 1:]).to(self._device)
         self.progress = Progress()
-        self._seed, self._rate, self._per_step = seed, learning_rate, min(rows_per_step, len(rows))
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._seed, self._rate, self._per_step = seed, learning_rate, min(rows_per_step, len(texts.tokens))
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": [w for w in self.weights.values() if w.ndim > 1], "weight_decay": 0.05},
@@ -75,10 +87,11 @@ class Trainer:
             ],
             lr=learning_rate,
             betas=(0.9, 0.95),
+            fused=self._device.type == "cuda",
         )
 
     def run(self, budget: Budget, checkpoint: Path | None, report: Callable[[Progress, float], None]) -> None:
-        """Train until the budget is used; saves to ``checkpoint`` every minute and at the end, also on Ctrl-C."""
+        """Train until the budget is used; saves to ``checkpoint`` every five minutes and at the end, also on Ctrl-C."""
         saved = time.monotonic()
         try:
             while (used := budget.used(self.progress.seconds, self.progress.step)) < 1:
@@ -86,7 +99,7 @@ class Trainer:
                 self._step(used)
                 self.progress.seconds += time.monotonic() - start
                 report(self.progress, used)
-                if checkpoint is not None and time.monotonic() - saved > 60:
+                if checkpoint is not None and time.monotonic() - saved > SAVE_EVERY:
                     self.save(checkpoint)
                     saved = time.monotonic()
         finally:
@@ -94,30 +107,51 @@ class Trainer:
                 self.save(checkpoint)
 
     def _step(self, used: float) -> None:
-        rate = self._rate * min(1.0, (self.progress.step + 1) / WARM_UP) * max(0.02, min(1.0, (1 - used) / DECAY_SHARE))
+        rate = self._rate * min(1.0, (self.progress.step + 1) / WARM_UP) * (1 - used)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        batch = self._batch().to(self.target["token_embd.weight"].device)
-        inputs, learned = batch[:, :-1], _is_learned(batch)
+        rows = self._rows()
+        inputs = self._tokens[rows, :-1].long()
+        places = self._learned[rows].flatten().nonzero()[:, 0]
         with torch.no_grad():
-            wanted = logits(self.target_shape, self.target, inputs)[learned]
-        cast = {name: weight.to(self._dtype) for name, weight in self.weights.items()}
-        found = logits(self.shape, cast, inputs)[learned]
-        gradient, loss = distillation_gradient(wanted, found.detach())
-        self._optimizer.zero_grad(set_to_none=True)
-        found.backward(gradient)
+            wanted = hidden(self.target_shape, self.target, inputs).flatten(0, 1)[places]
+            rounded = {name: as_stored(weight, self._to) for name, weight in self.weights.items()}
+        stored = {name: weight.to(self._dtype, copy=True).requires_grad_() for name, weight in rounded.items()}
+        loss = self._backward(wanted, hidden(self.shape, stored, inputs), places, stored)
+        for name, weight in self.weights.items():
+            gradient = stored[name].grad  # Straight through: the gradient of what is stored moves the weight itself.
+            weight.grad = None if gradient is None else gradient.float()
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
         self._optimizer.step()
         if self.progress.step % 10 == 0:
-            self.progress.losses.append(loss)
+            self.progress.losses.append(_finite(loss))
         self.progress.step += 1
 
-    def _batch(self) -> torch.Tensor:
+    def _backward(
+        self, wanted: torch.Tensor, last: torch.Tensor, places: torch.Tensor, stored: Weights
+    ) -> torch.Tensor:
+        """Put gradients into ``stored`` and return the loss; logits exist for `_PLACES` places at a time only."""
+        theirs, ours = output_matrix(self.target), output_matrix(stored)
+        found, gradient_of = last.detach().flatten(0, 1), compiled(distillation_gradient, self._device)
+        by_last, by_output = torch.zeros_like(found), torch.zeros_like(ours, dtype=torch.float32)
+        loss = torch.zeros((), device=self._device)
+        with torch.no_grad():
+            for chunk, own in zip(places.split(_PLACES), wanted.split(_PLACES), strict=True):
+                gradient, part = gradient_of(own @ theirs.T, found[chunk] @ ours.T)
+                by_last[chunk] = gradient @ ours
+                by_output += gradient.T @ found[chunk]
+                loss += part
+        count = max(1, len(places))
+        torch.autograd.backward([last, ours], [by_last.view_as(last) / count, (by_output / count).to(ours.dtype)])
+        return loss / count
+
+    def _rows(self) -> torch.Tensor:
         """Return the rows of the current step; the seed gives each pass over the texts an order of its own."""
-        per_pass = len(self.rows) // self._per_step
-        number, place = divmod(self.progress.step, per_pass)
-        order = np.random.default_rng((self._seed, number)).permutation(len(self.rows))
-        return self.rows[order[place * self._per_step : (place + 1) * self._per_step]]
+        number, place = divmod(self.progress.step, len(self._tokens) // self._per_step)
+        if self._order is None or number != self._order[0]:
+            self._order = number, np.random.default_rng((self._seed, number)).permutation(len(self._tokens))
+        chosen = self._order[1][place * self._per_step : (place + 1) * self._per_step]
+        return torch.from_numpy(chosen).to(self._device)
 
     def save(self, path: Path) -> None:
         """Write everything training needs to go on, all or nothing."""
@@ -145,29 +179,22 @@ class Trainer:
         self.progress = Progress(state["step"], state["seconds"], state["losses"])
 
 
-def distillation_gradient(wanted: torch.Tensor, found: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Return the gradient of the loss by the draft's logits, and the loss.
+def distillation_gradient(wanted: torch.Tensor, found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradient of the summed loss by the draft's logits, and that sum.
 
-    Both are logits (places, vocabulary). The loss is the cross-entropy of the draft's distribution against 0.7 times
-    the target's plus 0.3 at the target's best token; KL differs from it by the target's entropy only. Written by
-    hand and in pieces, it needs a fraction of the memory of autograd's.
+    Both arguments are logits (places, vocabulary). The loss of a place is the cross-entropy of the draft's
+    distribution against a mixture, half the target's distribution and half its best token; KL differs from it by the
+    target's entropy only. Written by hand, it needs a fraction of the memory of autograd's.
     """
-    gradient, loss = torch.empty_like(found), 0.0
-    for start in range(0, len(found), _ROWS):
-        p = torch.softmax(wanted[start : start + _ROWS].float(), -1)
-        best = p.argmax(-1, keepdim=True)
-        mixture = (p * KL_SHARE).scatter_add_(1, best, torch.full_like(best, 1 - KL_SHARE, dtype=p.dtype))
-        log_q = torch.log_softmax(found[start : start + _ROWS].float(), -1)
-        loss -= float((mixture * log_q).sum())
-        gradient[start : start + _ROWS] = ((log_q.exp() - mixture) / len(found)).to(gradient.dtype)
-    if not math.isfinite(loss):
+    p = torch.softmax(wanted.float(), -1)
+    tokens = torch.arange(wanted.shape[1], device=wanted.device)
+    best = tokens == wanted.argmax(-1, keepdim=True)
+    mixture = KL_SHARE * p + (1 - KL_SHARE) * best
+    log_q = torch.log_softmax(found.float(), -1)
+    return (log_q.exp() - mixture).to(found.dtype), -(mixture * log_q).sum()
+
+
+def _finite(loss: torch.Tensor) -> float:
+    if not math.isfinite(value := loss.item()):
         raise ConfigError("training diverged: the loss is not a number.", hint="Try another seed or a smaller rate.")
-    return gradient, loss / max(1, len(found))
-
-
-def _is_learned(batch: torch.Tensor) -> torch.Tensor:
-    """Return which inputs are learned from: all but the end token that fills a row after its end."""
-    same = batch == batch[:, -1:]
-    filling = same.flip(1).cumprod(1).flip(1).bool()
-    # The first token of the filling is the text's own end, and the place before it predicts it.
-    return ~(filling[:, :-1] & filling[:, 1:])
+    return value

@@ -11,9 +11,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 gguf = pytest.importorskip("gguf", reason="gguf is not installed: pip install 'exsa-lab[distill]'")
 
 from exsa_lab.distill import distill  # noqa: E402
-from exsa_lab.distill.llama import Shape, logits, new_draft, read_llama, reduce_embedding  # noqa: E402
+from exsa_lab.distill.drafts import new_draft, reduce_embedding, widened  # noqa: E402
+from exsa_lab.distill.llama import Shape, logits, read_llama  # noqa: E402
 from exsa_lab.distill.measure import Written  # noqa: E402
+from exsa_lab.distill.prompts import OPENING, TEMPLATE, TrainingPrompt  # noqa: E402
 from exsa_lab.distill.recipe import parse_size  # noqa: E402
+from exsa_lab.distill.rounding import as_stored  # noqa: E402
+from exsa_lab.distill.text import ChatFrame, Texts, _Rows  # noqa: E402
 from exsa_lab.distill.toy import TOKENS, write_toy_target  # noqa: E402
 from exsa_lab.distill.train import Budget, Trainer, distillation_gradient  # noqa: E402
 from exsa_lab.errors import ConfigError  # noqa: E402
@@ -47,11 +51,11 @@ def test_gradient_is_the_losss() -> None:
     wanted, found = torch.randn(5, 11), torch.randn(5, 11, requires_grad=True)
     gradient, loss = distillation_gradient(wanted, found.detach())
     p = wanted.softmax(-1)
-    mixture = 0.7 * p + 0.3 * torch.nn.functional.one_hot(p.argmax(-1), 11)
-    expected = -(mixture * found.log_softmax(-1)).sum(-1).mean()
+    mixture = 0.5 * p + 0.5 * torch.nn.functional.one_hot(p.argmax(-1), 11)
+    expected = -(mixture * found.log_softmax(-1)).sum(-1).sum()
     expected.backward()
     torch.testing.assert_close(gradient, found.grad)
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
 def test_embedding_keeps_the_strongest_directions() -> None:
@@ -62,13 +66,61 @@ def test_embedding_keeps_the_strongest_directions() -> None:
     assert float((explained - centred).norm() / centred.norm()) < 0.01
 
 
-def _trainer(target: Path) -> Trainer:
+@pytest.mark.parametrize("to", ["q4_0", "q5_0"])
+def test_rounding_is_the_files(to: str) -> None:
+    from gguf.quants import dequantize, quantize
+
+    weight = torch.randn(64, 96, generator=torch.Generator().manual_seed(0)) * 0.04
+    weight[3] = 0
+    kind = gguf.GGMLQuantizationType[to.upper()]
+    theirs = dequantize(quantize(weight.numpy(), kind), kind)
+    np.testing.assert_array_equal(as_stored(weight, to).numpy(), theirs)
+    torch.testing.assert_close(as_stored(weight[0], to), weight[0], rtol=0, atol=0)
+
+
+def test_a_wider_feed_forward_computes_the_same(target: Path) -> None:
+    shape, weights = read_llama(target, "cpu", torch.float32)
+    wide, grown = widened(shape, weights, 160, seed=0)
+    assert grown["blk.0.ffn_up.weight"].shape == (160, shape.width)
+    tokens = torch.arange(3, 27)[None]
+    torch.testing.assert_close(logits(wide, grown, tokens), logits(shape, weights, tokens))
+    with pytest.raises(ConfigError, match="feed-forward"):
+        widened(shape, weights, 64, seed=0)
+
+
+class _Letters:
+    """A tokenizer of single letters with a template that shows every turn: u...e, a...e."""
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return [ord(letter) for letter in text]
+
+    def render_chat(self, messages: list[dict[str, str]]) -> str:
+        return "".join(f"{message['role'][0]}{message['content']}e" for message in messages) + "a"
+
+    def is_end(self, token: int) -> bool:
+        return token == ord("e")
+
+
+def test_turns_follow_each_other_and_only_answers_are_learned() -> None:
+    frame = ChatFrame(_Letters())
+    is_end = np.array([_Letters().is_end(token) for token in range(128)])
+    starts = [frame.start(TrainingPrompt(TEMPLATE, "hi")), frame.start(TrainingPrompt(OPENING, "h"))]
+    rows = _Rows(starts, frame, is_end, 12)
+    for place, letters in enumerate(("..", "..", "..", ".e", "x.", "ey", ".z", "..", "we", "e.", ".."), start=1):
+        rows.extend(place, np.array([ord(letter) for letter in letters]))
+    text = ["".join(map(chr, row)) for row in rows.tokens]
+    assert text == ["uhieaxeu.wea", "uh..eayz.eu."]
+    assert rows.answered.nonzero()[1].tolist() == [5, 6, 6, 7, 8, 9]
+    assert not rows.finished.any()
+
+
+def _trainer(target: Path, to: str = "q8_0") -> Trainer:
     shape, weights = read_llama(target, "cpu", torch.float32)
     own = Shape(32, 1, 1, 1, 64, shape.vocabulary)
     rows = np.random.default_rng(0).integers(0, 256, (32, 24)).astype(np.int32)
-    return Trainer(
-        (shape, weights), (own, new_draft(own, weights["token_embd.weight"], 0)), rows, seed=0, rows_per_step=8
-    )
+    texts = Texts(rows, np.ones(rows.shape, bool))
+    draft = own, new_draft(own, weights["token_embd.weight"], 0)
+    return Trainer((shape, weights), draft, texts, seed=0, to=to, rows_per_step=8)
 
 
 def test_resumed_training_equals_uninterrupted_training(target: Path, tmp_path: Path) -> None:
@@ -88,8 +140,9 @@ def test_resumed_training_equals_uninterrupted_training(target: Path, tmp_path: 
         torch.testing.assert_close(second.weights[name], weight)
 
 
-def test_training_lowers_the_loss(target: Path) -> None:
-    trainer = _trainer(target)
+@pytest.mark.parametrize("to", ["q8_0", "q4_0"])
+def test_training_lowers_the_loss(target: Path, to: str) -> None:
+    trainer = _trainer(target, to)
     trainer.run(Budget(0, steps=101), None, lambda *_: None)
     assert trainer.progress.losses[-1] < trainer.progress.losses[0] - 0.01
 
@@ -105,7 +158,7 @@ def test_a_distilled_draft_agrees_with_its_target(target: Path, tmp_path: Path) 
     assert str(out) in str(report)
     shape, _ = read_llama(out, "cpu", torch.float32)
     assert (shape.width, shape.layers, shape.vocabulary) == (32, 1, len(TOKENS))
-    before = len(np.load(out.with_suffix(".texts.npy")))
+    before = len(Texts.load(out.with_suffix(".texts.npz")).tokens)
     again = distill(
         target, out, "32x1x64", 4.0, seed=1, device="cpu", text_length=64, rows_at_once=8, held_out=1, progress=False
     )
