@@ -24,8 +24,8 @@ class Check:
     token: int
     p: float | None
     """The target's probability of it; None where it was not asked for."""
-    q: float
-    """The draft's probability of it."""
+    q: float | None
+    """The draft's probability of it; None where it was not asked for."""
     u: float | None
     """The uniform number that decided; None under greedy decoding, where none is needed."""
     accepted: bool
@@ -56,7 +56,7 @@ def accept(
     random: RequestRandom,
     position: int,
     *,
-    draft_probs: Sequence[float] = (),
+    draft_probs: Sequence[float | None] = (),
     with_probabilities: bool = True,
 ) -> Verdict:
     """Test a draft of k tokens, k >= 0, against the target's logits, and choose the token that follows.
@@ -99,7 +99,7 @@ def residual(p: Distribution, q: Distribution) -> Distribution:
 
 
 def _accept_greedy(
-    draft: Sequence[int], draft_probs: Sequence[float], rows: NDArray[np.float32], with_probabilities: bool
+    draft: Sequence[int], draft_probs: Sequence[float | None], rows: NDArray[np.float32], with_probabilities: bool
 ) -> Verdict:
     checks: list[Check] = []
     best, probability = _judge_row(rows[0], with_probabilities)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exsa_lab.engine.events import DraftReason
@@ -135,7 +136,7 @@ class AcceptanceEstimate:
 
     # Draft model
 
-    def observe_model(self, history: DraftHistory, confidences: list[float], accepted: int) -> None:
+    def observe_model(self, history: DraftHistory, confidences: Sequence[float | None], accepted: int) -> None:
         """Learn from one verified draft: its confidences, and how many tokens were accepted.
 
         Tokens after the first refused one were never tested and say nothing.
@@ -147,12 +148,14 @@ class AcceptanceEstimate:
         for place in range(len(tested), NUM_PLACES):
             history.places.age(place, _IDLE_MEMORY)
 
-    def observe_token(self, history: DraftHistory, place: int, confidence: float, is_right: bool) -> None:
+    def observe_token(self, history: DraftHistory, place: int, confidence: float | None, is_right: bool) -> None:
         """Learn from one draft token at ``place`` (from 0), verified or only compared with what came."""
         outcome = float(is_right)
+        self._observe_place(history, place, outcome)
+        if confidence is None:
+            return
         said = self.calibrated(confidence)
         self._confidence.observe(bisect_right(CONFIDENCE_EDGES, confidence), outcome)
-        self._observe_place(history, place, outcome)
         history.overall.observe(0, outcome)
         history.overall.observe(1, said)
 

@@ -48,8 +48,9 @@ class Outcome:
     """Draft tokens that were committed."""
     verified: int = 0
     """Draft tokens that took part in the verification."""
-    confidences: tuple[float, ...] = ()
-    """Draft model: confidence of each verified token. N-gram drafts are learned from `NgramIndex.learn` instead."""
+    confidences: tuple[float | None, ...] = ()
+    """Draft model: confidence of each verified token, where it was asked for. N-gram drafts are learned from
+    `NgramIndex.learn` instead."""
     peeked: float | None = None
     """Draft model: confidence of the token that was looked at and not taken."""
     peeked_right: bool | None = None

@@ -10,7 +10,7 @@ import numpy as np
 
 from exsa_lab.engine.draft_plan import Take
 from exsa_lab.engine.events import DraftReason
-from exsa_lab.engine.sampling import Distribution, apply_chain, top_with_probability
+from exsa_lab.engine.sampling import Distribution, apply_chain, greedy_token, top_with_probability
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.slots import SlotTable
 from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
@@ -27,12 +27,12 @@ class Draft:
     reason: DraftReason = DraftReason.NO_DRAFTER
     """Why it is as long as it is."""
     tokens: list[int] = field(default_factory=list)
-    probs: list[float] = field(default_factory=list)
-    """The drafter's own probability of each token: the q that is shown."""
-    dists: list[Distribution] = field(default_factory=list)
-    """The distribution each token was drawn from; one-hot where nothing was drawn."""
-    confidences: list[float] = field(default_factory=list)
-    """Draft model: probability of the most probable token at each place, known before one was drawn."""
+    probs: list[float | None] = field(default_factory=list)
+    """The drafter's own probability of each token: the q that is shown, where it was asked for."""
+    dists: list[Distribution | None] = field(default_factory=list)
+    """The distribution each token was drawn from; None where nothing was drawn."""
+    confidences: list[float | None] = field(default_factory=list)
+    """Draft model: probability of the most probable token at each place, where it was asked for."""
     peeked: tuple[int, float] | None = None
     """Draft model: most probable token and its probability where the draft stopped short of taking one."""
     padding: int = 0
@@ -55,14 +55,15 @@ class ModelRequest:
     decide: Callable[[float], Take]
     """Asked with the confidence before each token is drawn."""
     reason: DraftReason
+    wants_confidence: bool = True
+    """Whether a greedy draft's confidence is looked at by anybody; ``decide`` is told 0 where it is not."""
 
 
 def draft_by_lookup(sequence: Sequence, length: int, reason: DraftReason) -> Draft:
     """Propose what followed the same words before (prompt lookup); costs no model."""
     assert sequence.ngrams is not None
     tokens, _ = sequence.ngrams.propose(length)
-    dists = [Distribution.one_hot(token) for token in tokens]
-    return Draft("ngram", reason, tokens, [1.0] * len(tokens), dists)
+    return Draft("ngram", reason, tokens, [1.0] * len(tokens), [None] * len(tokens))
 
 
 class ModelDrafter:
@@ -171,21 +172,23 @@ class ModelDrafter:
     def _choose(self, request: ModelRequest, draft: Draft, row: Logits) -> bool:
         """Take the next token, or leave it; returns whether to go on."""
         sequence = request.sequence
-        if sequence.params.temperature == 0:
-            best, confidence = top_with_probability(row)
-            dist = Distribution.one_hot(best)
-        else:
+        dist: Distribution | None = None
+        confidence: float | None = None
+        if sequence.params.temperature > 0:
             dist = apply_chain(row, sequence.params)
             best, confidence = dist.top()
+        elif request.wants_confidence:
+            best, confidence = top_with_probability(row)
+        else:
+            best = greedy_token(row)
         # Decided by the confidence, which is known before the draw: deciding by the token drawn would bend the output.
-        take = request.decide(confidence)
+        take = request.decide(confidence or 0.0)
         if take is Take.STOP:
-            draft.peeked = (best, confidence)
+            draft.peeked = (best, confidence or 0.0)
             return False
-        is_greedy = sequence.params.temperature == 0
-        token = best if is_greedy else dist.sample(sequence.random.draft_uniform())
+        token = best if dist is None else dist.sample(sequence.random.draft_uniform())
         draft.tokens.append(token)
-        draft.probs.append(confidence if is_greedy else dist.probability(token))
+        draft.probs.append(confidence if dist is None else dist.probability(token))
         draft.dists.append(dist)
         draft.confidences.append(confidence)
         return take is Take.MORE and len(draft.tokens) < request.limit and not self._model.is_end(token)

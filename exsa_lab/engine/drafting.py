@@ -185,7 +185,7 @@ class Drafting:
         if drafter == "ngram":
             drafts[sequence.id] = draft_by_lookup(sequence, length, DraftReason.FIXED)
         else:
-            to_model.append(ModelRequest(sequence, length, lambda _: Take.MORE, DraftReason.FIXED))
+            to_model.append(self._model_request(sequence, length, lambda _: Take.MORE, DraftReason.FIXED))
         return length
 
     def _fixed_drafter(self, sequence: Sequence) -> str:
@@ -245,7 +245,12 @@ class Drafting:
                 drafts[sequence.id] = draft_by_lookup(sequence, length, choice.reason)
             elif choice.drafter == "model" and length:
                 decide = self._decider(plan, index)
-                to_model.append(ModelRequest(sequence, request.limit, decide, choice.reason))
+                wants_confidence = not plan.keeps_shape or choice.reason is DraftReason.PROBING
+                to_model.append(
+                    self._model_request(
+                        sequence, request.limit, decide, choice.reason, wants_confidence=wants_confidence
+                    )
+                )
             else:
                 drafts[sequence.id] = Draft("none", choice.reason)
 
@@ -268,6 +273,20 @@ class Drafting:
         return max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1
 
     # Drafting and learning
+
+    def _model_request(
+        self,
+        sequence: Sequence,
+        limit: int,
+        decide: Callable[[float], Take],
+        reason: DraftReason,
+        *,
+        wants_confidence: bool = False,
+    ) -> ModelRequest:
+        assert self.model_drafter is not None
+        is_cheap = self._config.probabilities == "auto" and not self.model_drafter.context.is_asynchronous
+        is_looked_at = is_cheap or sequence.is_looked_at(self._config.probabilities)
+        return ModelRequest(sequence, limit, decide, reason, wants_confidence or is_looked_at)
 
     def _draft_with_model(self, requests: list[ModelRequest]) -> dict[int, Draft]:
         assert self.model_drafter is not None

@@ -71,9 +71,9 @@ class TokenEvent:
     text: str
     source: Source
     p: float | None
-    """None where nobody looked while a plain greedy round was decoded, so that it was not computed."""
+    """None where nobody looked while a greedy round was decoded, so that it was not computed."""
     q: float | None
-    """None where nothing was drafted."""
+    """None where nothing was drafted, or as for ``p``."""
     u: float | None
     """The uniform draw that decided, None under greedy decoding."""
     round: int

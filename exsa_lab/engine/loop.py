@@ -330,8 +330,10 @@ class Loop:
             self._end(sequence, State.FINISHED, "length", "the context is full")
 
     def _wants_probabilities(self, sequence: Sequence, draft: Draft) -> bool:
-        wanted = self._config.probabilities
-        return wanted if wanted != "auto" else bool(draft.tokens) or sequence.generation.is_watched
+        setting = self._config.probabilities
+        # On a CPU the passes over the logits are little beside a step that verifies a draft.
+        is_cheap = setting == "auto" and bool(draft.tokens) and not self.context.is_asynchronous
+        return is_cheap or sequence.is_looked_at(setting)
 
     def _tell(self, done: _Round) -> None:
         """Learn from a round, and tell of it in statistics and events."""

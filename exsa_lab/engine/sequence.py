@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.engine.acceptance_estimate import DraftHistory
@@ -52,6 +52,10 @@ class Sequence:
     def num_left(self) -> int:
         """Tokens it may still generate."""
         return self.params.max_tokens - self.num_generated
+
+    def is_looked_at(self, setting: bool | Literal["auto"]) -> bool:
+        """Whether the probabilities of its tokens are to be recorded; ``setting`` is `EngineConfig.probabilities`."""
+        return self.generation.is_watched if setting == "auto" else setting
 
     def age(self) -> float:
         """Seconds since it was submitted."""

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from exsa_lab.config import DrafterName
-from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate
+from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_length import NO_LIMIT, DraftLengthPolicy
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
