@@ -180,8 +180,9 @@ class SlotTable:
     def make_room(self, num_cells: int) -> None:
         """Give up cached slots until ``num_cells`` are unused or no cached slot is left: all that are too many at once,
         so that it happens seldom."""
-        if self.num_cells_used + num_cells > self.n_cells:
-            self._shrink()
+        if self.num_cells_used + num_cells <= self.n_cells:
+            return
+        self._shrink()
         for index in self._cached():
             if self.num_cells_used + num_cells <= self.n_cells:
                 return
