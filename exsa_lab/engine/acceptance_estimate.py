@@ -10,6 +10,9 @@ sequence's own.
 * n-gram: by match length. A token proposed after j accepted ones has a match that is j longer, so one table gives
   the whole draft: a coincidence dies at once, a copy lives on.
 
+Both are calibrated against outcomes for each sequence as a whole, too: the odds are shifted by how its tokens did
+against what was expected of them. A text that has been a copy so far goes on being one.
+
 The confidence must be known before the token is drawn. Deciding by the drawn token's own probability whether it is
 tested at all would bend the output's distribution under sampling.
 """
@@ -34,6 +37,8 @@ _LONGEST = 128
 _MATCH_CLASS = [bisect_right(MATCH_EDGES, length) for length in range(_LONGEST)]
 
 _SHARED_MEMORY = 0.998
+_MATCH_MEMORY = 0.985
+"""Of what lookup was worth, which depends on the kind of text more than on the models."""
 _OWN_MEMORY = 0.98
 _RECENT_MEMORY = 0.85
 _RECENT_TESTS = (1 + _RECENT_MEMORY) / (1 - _RECENT_MEMORY)
@@ -42,6 +47,9 @@ _IDLE_MEMORY = 0.95
 """Of a sequence's own rates, what one step leaves in which nothing was learned."""
 _SHARED_STRENGTH = 4.0
 _OWN_STRENGTH = 4.0
+_COPY_MEMORY = 0.95
+_COPY_STRENGTH = 8.0
+_MOST_RATE = 0.985
 _FIRST_RATE = 0.6
 
 
@@ -101,6 +109,8 @@ class DraftHistory:
     matches: Rates = field(default_factory=lambda: Rates(len(_MATCH_PRIORS), _OWN_MEMORY, can_turn=True))
     overall: Rates = field(default_factory=lambda: Rates(2, _OWN_MEMORY, can_turn=True))
     """Of the draft model: what came (0) and what the calibrated confidence had said (1)."""
+    lookups: Rates = field(default_factory=lambda: Rates(2, _COPY_MEMORY, can_turn=False))
+    """Of lookup: what came (0) and what the match lengths had said (1)."""
     idle: int = 0
     """Steps since the draft model was last tested on this sequence."""
     copied: int = 0
@@ -127,7 +137,7 @@ class AcceptanceEstimate:
     def __init__(self) -> None:
         self._confidence = Rates(len(_CONFIDENCE_MIDDLES), _SHARED_MEMORY, can_turn=False)
         self._places = Rates(NUM_PLACES, _SHARED_MEMORY, can_turn=False)
-        self._matches = Rates(len(_MATCH_PRIORS), _SHARED_MEMORY, can_turn=False)
+        self._matches = Rates(len(_MATCH_PRIORS), _MATCH_MEMORY, can_turn=False)
         self._shared: list[float] = []
 
     def new_history(self) -> DraftHistory:
@@ -174,14 +184,10 @@ class AcceptanceEstimate:
         The calibrated confidence, with its odds shifted by how this sequence has lately done against it. Where
         confidence says nothing this is the sequence's own rate, and where it says all there is no shift.
         """
-        came, said = history.overall.accepted
-        tested = history.overall.tested[0] * _IDLE_MEMORY**history.idle
         calibrated = self.calibrated(confidence)
-        if not tested:
+        if not history.overall.tested[0]:
             return calibrated
-        expected = said / history.overall.tested[1]
-        actual = (tested * came / history.overall.tested[0] + _OWN_STRENGTH * expected) / (tested + _OWN_STRENGTH)
-        odds = _odds(calibrated) * _odds(actual) / _odds(expected)
+        odds = _odds(calibrated) * _shift(history.overall, _OWN_STRENGTH, _IDLE_MEMORY**history.idle)
         return odds / (1.0 + odds)
 
     def model_survival(self, history: DraftHistory, max_tokens: int) -> list[float]:
@@ -230,12 +236,16 @@ class AcceptanceEstimate:
     def observe_ngram(self, history: DraftHistory, match_length: int, is_right: bool) -> None:
         """Learn from one looked-up token, drafted or only compared with what came (`NgramIndex.learn`)."""
         index = _MATCH_CLASS[min(match_length, _LONGEST - 1)]
-        history.matches.observe(index, float(is_right))
-        self._matches.observe(index, float(is_right))
+        outcome = float(is_right)
+        history.lookups.observe(0, outcome)
+        history.lookups.observe(1, self._matches.rate(index, _MATCH_PRIORS[index], _SHARED_STRENGTH))
+        history.matches.observe(index, outcome)
+        self._matches.observe(index, outcome)
 
     def ngram_survival(self, history: DraftHistory, match_length: int, max_tokens: int) -> list[float]:
         """Like `model_survival`, for a proposal whose match is ``match_length`` tokens long."""
         own, shared = history.matches, self._matches
+        shift = _shift(history.lookups, _COPY_STRENGTH)
         rates: dict[int, float] = {}
         survival, alive = [], 1.0
         for length in range(match_length, match_length + max_tokens):
@@ -243,10 +253,21 @@ class AcceptanceEstimate:
             rate = rates.get(index)
             if rate is None:
                 prior = shared.rate(index, _MATCH_PRIORS[index], _SHARED_STRENGTH)
-                rate = rates[index] = own.rate(index, prior, _OWN_STRENGTH)
+                odds = _odds(own.rate(index, prior, _OWN_STRENGTH)) * shift
+                rate = rates[index] = min(_MOST_RATE, odds / (1.0 + odds))
             alive *= rate
             survival.append(alive)
         return survival
+
+
+def _shift(overall: Rates, strength: float, fade: float = 1.0) -> float:
+    """Factor of the odds: how a sequence did (class 0) against what was expected of it (class 1), faded."""
+    tested = overall.tested[0] * fade
+    if not tested:
+        return 1.0
+    expected = overall.accepted[1] / overall.tested[1]
+    actual = (overall.accepted[0] * fade + strength * expected) / (tested + strength)
+    return _odds(actual) / _odds(expected)
 
 
 def _odds(probability: float) -> float:
