@@ -54,6 +54,14 @@ def ratio(values: Sequence[float], baseline: Sequence[float]) -> Ratio:
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
+def overall(speeds: Sequence[float]) -> float:
+    """Return the speed of all rounds together, for rounds of different texts: there is no middle one among them.
+
+    Every round counts the same: the harmonic mean. 0 of nothing.
+    """
+    return statistics.harmonic_mean(speeds) if speeds else 0.0
+
+
 def median(values: Iterable[float]) -> float:
     """Return the median; 0 of nothing."""
     kept = list(values)

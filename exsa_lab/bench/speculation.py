@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from exsa_lab.bench.contenders import AUTO, N_SLOTS, PLAIN, Contender, engine_settings, peers
 from exsa_lab.bench.disturbance import disturbed_speed
-from exsa_lab.bench.measure import Progress, interleaved, median, ratio
+from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import WORKLOADS, short_prompts
@@ -33,6 +34,8 @@ SINGLE_ONLY = {
 """Left out of the batches, where they would only make the measurement longer."""
 
 Speeds = dict[str, list[float]]
+Compare = Callable[[list[float], list[float]], float]
+"""Speeds of one setting, those of another: how many times as fast the first is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +109,7 @@ def _single(
 
         runs = {name: partial(measure, contender) for name, contender in contenders.items()}
         found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
-    _tabulate(title, found, report)
+    _tabulate(title, found, report, _all_texts)
     for workload, speeds in found.items():
         wanted = WANTED_OVER_PLAIN
         if temperature == 0 and options.device == "gpu":
@@ -117,7 +120,7 @@ def _single(
 
 
 def _some(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
-    """Rounds take different prompts, so that few rounds see all of them; the warm-up takes none of them.
+    """Rounds take different prompts, so that four see all of them; the warm-up takes none of them.
 
     llama-server's n-gram caches remember earlier answers: a prompt that came before would be copied from there.
     """
@@ -128,15 +131,15 @@ def _some(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
 
 
 def _check_auto(title: str, speeds: Speeds, contenders: dict[str, Contender], wanted: float, report: Report) -> None:
-    report.checks.append(Check(f"{title}: auto / plain", ratio(speeds[AUTO], speeds[PLAIN]).median, wanted))
+    report.checks.append(Check(f"{title}: auto / plain", _all_texts(speeds[AUTO], speeds[PLAIN]), wanted))
     groups = {
         "best fixed setting": ([n for n in speeds if n != AUTO and not contenders[n].is_peer], WANTED_OF_BEST_FIXED),
         "best peer": ([n for n in speeds if contenders[n].is_peer], WANTED_OVER_PEERS),
     }
     for kind, (names, least) in groups.items():
         if names and names != [PLAIN]:
-            best = max(names, key=lambda name: median(speeds[name]))
-            value = ratio(speeds[AUTO], speeds[best]).median
+            best = max(names, key=lambda name: overall(speeds[name]))
+            value = _all_texts(speeds[AUTO], speeds[best])
             report.checks.append(Check(f"{title}: auto / {kind} ({best})", value, least))
 
 
@@ -161,9 +164,9 @@ def _eight(
 
         runs = {name: partial(measure, contender) for name, contender in able.items()}
         found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
-    _tabulate(title, found, report)
+    _tabulate(title, found, report, _middle_round)
     for workload, speeds in found.items():
-        value = ratio(speeds[AUTO], speeds[PLAIN]).median
+        value = _middle_round(speeds[AUTO], speeds[PLAIN])
         report.checks.append(Check(f"{title}, {workload}: auto / plain", value, WANTED_OVER_PLAIN))
 
 
@@ -182,9 +185,9 @@ def _disturbed(subject: Subject, options: Options, engine: Engine, tokens: int, 
 
         runs = {name: partial(measure, params) for name, params in settings.items()}
         found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
-    _tabulate(title, found, report)
+    _tabulate(title, found, report, _middle_round)
     for workload, speeds in found.items():
-        value = ratio(speeds[AUTO], speeds[PLAIN]).median
+        value = _middle_round(speeds[AUTO], speeds[PLAIN])
         report.checks.append(Check(f"{title}, {workload}: auto / plain", value, WANTED_OVER_PLAIN))
 
 
@@ -192,7 +195,17 @@ def _prefixed(options: Options, title: str) -> Progress:
     return lambda text: options.progress(f"{title}: {text}")
 
 
-def _tabulate(title: str, found: dict[str, Speeds], report: Report) -> None:
+def _all_texts(values: list[float], baseline: list[float]) -> float:
+    """For rounds of different texts."""
+    return overall(values) / overall(baseline)
+
+
+def _middle_round(values: list[float], baseline: list[float]) -> float:
+    """For rounds of the same texts."""
+    return ratio(values, baseline).median
+
+
+def _tabulate(title: str, found: dict[str, Speeds], report: Report, compare: Compare) -> None:
     """Settings down, kinds of text across: plain in tokens per second, the others against it."""
     if not found:
         return
@@ -200,9 +213,7 @@ def _tabulate(title: str, found: dict[str, Speeds], report: Report) -> None:
     report.values[title] = found
     for name in next(iter(found.values())):
         cells = [
-            f"{median(speeds[PLAIN]):.0f} tok/s"
-            if name == PLAIN
-            else f"x{ratio(speeds[name], speeds[PLAIN]).median:.2f}"
+            f"{median(speeds[PLAIN]):.0f} tok/s" if name == PLAIN else f"x{compare(speeds[name], speeds[PLAIN]):.2f}"
             for speeds in found.values()
         ]
         table.add(name, *cells)

@@ -22,8 +22,8 @@ Three more rules keep "auto" from being slower than plain decoding where the est
 * a plain step now and then while drafting, because only that shows what plain decoding costs now (cost_model.py).
 
 Deciding has a price too: after a decode that went through all weights nothing else is left in the processor's caches,
-and this arithmetic takes 0.1 of 8 ms. What was weighed and lost is therefore not weighed again for some steps, and where
-nothing else is to be weighed the step is plain at once (`rests`).
+and this arithmetic takes 0.1 of 8 ms. What was weighed and lost is therefore not weighed again for some steps, and
+where nothing else is to be weighed the step is plain at once (`rests`).
 """
 
 from __future__ import annotations

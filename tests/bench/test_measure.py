@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exsa_lab.bench.measure import Ratio, interleaved, median, percentile, ratio, speed
+from exsa_lab.bench.measure import Ratio, interleaved, median, overall, percentile, ratio, speed
 
 
 def test_every_round_runs_everyone_and_the_order_turns() -> None:
@@ -43,3 +43,9 @@ def test_percentiles_interpolate() -> None:
     assert percentile([4.0, 1.0, 3.0, 2.0], 50) == 2.5
     assert percentile([1.0, 2.0, 3.0], 100) == 3.0
     assert percentile([], 50) == median([]) == 0.0
+
+
+def test_overall_is_the_speed_of_all_rounds_together() -> None:
+    # 100 tokens in 1 s, then 100 tokens in 4 s: 200 tokens in 5 s.
+    assert overall([100.0, 25.0]) == pytest.approx(40.0)
+    assert overall([]) == 0.0

@@ -166,6 +166,17 @@ def test_match_lengths_are_learned_apart() -> None:
     assert estimate.ngram_survival(history, 20, 1)[0] > 0.95
 
 
+def test_a_text_that_was_a_copy_so_far_is_trusted_at_lengths_not_seen_yet() -> None:
+    estimate = AcceptanceEstimate()
+    copy, other = estimate.new_history(), estimate.new_history()
+    for match_length in (2, 3, 4, 5):
+        estimate.observe_ngram(copy, match_length, True)
+        estimate.observe_ngram(other, match_length, match_length < 4)
+    fresh = estimate.ngram_survival(estimate.new_history(), 8, 4)
+    assert estimate.ngram_survival(copy, 8, 4)[3] > 1.2 * fresh[3]
+    assert estimate.ngram_survival(other, 8, 4)[3] < fresh[3]
+
+
 def test_a_guess_counts_as_its_probability() -> None:
     estimate = AcceptanceEstimate()
     history = estimate.new_history()
