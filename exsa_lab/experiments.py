@@ -87,13 +87,20 @@ class Setting:
         return f"%%exsa{options}\n{prompt}"
 
     def as_python(self, prompts: Sequence[str]) -> str:
-        """Return Python that generates the prompts so."""
-        options = "".join(f", {name}={value!r}" for name, value in self.changed().items())
+        """Return Python that generates the prompts so, as many at once and with all seeds."""
         listed = "".join(f"    {prompt!r},\n" for prompt in prompts)
-        return (
-            f"import exsa_lab as xl\n\nengine = xl.get_engine()\nprompts = [\n{listed}]\n"
-            f"generations = engine.map(prompts{options})"
-        )
+        options = "".join(f", {name}={value!r}" for name, value in self.changed().items())
+        imports = "import exsa_lab as xl\n"
+        if len(self.seeds) == 1 and self.concurrency == 1:
+            generations = f"[engine.generate(prompt{options}) for prompt in prompts]"
+        elif len(self.seeds) == 1 and self.concurrency >= len(prompts):
+            generations = f"engine.map(prompts{options})"
+        else:
+            imports += "from exsa_lab.experiments import Setting, run_experiment\n"
+            given = {item.name: getattr(self, item.name) for item in fields(self)}
+            changed = [f"{item.name}={given[item.name]!r}" for item in fields(self) if given[item.name] != item.default]
+            generations = f"run_experiment(engine, prompts, Setting({', '.join(changed)})).generations"
+        return f"{imports}\nengine = xl.get_engine()\nprompts = [\n{listed}]\ngenerations = {generations}"
 
     def __str__(self) -> str:
         shown = [f"{name}={value}" for name, value in self.changed().items() if name != "seed"]

@@ -100,10 +100,18 @@ def test_wrong_settings_are_refused_with_advice() -> None:
         Setting.from_kwargs(temprature=1)
 
 
-def test_python_code_does_what_the_setting_does(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("concurrency", "seeds", "how"),
+    [(1, (5,), "engine.generate("), (2, (5,), "engine.map("), (2, (5, 6), "run_experiment(")],
+    ids=["in turn", "all at once", "more"],
+)
+def test_python_code_does_what_the_setting_does(
+    engine: Engine, concurrency: int, seeds: tuple[int, ...], how: str
+) -> None:
     import exsa_lab.loading as loading
 
-    setting = Setting(**SETTING, temperature=0.7, top_p=0.9, seeds=(5,), draft_length=2)
+    setting = Setting(**SETTING, temperature=0.7, top_p=0.9, seeds=seeds, draft_length=2, concurrency=concurrency)
+    assert how in setting.as_python(["a", "b"])
     loading.use(engine)
     try:
         names: dict[str, Any] = {}
@@ -115,6 +123,7 @@ def test_python_code_does_what_the_setting_does(engine: Engine) -> None:
     ) as own:
         again = run_experiment(own, ["a", "b"], setting)
     assert [gen.text for gen in names["generations"]] == [gen.text for gen in again.generations]
+    assert len(names["generations"]) == 2 * len(seeds)
 
 
 def test_magic_options_are_understood_by_the_magic() -> None:

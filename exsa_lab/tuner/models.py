@@ -39,7 +39,9 @@ class ModelChoice:
         """Load what is chosen, in the background."""
         if self._is_busy():
             self._say("stop the run first: loading closes its engine.", True)
-        elif self.target.value and not self.button.disabled:
+        elif not self.target.value:
+            self._say("choose a target first: a name of the list, a .gguf path or hf:owner/repo:FORMAT.", True)
+        elif not self.button.disabled:
             self.button.disabled = True
             self.progress.layout.visibility = "visible"
             context = contextvars.Context()

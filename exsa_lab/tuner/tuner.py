@@ -6,6 +6,7 @@ import contextvars
 import logging
 import threading
 import uuid
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -21,6 +22,7 @@ from exsa_lab.tuner.chart import LiveChart
 from exsa_lab.tuner.controls import Controls
 from exsa_lab.tuner.history import table_html, table_text
 from exsa_lab.tuner.models import ModelChoice
+from exsa_lab.widgets.copyable import Copyable
 from exsa_lab.widgets.host import Host
 from exsa_lab.widgets.rows import visible
 
@@ -83,20 +85,24 @@ class Tuner:
         )
         self.status = w.HTML()
         self.comparison = w.Output()
-        self.magic = w.Textarea(
-            disabled=True, tooltip="This setting as a cell", layout=w.Layout(width="98%", height="7em")
-        )
-        self.python = w.Textarea(
-            disabled=True, tooltip="This setting as Python", layout=w.Layout(width="98%", height="11em")
-        )
-        code = w.Tab([self.magic, self.python], titles=["as %%exsa", "as Python"])
-        self.run_button.on_click(lambda _button: self.start())
-        self.stop_button.on_click(lambda _button: self.stop())
-        self.compare_button.on_click(lambda _button: self.compare())
+        self.code = Copyable(title="The code of this setting", texts=[["as %%exsa", ""], ["as Python", ""]])
+        for button, act in (
+            (self.run_button, self.start),
+            (self.stop_button, self.stop),
+            (self.compare_button, self.compare),
+        ):
+            button.on_click(lambda _button, act=act: self._try(act))
         buttons = (self.run_button, self.stop_button, self.run_a, self.run_b, self.compare_button)
-        parts = (self.models.box, self.controls.box, w.HBox(buttons), self.status, self.chart.figure, self.comparison)
-        self.box = w.VBox([*parts, w.Accordion([code], titles=["The code of this setting"])])
+        parts = (self.models.box, self.controls.box, w.HBox(buttons), self.status, self.code, self.chart.figure)
+        self.box = w.VBox([*parts, self.comparison])
         self.host = Host(self.box, f"<p>{_NEEDS_KERNEL}</p>", _NEEDS_KERNEL)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        """Do what a button asks for; what fails unforeseen is told beneath the controls, not in a log alone."""
+        try:
+            act()
+        except Exception as error:
+            self.host.report(error, "What was asked for here failed.")
 
     # Running
 
@@ -144,7 +150,7 @@ class Tuner:
             self._say(str(error) or repr(error), is_error=True)
         else:
             self.runs.append(run)
-            self._show_result(run)
+            self._try(lambda: self._show_result(run))
         finally:
             self.run_button.disabled, self.stop_button.disabled = False, True
 
@@ -202,9 +208,10 @@ class Tuner:
         try:
             setting, prompts = self.controls.setting(), self.controls.prompts()
         except ExsaError as error:
-            self.magic.value = self.python.value = f"# {error}"
-            return
-        self.magic.value, self.python.value = setting.as_magic(prompts[0]), setting.as_python(prompts)
+            magic = python = f"# {error}"
+        else:
+            magic, python = setting.as_magic(prompts[0]), setting.as_python(prompts)
+        self.code.texts = [["as %%exsa", magic], ["as Python", python]]
 
     def _table(self) -> dict[str, str]:
         return {"text/html": table_html(self.runs), "text/plain": table_text(self.runs)}

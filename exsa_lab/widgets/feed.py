@@ -124,8 +124,10 @@ class Feed:
 
 
 class _Server:
-    """Serves all feeds from one thread, in rounds: an update takes a tenth of a millisecond right after another one, and
-    four times that alone, when the model has just filled the caches with its weights.
+    """Serves all feeds from one thread, in rounds.
+
+    An update takes 0.1 ms right after another one, and four times that alone, when a decode has just filled the caches
+    with the model's weights.
     """
 
     def __init__(self) -> None:

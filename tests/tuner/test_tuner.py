@@ -128,11 +128,12 @@ def test_compare_shows_figures_of_both_runs(tuner: Tuner) -> None:
 def test_code_follows_the_controls(tuner: Tuner) -> None:
     tuner.controls.temperature.value = 0.6
     tuner.controls.draft_length.value = 4
-    assert tuner.magic.value.startswith("%%exsa --draft-length 4 --temperature 0.6")
-    assert tuner.magic.value.endswith("\na")
-    assert "draft_length=4" in tuner.python.value
+    magic, python = dict(tuner.code.texts).values()
+    assert magic.startswith("%%exsa --draft-length 4 --temperature 0.6")
+    assert magic.endswith("\na")
+    assert "draft_length=4" in python
     tuner.controls.own.value = ""
-    assert tuner.python.value.startswith("# there is no prompt")
+    assert all(text.startswith("# there is no prompt") for _, text in tuner.code.texts)
 
 
 def test_prompt_sets_come_with_the_package(tuner: Tuner) -> None:
