@@ -1,7 +1,7 @@
 """A Llama in torch: enough of it to write text with a target and to train a draft.
 
 Weights are plain dictionaries under llama.cpp's names; rotary positions pair neighbouring values, as llama.cpp does
-for this architecture. On CUDA whole texts go through compiled blocks.
+for this architecture. On CUDA the blocks are compiled.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ Turn = tuple[torch.Tensor, torch.Tensor]
 _PARTS = (
     "attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down",
 )  # fmt: skip
+_SPAN = 64
+"""Past positions are read in multiples of this: products of odd sizes are several times slower on a GPU."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -107,12 +109,15 @@ def hidden(shape: Shape, weights: Weights, tokens: torch.Tensor, cache: KVCache 
     start = cache.used if cache else 0
     x = F.embedding(tokens, weights["token_embd.weight"])
     turn = _rotation(shape, start, tokens.shape[1], x.device)
-    # Beside a cache every step has another length, so there a compiled block would be compiled again and again.
-    block = _block if cache else compiled(_block, x.device)
+    sizes = shape.heads, shape.kv_heads, shape.norm_epsilon
+    whole, enter, leave = (compiled(part, x.device) for part in (_block, _enter, _leave))
     for layer in range(shape.layers):
         own = {part: weights[f"blk.{layer}.{part}.weight"] for part in _PARTS}
-        past = (cache.keys[layer], cache.values[layer], cache.used) if cache else None
-        x = block(shape.heads, shape.kv_heads, shape.norm_epsilon, own, x, turn, past)
+        if cache:  # Its length changes with every step, so attention stays outside of what is compiled.
+            attended = _attend_past(*enter(*sizes, own, x, turn), cache, layer)
+            x = leave(*sizes, own, x, attended)
+        else:
+            x = whole(*sizes, own, x, turn)
     if cache:
         cache.used += tokens.shape[1]
     return _norm(x, weights["output_norm.weight"], shape.norm_epsilon)
@@ -125,34 +130,41 @@ def empty_cache(shape: Shape, rows: int, length: int, like: torch.Tensor) -> KVC
     return KVCache(keys, values)
 
 
-def compiled(function: _Function, device: torch.device) -> _Function:
-    """Return the function compiled where that pays: on CUDA. TORCH_COMPILE_DISABLE=1 turns it off."""
-    return _compile(function) if device.type == "cuda" else function
+def compiled(function: _Function, device: torch.device, dynamic: bool | None = False) -> _Function:
+    """Return the function compiled where that pays, on CUDA; ``dynamic`` as in torch.compile.
+
+    TORCH_COMPILE_DISABLE=1 turns compiling off.
+    """
+    return _compile(function, dynamic) if device.type == "cuda" else function
 
 
 @functools.cache
-def _compile(function: _Function) -> _Function:
-    fast: _Function = torch.compile(function)
+def _compile(function: _Function, dynamic: bool | None) -> _Function:
+    fast: _Function = torch.compile(function, dynamic=dynamic)
     return fast
 
 
-def _block(
-    heads: int,
-    kv_heads: int,
-    epsilon: float,
-    weights: Weights,
-    x: torch.Tensor,
-    turn: Turn,
-    past: tuple[torch.Tensor, torch.Tensor, int] | None,
-) -> torch.Tensor:
+def _block(heads: int, kv_heads: int, epsilon: float, weights: Weights, x: torch.Tensor, turn: Turn) -> torch.Tensor:
+    attended = _attend(*_enter(heads, kv_heads, epsilon, weights, x, turn), None)
+    return _leave(heads, kv_heads, epsilon, weights, x, attended)
+
+
+def _enter(
+    heads: int, kv_heads: int, epsilon: float, weights: Weights, x: torch.Tensor, turn: Turn
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return queries, keys and values, (rows, heads or kv_heads, length, head_size) each."""
     rows, length, _ = x.shape
     h = _norm(x, weights["attn_norm"], epsilon)
     query = (h @ weights["attn_q"].T).view(rows, length, heads, -1).transpose(1, 2)
     key = (h @ weights["attn_k"].T).view(rows, length, kv_heads, -1).transpose(1, 2)
     value = (h @ weights["attn_v"].T).view(rows, length, kv_heads, -1).transpose(1, 2)
-    query, key = _rotate(query, turn), _rotate(key, turn)
-    attended = _attend_past(query, key, value, *past) if past else _attend(query, key, value, None)
-    x = x + attended.transpose(1, 2).reshape(rows, length, -1) @ weights["attn_output"].T
+    return _rotate(query, turn), _rotate(key, turn), value
+
+
+def _leave(
+    heads: int, kv_heads: int, epsilon: float, weights: Weights, x: torch.Tensor, attended: torch.Tensor
+) -> torch.Tensor:
+    x = x + attended.transpose(1, 2).flatten(2) @ weights["attn_output"].T
     h = _norm(x, weights["ffn_norm"], epsilon)
     return x + (F.silu(h @ weights["ffn_gate"].T) * (h @ weights["ffn_up"].T)) @ weights["ffn_down"].T
 
@@ -165,23 +177,21 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: t
 
 
 def _attend_past(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    used: int,
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cache: KVCache, layer: int
 ) -> torch.Tensor:
     rows, heads, length, size = query.shape
-    end = used + length
-    keys[:, :, used:end], values[:, :, used:end] = key, value
-    key, value = keys[:, :, :end], values[:, :, :end]
+    start, end = cache.used, cache.used + length
+    keys, values = cache.keys[layer], cache.values[layer]
+    keys[:, :, start:end], values[:, :, start:end] = key, value
+    seen = min(-(-end // _SPAN) * _SPAN, keys.shape[2])
+    visible = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril(start)
     if length > 1:
-        return _attend(query, key, value, torch.ones(length, end, dtype=torch.bool, device=query.device).tril(used))
-    # One new token sees everything. Its heads are grouped by the keys they share, which are then read once.
-    grouped = query.view(rows, key.shape[1], -1, size)
-    scores = (grouped @ key.transpose(-1, -2)).float() / math.sqrt(size)
-    return (scores.softmax(-1).to(value.dtype) @ value).view(rows, heads, 1, size)
+        return _attend(query, keys[:, :, :seen], values[:, :, :seen], visible)
+    # Heads are grouped by the keys they share, which are then read once.
+    grouped = query.reshape(rows, keys.shape[1], -1, size)
+    scores = (grouped @ keys[:, :, :seen].transpose(-1, -2)).float() / math.sqrt(size)
+    shares = scores.masked_fill(~visible, float("-inf")).softmax(-1).to(values.dtype)
+    return (shares @ values[:, :, :seen]).view(rows, heads, 1, size)
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:

@@ -28,7 +28,7 @@ from exsa_lab.runtime.model import LlamaModel
 if TYPE_CHECKING:
     from exsa_lab.distill.llama import Shape, Weights
     from exsa_lab.distill.text import Texts
-    from exsa_lab.distill.train import Progress
+    from exsa_lab.distill.train import Progress, Trainer
 
 SIZES = {"8m": (128, 4, 512), "16m": (256, 4, 768), "23m": (320, 6, 1024), "29m": (320, 6, 2048)}
 """Width, layers and feed-forward by name; the names count a vocabulary of 49,152."""
@@ -93,10 +93,12 @@ def distill(
     go on from, named as for `exsa_lab.load`; its feed-forward may be narrower than asked for. Weights are stored in the
     format ``to`` (see `exsa_lab.distill.export`), and the draft learns with them rounded as they will be. ``prompts``
     are the user's own, mixed into the bundled ones. The learning rate falls from ``learning_rate`` to nothing.
-    ``held_out`` prompts of each kind, never trained on, are measured at the end. The text and the state of training are kept beside ``out``: an interrupted run goes on where it was, and
-    deleting ``*.texts.npz`` and ``*.checkpoint`` starts anew.
+    ``held_out`` prompts of each kind, never trained on, are measured at the end. The text and the state of training are
+    kept beside ``out``: an interrupted run goes on where it was, and deleting ``*.texts.npz`` and ``*.checkpoint``
+    starts anew.
 
-    Raises ConfigError for bad arguments, InvalidModel for a target that is no plain Llama.
+    Several GPUs share the work where torchrun starts a process for each: ``torchrun --nproc-per-node 2 -m exsa_lab.cli
+    distill ...``. Raises ConfigError for bad arguments, InvalidModel for a target that is no plain Llama.
 
     Example: ``xl.distill("smollm2-135m", "draft.gguf", size="16m", budget=1800)``.
     """
@@ -105,6 +107,7 @@ def distill(
             raise ExsaError(f"{package} is not installed.", hint="Install it with: pip install 'exsa-lab[distill]'")
     import torch
 
+    from exsa_lab.distill.crew import Crew
     from exsa_lab.distill.llama import read_llama
     from exsa_lab.distill.train import Budget, Trainer
 
@@ -118,24 +121,29 @@ def distill(
     path, out = resolve(target).path, Path(out)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    crew = Crew.join(device)
     model = read_llama(path, device, dtype)
     own, first = _first_weights(model, sizes, start, seed)
-    text = _Writing(path, out, tuple(prompts), budget * writing, text_length, rows_at_once, seed)
+    text = _Writing(path, out, tuple(prompts), budget * writing, text_length, rows_at_once, seed, crew.rank)
     texts = text.load_or_write(model, progress)
     trainer = Trainer(
-        model, (own, first), texts, seed=seed, to=to, learning_rate=learning_rate,
-        rows_per_step=128 if device.startswith("cuda") else 8,
+        model, (own, first), texts, seed=seed, to=to, learning_rate=learning_rate, crew=crew,
+        rows_per_step=max(1, (128 if device.startswith("cuda") else 8) // crew.size),
     )  # fmt: skip
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.is_file():
         trainer.resume(checkpoint)
     with _bar("training", progress) as bar:
         trainer.run(Budget(budget * (1 - writing)), checkpoint, lambda state, used: _show(bar, used, state))
+    return crew.by_first(lambda: _finish(path, out, trainer, to, len(texts.tokens), held_out))
+
+
+def _finish(path: Path, out: Path, trainer: Trainer, to: str, rows: int, held_out: int) -> DistillReport:
     arrays = {name: value.float().cpu().numpy() for name, value in trainer.weights.items()}
-    write_gguf(out, f"{path.stem} draft", own, arrays, path, to)
+    write_gguf(out, f"{path.stem} draft", trainer.shape, arrays, path, to)
     check_vocabulary(read_facts(path), read_facts(out))
     parameters = sum(array.size for array in arrays.values())
-    return _measure(path, out, parameters, len(texts.tokens), trainer.progress.step, held_out)
+    return _measure(path, out, parameters, rows, trainer.progress.step, held_out)
 
 
 def parse_size(size: str) -> tuple[int, int, int]:
@@ -179,7 +187,10 @@ def _first_weights(
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """How the text is written: for ``seconds``, ``length`` tokens a row, and kept beside ``out``."""
+    """How the text is written: for ``seconds``, ``length`` tokens a row, and kept beside ``out``.
+
+    Of several processes each (``rank``) writes other text.
+    """
 
     path: Path
     out: Path
@@ -188,11 +199,13 @@ class _Writing:
     length: int
     rows_at_once: int | None
     seed: int
+    rank: int
 
     def load_or_write(self, target: tuple[Shape, Weights], progress: bool) -> Texts:
         from exsa_lab.distill.text import ChatFrame, Texts, starts, write
 
-        kept = self.out.with_suffix(".texts.npz")
+        kept = self.out.with_suffix(f".texts{self.rank or ''}.npz")
+        seed = self.seed + 100_000 * self.rank
         if kept.is_file():
             return Texts.load(kept)
         count = self.rows_at_once or _rows_that_fit(*target, self.length)
@@ -201,11 +214,11 @@ class _Writing:
             frame = ChatFrame(model)
             is_end = np.array([model.is_end(token) for token in range(model.vocab_size)])
             parts: list[Texts] = []
-            source, begin = training_prompts(self.seed, self.own), time.monotonic()
+            source, begin = training_prompts(seed, self.own), time.monotonic()
             with _bar("writing text", progress) as bar:
                 while (used := (time.monotonic() - begin) / self.seconds) < 1 or not parts:
                     beginnings = starts(source, frame, count, self.length // 2)
-                    parts.append(write(*target, frame, beginnings, is_end, self.length, self.seed + len(parts)))
+                    parts.append(write(*target, frame, beginnings, is_end, self.length, seed + len(parts)))
                     _show(bar, used)
             # No template can make a held-out prompt, but the target might invent one.
             held_out = [TrainingPrompt(TEMPLATE, prompt) for prompts in HELD_OUT.values() for prompt in prompts]

@@ -11,12 +11,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from exsa_lab.distill.crew import Crew
 from exsa_lab.distill.llama import Shape, Weights, compiled, hidden, output_matrix
 from exsa_lab.distill.rounding import as_stored
 from exsa_lab.distill.text import Texts
@@ -28,6 +30,7 @@ WARM_UP = 150
 """Steps until the learning rate is reached; from there it falls evenly to nothing."""
 SAVE_EVERY = 300.0
 """Seconds between checkpoints."""
+ALONE = Crew()
 _PLACES = 4096
 """Places whose logits are in memory at once."""
 
@@ -68,11 +71,12 @@ class Trainer:
         to: str = "q8_0",
         learning_rate: float = 2.5e-3,
         rows_per_step: int = 32,
+        crew: Crew = ALONE,
     ) -> None:
         self.target_shape, self.target = target
         self.shape, weights = draft
         embedding = self.target["token_embd.weight"]
-        self._device, self._dtype, self._to = embedding.device, embedding.dtype, to
+        self._device, self._dtype, self._to, self._crew = embedding.device, embedding.dtype, to, crew
         self.weights = {name: value.to(self._device, torch.float32) for name, value in weights.items()}
         self._tokens = torch.from_numpy(texts.tokens).to(self._device)
         # A place is learned if the token after it is one of an answer.
@@ -94,7 +98,7 @@ class Trainer:
         """Train until the budget is used; saves to ``checkpoint`` every five minutes and at the end, also on Ctrl-C."""
         saved = time.monotonic()
         try:
-            while (used := budget.used(self.progress.seconds, self.progress.step)) < 1:
+            while (used := self._crew.by_first(partial(self._used, budget))) < 1:
                 start = time.monotonic()
                 self._step(used)
                 self.progress.seconds += time.monotonic() - start
@@ -105,6 +109,9 @@ class Trainer:
         finally:
             if checkpoint is not None:
                 self.save(checkpoint)
+
+    def _used(self, budget: Budget) -> float:
+        return budget.used(self.progress.seconds, self.progress.step)
 
     def _step(self, used: float) -> None:
         rate = self._rate * min(1.0, (self.progress.step + 1) / WARM_UP) * (1 - used)
@@ -119,8 +126,9 @@ class Trainer:
         stored = {name: weight.to(self._dtype, copy=True).requires_grad_() for name, weight in rounded.items()}
         loss = self._backward(wanted, hidden(self.shape, stored, inputs), places, stored)
         for name, weight in self.weights.items():
-            gradient = stored[name].grad  # Straight through: the gradient of what is stored moves the weight itself.
-            weight.grad = None if gradient is None else gradient.float()
+            # Straight through: the gradient of what is stored moves the weight itself.
+            weight.grad = _gradient(stored[name]).float()
+        self._crew.average([_gradient(weight) for weight in self.weights.values()])
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
         self._optimizer.step()
         if self.progress.step % 10 == 0:
@@ -132,7 +140,7 @@ class Trainer:
     ) -> torch.Tensor:
         """Put gradients into ``stored`` and return the loss; logits exist for `_PLACES` places at a time only."""
         theirs, ours = output_matrix(self.target), output_matrix(stored)
-        found, gradient_of = last.detach().flatten(0, 1), compiled(distillation_gradient, self._device)
+        found, gradient_of = last.detach().flatten(0, 1), compiled(distillation_gradient, self._device, None)
         by_last, by_output = torch.zeros_like(found), torch.zeros_like(ours, dtype=torch.float32)
         loss = torch.zeros((), device=self._device)
         with torch.no_grad():
@@ -154,7 +162,9 @@ class Trainer:
         return torch.from_numpy(chosen).to(self._device)
 
     def save(self, path: Path) -> None:
-        """Write everything training needs to go on, all or nothing."""
+        """Write everything training needs to go on, all or nothing; of several processes the first one does."""
+        if self._crew.rank > 0:
+            return
         unfinished = path.with_suffix(".tmp")
         state = {
             "weights": {name: weight.detach().cpu() for name, weight in self.weights.items()},
@@ -192,6 +202,11 @@ def distillation_gradient(wanted: torch.Tensor, found: torch.Tensor) -> tuple[to
     mixture = KL_SHARE * p + (1 - KL_SHARE) * best
     log_q = torch.log_softmax(found.float(), -1)
     return (log_q.exp() - mixture).to(found.dtype), -(mixture * log_q).sum()
+
+
+def _gradient(tensor: torch.Tensor) -> torch.Tensor:
+    assert tensor.grad is not None
+    return tensor.grad
 
 
 def _finite(loss: torch.Tensor) -> float:
