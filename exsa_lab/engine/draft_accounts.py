@@ -10,7 +10,7 @@ from exsa_lab.engine.draft_plan import Outcome, StepPlan
 
 SHARE = 0.005
 """Share of the time that each drafter may lose for good."""
-FIRST_CREDIT: dict[DrafterName, float] = {"model": 12.0, "ngram": 5.0}
+FIRST_CREDIT: dict[DrafterName, float] = {"model": 8.0, "ngram": 5.0}
 """Plain steps that each drafter may lose before it earned any, once in the life of an engine."""
 MAX_CREDIT = 24.0
 """Most plain steps that a drafter can save up: what a sudden turn of the text may cost."""
