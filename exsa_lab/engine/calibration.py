@@ -45,7 +45,7 @@ def calibration_plan(max_tokens: int, *, has_draft: bool) -> list[Measurement]:
     plan += [Measurement("target", _SEQUENCES, _SEQUENCES), Measurement("target", 10), Measurement("target", 32)]
     if has_draft:
         plan.append(Measurement("draft", 64))
-    plan += [Measurement("target", n) for n in (7, 14, 24, 64)]
+    plan += [Measurement("target", n) for n in (24, 64)]
     return [point for point in plan if point.num_tokens <= max(1, max_tokens)]
 
 
@@ -58,11 +58,11 @@ def calibrate(
     deadline_s: float = DEADLINE_S,
     in_a_row: bool = False,
 ) -> CostModel:
-    """Measure the curves within ``deadline_s`` seconds of ``clock``; medians of up to 5 samples.
+    """Measure the curves within ``deadline_s`` seconds of ``clock``; the fastest of up to 5 samples each.
 
-    The whole plan is gone through again and again, so that every point has samples from different moments. A point
-    that would take longer than what is left is skipped; single-token steps are measured in any case. The first
-    decode of each kind only warms up.
+    What slows a decode down is first use or another program. The whole plan is gone through again and again, so that
+    every point has samples from different moments. A point that would take longer than what is left is skipped;
+    single-token steps are measured in any case. The first decode of each kind only warms up.
 
     Plain decoding keeps its shape, a verification changes it. So the second of two single-token decodes counts, and
     what the first takes beyond it is the price of coming back from a verification, whose own time has the way there.
@@ -86,14 +86,14 @@ def calibrate(
                 samples.setdefault(point, []).append(seconds)
                 if changing:
                     switches[point.kind].append(sum(times[:changing]) - changing * seconds)
-    medians = {point: statistics.median_low(values) for point, values in samples.items()}
+    fastest = {point: min(values) for point, values in samples.items()}
     most = math.inf if in_a_row else _MOST_OF_A_CHANGE
     prices = {
-        kind: min(most * medians[Measurement(kind, 1)], max(0.0, statistics.median(extra)))
+        kind: min(most * fastest[Measurement(kind, 1)], max(0.0, statistics.median(extra)))
         for kind, extra in switches.items()
         if extra
     }
-    return _model(medians, prices)
+    return _model(fastest, prices)
 
 
 def _expected_seconds(point: Measurement, samples: dict[Measurement, list[float]]) -> float:
@@ -104,12 +104,12 @@ def _expected_seconds(point: Measurement, samples: dict[Measurement, list[float]
     return samples[nearest][-1] * point.num_tokens / nearest.num_tokens
 
 
-def _model(medians: dict[Measurement, float], switch_seconds: dict[Kind, float]) -> CostModel:
+def _model(fastest: dict[Measurement, float], switch_seconds: dict[Kind, float]) -> CostModel:
     curves: dict[Kind, dict[int, float]] = {"target": {}, "draft": {}}
-    for point, seconds in medians.items():
+    for point, seconds in fastest.items():
         if point.num_sequences == 1:
             curves[point.kind][point.num_tokens] = seconds
-    several = medians.get(Measurement("target", _SEQUENCES, _SEQUENCES))
+    several = fastest.get(Measurement("target", _SEQUENCES, _SEQUENCES))
     per_sequence = 0.0
     if several and _SEQUENCES in curves["target"]:
         per_sequence = (several - curves["target"][_SEQUENCES]) / (_SEQUENCES - 1)
