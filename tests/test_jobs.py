@@ -45,7 +45,7 @@ def test_rows_say_what_each_job_does(engine: Engine) -> None:
     assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert [row["name"] for row in rows] == ["story", "", ""]
     assert [row["state"] for row in rows] == ["running", "running", "waiting"]
-    assert [row["k"] for row in rows] == ["2", "0", ""]
+    assert [row["draft length"] for row in rows] == ["2", "0", ""]
     assert rows[0]["tokens"].endswith(" of 1000")
     assert rows[0]["cached"] == "0 of 100"
     assert float(rows[0]["tok/s"]) > 0

@@ -56,6 +56,7 @@ def pareto(rows: Sequence[Mapping[Any, Any]], x: str, y: str, *, names: Sequence
     figure.update_layout(title="Settings no other beats in both")
     for axis, name, update in (("x", x, figure.update_xaxes), ("y", y, figure.update_yaxes)):
         better = "lower" if name in _MINIMISED else "higher"
-        update(title=f"{METRICS.get(name, name)} ({better} is better)", rangemode="tozero")
+        unit = " in seconds" if name == "ttft_s" else ""
+        update(title=f"{METRICS.get(name, name)}{unit} ({better} is better)", rangemode="tozero")
         assert axis
     return figure

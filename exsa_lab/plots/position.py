@@ -71,7 +71,7 @@ def accept_region(
         legend={"y": -0.2, "yanchor": "top", "x": 0, "xanchor": "left"},
     )
     figure.update_yaxes(title="probability")
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(title="token", type="category")
     if drafted in tokens:
         index = tokens.index(drafted)
         _point_out(figure, texts[index], *rows[index][1:3])
@@ -117,7 +117,7 @@ def next_token(
     figure.update_layout(title="One position", barmode="group", bargap=0.25)
     figure.update_layout(legend={"y": -0.2, "yanchor": "top", "x": 0, "xanchor": "left"})
     figure.update_yaxes(title="probability")
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(title="token", type="category")
     return figure
 
 

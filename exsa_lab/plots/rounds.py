@@ -107,7 +107,7 @@ def draft_lengths(
         figure.add_hline(y=1, line={"color": GREY, "dash": "dash", "width": 1})
     by = "lookup" if replays[0].drafter == "ngram" else "the draft model"
     figure.update_layout(title=f"What other draft lengths would have done in this run, drafted by {by}")
-    figure.update_xaxes(title="draft length k", dtick=1)
+    figure.update_xaxes(title="draft length k", dtick=1, range=[-0.4, len(replays) - 0.6])
     figure.update_yaxes(title="tokens per round" + (", speed-up" if speeds else ""), rangemode="tozero")
     return figure
 

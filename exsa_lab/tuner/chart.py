@@ -19,6 +19,9 @@ class LiveChart:
     def __init__(self) -> None:
         self.figure: Any = go.FigureWidget(layout={"template": TEMPLATE, "height": 300, "showlegend": True})
         self.figure.update_layout(title="Tokens over time")
+        self.figure.add_annotation(
+            text="A run appears here.", showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"size": 13}
+        )
         self.figure.update_xaxes(title="seconds", rangemode="tozero")
         self.figure.update_yaxes(title="tokens", rangemode="tozero")
         self._points: list[tuple[float, int]] = []
@@ -26,6 +29,7 @@ class LiveChart:
     def begin(self, number: int) -> None:
         """Start the line of a run."""
         self._points = [(0.0, 0)]
+        self.figure.layout.annotations = ()
         if len(self.figure.data) >= MAX_LINES:
             self.figure.data = self.figure.data[1 - MAX_LINES :]
         style = {"color": COLORS[(number - 1) % len(COLORS)], "dash": DASHES[(number - 1) // len(COLORS) % len(DASHES)]}

@@ -25,14 +25,17 @@ class ModelChoice:
     def __init__(self, engine: Any, say: Callable[[str, bool], None], is_busy: Callable[[], bool]) -> None:
         self._say = say
         self._is_busy = is_busy
-        style: dict[str, Any] = {"style": _WIDE, "layout": w.Layout(width="21em"), "ensure_option": False}
-        self.target = w.Combobox(value="", options=list(PAIRS), description="target", **style)
+        style: dict[str, Any] = {"style": _WIDE, "ensure_option": False}
+        wide, usual = w.Layout(width="28em"), w.Layout(width="21em")
+        self.target = w.Combobox(value="", options=list(PAIRS), description="target", layout=wide, **style)
         self.target.placeholder = engine.target.name
-        self.draft = w.Combobox(value="auto", options=["auto", "none", *PAIRS], description="draft", **style)
+        drafts = ["auto", "none", *PAIRS]
+        self.draft = w.Combobox(value="auto", options=drafts, description="draft", layout=usual, **style)
         self.button = w.Button(description="Load", tooltip="Load these models; the ones before are closed")
         self.progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="12em", visibility="hidden"))
         self.button.on_click(lambda _button: self.start())
-        self.box = w.HBox([self.target, self.draft, self.button, self.progress])
+        parts = [self.target, self.draft, self.button, self.progress]
+        self.box = w.HBox(parts, layout=w.Layout(flex_flow="row wrap"))
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:

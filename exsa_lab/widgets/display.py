@@ -74,6 +74,9 @@ class StripDisplay:
         if oldest is not None:
             oldest.close()
 
+    def _ipython_display_(self) -> None:
+        """Nothing: it is shown already, also where it is a cell's last expression."""
+
 
 class NoView:
     """Shows nothing."""

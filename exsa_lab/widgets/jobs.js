@@ -1,6 +1,14 @@
 // The table of jobs, after common.js. The kernel sends whole rows (a few kB, four times a second at most); cells that did not change
 // are left alone, so that a selection or the focus on a button survives.
 
+const MEANINGS = {
+  tokens: "Tokens generated, of the most it may generate",
+  "tok/s": "Tokens generated per second, after the first",
+  cached: "Prompt tokens taken from the prefix cache, of all",
+  "draft length": "Draft tokens proposed in its last round",
+  waited: "Time until it got a slot",
+};
+
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -29,7 +37,7 @@ function mount(model, el) {
   const columns = [...model.get("header")];
   columns.splice(columns.length - 1, 0, "");
   const buttons = columns.indexOf("");
-  for (const name of columns) headRow.append(make("th", "", name));
+  for (const name of columns) headRow.appendChild(make("th", "", name)).title = MEANINGS[name] ?? "";
   const headGroup = make("thead");
   headGroup.append(headRow);
   table.append(headGroup, body);

@@ -20,7 +20,7 @@ from exsa_lab.widgets.panel import Section, to_html, to_text
 from exsa_lab.widgets.rows import visible
 from exsa_lab.widgets.scripts import read_scripts
 
-HEADER = ("id", "name", "state", "tokens", "tok/s", "cached", "k", "waited", "prompt")
+HEADER = ("id", "name", "state", "tokens", "tok/s", "cached", "draft length", "waited", "prompt")
 MAX_OVER = 15
 """Most jobs shown that are over; those that wait or run are shown up to `MAX_ACTIVE`."""
 MAX_ACTIVE = 64
@@ -75,7 +75,7 @@ def _row(generation: Generation, names: Mapping[int, str]) -> dict[str, Any]:
         "tokens": f"{len(generation.tokens)} of {generation.params.max_tokens}",
         "tok/s": f"{stats.tokens_per_second:.1f}" if stats.tokens_per_second else "",
         "cached": f"{stats.cached_prompt_tokens} of {stats.prompt_tokens}" if stats.prompt_tokens else "",
-        "k": str(last.k) if last else "",
+        "draft length": str(last.k) if last else "",
         "waited": f"{waited:.1f} s",
         "prompt": _beginning(generation.prompt),
         "is_active": not state.is_final,

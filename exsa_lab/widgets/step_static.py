@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from exsa_lab.engine.events import StateEvent
 from exsa_lab.engine.trace import Trace
 from exsa_lab.widgets.rows import Row, to_rows
 
 MAX_STATIC_ROUNDS = 100
+COMMITTED_KINDS = "tabr"
+END = "⟨end of text⟩"
 _MARKS = {"a": "✓", "x": "✗", "d": "·"}
 
 
@@ -36,10 +39,20 @@ def _summary(trace: Trace) -> str:
     return f"{summary['tokens']:,} tokens in {summary['rounds']:,} rounds. ✓ accepted, ✗ refused, · never tested."
 
 
+def rows_of(trace: Trace) -> list[Row]:
+    """Return the rows of a trace; the token that ended the text, which has none, says so."""
+    rows = to_rows(trace.events)
+    last = next((row for row in reversed(rows) if row[0] in COMMITTED_KINDS), None)
+    is_ended = any(isinstance(event, StateEvent) and event.detail == "stop" for event in trace.events)
+    if last is not None and is_ended and not last[2]:
+        last[2] = END
+    return rows
+
+
 def _lines(trace: Trace) -> Iterator[str]:
     """One line for each round: what was drafted, what became of it, and the target's own token."""
     tokens: list[Row] = []
-    for row in to_rows(trace.events):
+    for row in rows_of(trace):
         if row[0] != "R":
             tokens.append(row)
             continue

@@ -175,6 +175,7 @@ function showCards(box, run, rounds, frame) {
     const isPast = frame.phase === "own" || frame.phase === "rollback";
     const state = isTested || isPast ? token.kind : "open";
     const card = makeCard(`exsa-st-card ${state}`);
+    card.title = token.text; // whole, where the card cuts it
     card.ariaCurrent = (frame.phase === "test" && n === frame.tested - 1) || (frame.phase === "draft" && n === frame.drafted - 1) ? "true" : null;
     const verdict = { a: "✓ accepted", x: "✗ refused", d: "· never tested", open: "drafted" }[state];
     card.append(make("div", "exsa-st-name", quote(token.text)), makeBars(run, round, token, isTested && "ax".includes(token.kind)), make("div", "exsa-st-verdict", verdict));

@@ -13,9 +13,9 @@ import traitlets
 from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
 from exsa_lab.widgets.live import LiveWidget
-from exsa_lab.widgets.rows import Row, to_rows, visible
+from exsa_lab.widgets.rows import Row, visible
 from exsa_lab.widgets.scripts import read_scripts
-from exsa_lab.widgets.step_static import static_html, static_text
+from exsa_lab.widgets.step_static import rows_of, static_html, static_text
 
 MAX_ROUNDS = 2_000
 """Rounds shown, the first ones (about 1 MB)."""
@@ -57,7 +57,7 @@ def run_of(trace: Trace) -> dict[str, Any]:
     """Return what the page needs of a trace, as JSON."""
     rounds = trace.rounds
     last = rounds[MAX_ROUNDS - 1].round if len(rounds) > MAX_ROUNDS else None
-    rows = [row for row in to_rows(trace.events) if last is None or _round_of(row) <= last]
+    rows = [row for row in rows_of(trace) if last is None or _round_of(row) <= last]
     times = {
         str(event.round): [
             *(round(1000 * s, 3) for s in (event.draft_s, event.verify_s, event.sample_s)),

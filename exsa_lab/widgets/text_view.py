@@ -28,6 +28,9 @@ class TextView:
         self._feed = Feed(gen, self._deliver, update_hz)
         self._feed.start()
 
+    def _ipython_display_(self) -> None:
+        """Nothing: it is shown already, also where it is a cell's last expression."""
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the whole text is shown; False when ``timeout`` seconds passed before that."""
         return self._feed.wait(timeout)

@@ -2,7 +2,7 @@
 // canvas between a column of labels and one of numbers. Prompts are untrusted: text nodes only.
 
 const PANELS = [
-  { title: "slots in use", limit: "slots", means: false, parts: [["own", 4]] },
+  { title: "slots in use", limit: "slots", isOfLimit: true, means: false, parts: [["own", 4]] },
   { title: "KV cells in use", limit: "cells", means: false, parts: [["own", 5]] },
   { title: "tokens per step", limit: null, means: true, parts: [["own", 8], ["accepted", 7], ["prompt", 6]] },
 ];

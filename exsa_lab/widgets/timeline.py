@@ -172,6 +172,9 @@ class TimelineDisplay:
         if oldest is not None:
             oldest.stop()
 
+    def _ipython_display_(self) -> None:
+        """Nothing: it is shown already, also where it is a cell's last expression."""
+
 
 def show_timeline(engine: Any = None, *, history: int = 16, update_hz: float = 5.0) -> TimelineDisplay:
     """Show the batch view of an engine (the kernel's own by default), or of a list of generations, in this cell.

@@ -165,7 +165,9 @@ const highest = (panel, rows) => rows.reduce((most, row) => Math.max(most, total
 
 function drawPanel(pen, paint, view, store, panel, top) {
   const visible = store.steps.slice(firstAfter(store.steps, 2, view.t0)).filter((row) => row[1] <= view.t1);
-  const scale = (PANEL - 4) / Math.max(1, store.limits[panel.limit] ?? 0, highest(panel, visible));
+  // Of slots the whole is worth seeing; of the cache a few prompts use so little that nothing would be seen.
+  const whole = (panel.isOfLimit && store.limits[panel.limit]) || 1;
+  const scale = (PANEL - 4) / Math.max(whole, highest(panel, visible));
   pen.fillStyle = paint.line;
   pen.fillRect(0, top + PANEL, view.width, 1);
   for (const row of visible) {

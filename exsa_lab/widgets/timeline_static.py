@@ -19,6 +19,8 @@ MAX_DRAWN_LANES = 40
 _LEFT, _WIDTH, _RIGHT = 190, 560, 190
 _LANE, _GAP, _PANEL, _AXIS = 18, 5, 34, 22
 _GREY, _GREEN, _BLUE, _ORANGE = "#84888d", "#1f9d78", "#3d8ad0", "#d9702a"
+_SLOTS = 4
+"""Column of the slots in a row of steps."""
 _HEAD = (
     '<defs><pattern id="x" width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     f'<rect width="1.4" height="4" fill="{_ORANGE}"/></pattern>'
@@ -114,7 +116,7 @@ def _svg(lanes: list[Lane], rows: list[Row], slots: int, cells: int) -> str:
     steps = merge([row for row in rows if row[0] == "step" and row[2] >= begin], (end - begin) * 2 / _WIDTH)
     if steps:
         for title, limit, columns in (
-            ("slots in use", slots, [(4, _GREY)]),
+            ("slots in use", slots, [(_SLOTS, _GREY)]),
             ("KV cells in use", cells, [(5, _GREY)]),
             ("tokens per step", 0, [(8, _GREY), (7, _GREEN), (6, _BLUE)]),
         ):
@@ -234,7 +236,8 @@ def _panel_svg(title: str, limit: int, columns: list[tuple[int, str]], steps: li
     """Numbers of the steps over time, stacked; per-step means of sums, and the highest where a limit is given."""
     heights = [[(row[i] if i in (4, 5) else row[i] / row[3]) for i, _ in columns] for row in steps]
     highest = max(sum(values) for values in heights)
-    scale = (_PANEL - 4) / max(limit, highest, 1)
+    # Of slots the whole is worth seeing; of the cache a few prompts use so little that nothing would be seen.
+    scale = (_PANEL - 4) / max(limit if columns[0][0] == _SLOTS else 0, highest, 1)
     paths = [""] * len(columns)
     for row, values in zip(steps, heights, strict=True):
         below, x0, width = top + _PANEL, x(row[1]), max(0.5, x(row[2]) - x(row[1]))

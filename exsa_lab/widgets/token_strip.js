@@ -105,7 +105,7 @@ function makeHeader(store, stop) {
       items.push(number(`${Math.round(100 * head.acceptance)} %`, "accepted", "Acceptance rate: draft tokens accepted, of those drafted"));
     if (head.per_round) items.push(number(head.per_round.toFixed(2), "tok/round", "Tokens per round: what one pass of the target yields"));
     if (typeof head.k === "number" && !head.final)
-      items.push(number(head.k, "k now", `Draft length of the last round: ${head.reason}`));
+      items.push(number(`k = ${head.k}`, "now", `Draft length of the last round: ${head.reason}`));
     if (head.generated) items.push(number(head.generated.toLocaleString("en"), "tokens", "Tokens generated"));
     if (head.ttft_s) items.push(number(`${head.ttft_s.toFixed(2)} s`, "TTFT", "Time to first token, from submission"));
     numbers.replaceChildren(...items);

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ipywidgets import Widget
 
-from exsa_lab.engine.events import Source
+from exsa_lab.engine.events import Source, State, StateEvent
 from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
@@ -70,6 +70,14 @@ def test_static_view_tells_every_round(trace: Trace) -> None:
         assert line.count("✓") == event.accepted
         assert line.count("✗") + line.count("·") == event.k - event.accepted
         assert "instead" in line or "✗" not in line
+
+
+@pytest.mark.parametrize(("reason", "says_so"), [("stop", True), ("length", False)])
+def test_the_token_that_ends_the_text_says_so(reason: str, says_so: bool) -> None:
+    first, second = [token(0, "so."), round_event(0, 0, 0, 0.1)], [token(1, "", round=1), round_event(1, 0, 0, 0.2)]
+    trace = Trace([*first, *second, StateEvent(State.FINISHED, reason)])
+    assert ("⟨end of text⟩" in static_text(trace)) == says_so
+    assert [row[2] for row in run_of(trace)["rows"] if row[0] == "t"] == ["so.", "⟨end of text⟩" if says_so else ""]
 
 
 def test_static_view_is_script_free_and_escapes_texts() -> None:
