@@ -142,6 +142,9 @@ class DraftLengthPolicy:
         if plan.requests:
             self._note_plain(is_plain=not any(outcome.verified for outcome in outcomes))
 
+    def interrupt(self) -> None:
+        """A step went by in which nothing was chosen here, such as a prompt's."""
+
     def rests(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> bool:
         """Whether the next step is plain for this sequence by what was weighed before; ``match_length`` is lookup's."""
         if drafter != "ngram" and self.has_draft and self._model_rest <= 0:

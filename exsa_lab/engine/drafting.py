@@ -122,6 +122,8 @@ class Drafting:
         if automatic and not self._rest(automatic, drafts):
             others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
             self._draft_automatic(automatic, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model)
+        if self._policy is not None and self.step.plan is None and not self.step.resting:
+            self._policy.interrupt()
         if to_model:
             drafts |= self._draft_with_model(to_model)
         if self.step.plan is not None and (width := self.step.plan.width):

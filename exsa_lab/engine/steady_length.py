@@ -4,15 +4,17 @@ llama.cpp's CUDA backend replays a captured graph only while the shape of the ba
 what it was. On one H100 with the default pair a replayed step took 1.16 ms (draft: 0.27 ms), and each change of shape
 added 3.8 ms in all (draft: 1.2 ms): lengths that follow the text from step to step would cost more than they gain.
 
-So a *mode* is kept: plain, the draft model with k tokens, or lookup with k tokens, the same for all sequences. Every
-draft is filled up to k, so that the target's batch keeps its shape; confidence ends no draft early.
+So a *mode* is kept: plain, or drafts of k tokens, the same for all sequences, by the draft model, by lookup, or, where
+one sequence decodes alone, by whoever promises more in each round. Every draft is filled up to k, so that the target's
+batch keeps its shape; confidence ends no draft early.
 
 When to change the mode is the problem of whether to rent or to buy. For every mode a *regret* is kept: the seconds it
 would have saved since the last change, never below 0. Plain decoding and lookup of any length are known exactly from
 the tokens that came (`NgramIndex.learn`); the draft model's lengths are judged by the acceptance rates. Once the
 regret of a mode exceeds the price of changing to it, that is done: what is lost by waiting is then about what the
 change costs, whatever the text does (compare metrical task systems, Borodin, Linial and Saks 1992). Where the shape
-changes anyway, because a sequence came or went, the mode of the highest expected goodput is taken at once.
+changes anyway, because a prompt was read or a sequence came or went, the mode of the highest expected goodput is taken
+at once: what each mode would have cost for the last hundred tokens is known, whoever's they were.
 
 Two rules keep this from being slower than plain decoding:
 
@@ -24,13 +26,14 @@ Two rules keep this from being slower than plain decoding:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_length import NO_LIMIT, DraftLengthPolicy
+from exsa_lab.engine.draft_length import MIN_GAIN, NO_LIMIT, DraftLengthPolicy
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import StepCosts
@@ -38,12 +41,16 @@ from exsa_lab.engine.goodput import StepCosts
 MODEL_LENGTHS = (1, 2, 3, 4, 6, 7)
 LOOKUP_LENGTHS = (3, 7, 15)
 """With the sequence's own token 4, 8 and 16: sizes that kernels are made for."""
-SHARE = 0.005
+SHARE = 0.01
 """Share of the time that each drafter may lose for good."""
-FIRST_CREDIT: dict[DrafterName, float] = {"model": 6.0, "ngram": 4.0}
+FIRST_CREDIT: dict[DrafterName, float] = {"model": 16.0, "ngram": 16.0}
 """Changes of shape that each drafter may pay for before it earned any, once in the life of an engine."""
-MAX_CREDIT = 8.0
+MAX_CREDIT = 16.0
 """Most changes of shape that a drafter can save up for."""
+CAUTION = 2.0
+"""A change is made once its regret exceeds its price so many times: texts of a hundred tokens leave room for few."""
+MEMORY = 0.99
+"""What a token before counts against the last one in what the modes would have cost."""
 PROBES = 8
 """Probes in a row, at most; two in a row that fail end it."""
 FIRST_GAP, LAST_GAP = 16, 2048
@@ -52,12 +59,15 @@ PROSPECT = 64
 """Steps for which the draft model is expected to go on as in a row of probes that went well."""
 _JUDGE_EVERY = 8
 _CATCH_UP_STEPS = 32
+_CATCH_UP_ROUNDS = 8
+"""Rounds that the draft model is expected to go on with what it catches up."""
 
 
 class Mode(NamedTuple):
     """Who drafts, and how many tokens for each sequence."""
 
     drafter: DrafterName
+    """"auto" for the one that promises more in each round."""
     k: int
 
 
@@ -65,6 +75,7 @@ PLAIN = Mode("none", 0)
 _MODES: dict[DrafterName, tuple[Mode, ...]] = {
     "model": tuple(Mode("model", k) for k in MODEL_LENGTHS),
     "ngram": tuple(Mode("ngram", k) for k in LOOKUP_LENGTHS),
+    "auto": tuple(Mode("auto", k) for k in LOOKUP_LENGTHS),
 }
 
 
@@ -107,7 +118,9 @@ class SteadyPolicy(DraftLengthPolicy):
         super().__init__(costs, has_draft=has_draft, estimate=estimate)
         self._switch = costs.switch_seconds["target"]
         self.balance: dict[DrafterName, float] = {name: n * self._switch for name, n in FIRST_CREDIT.items()}
-        """Seconds that each drafter may still lose."""
+        """Seconds that each drafter may still lose. What both do in one mode is the model's affair."""
+        self._usual: dict[tuple[int, Mode], float] = {}
+        """What tokens would have cost lately in each mode, by the number of sequences; plain decoding is 1."""
         self._owed = 0.0
         """Of what the draft's catching up took, the part not yet paid: who resumes drafting will go on with it."""
         self._mode = PLAIN
@@ -138,14 +151,21 @@ class SteadyPolicy(DraftLengthPolicy):
         costs = self._steady_costs(num, other_tokens, other_sequences)
         shape = (num, other_tokens, other_sequences)
         is_free = shape != self._shape
-        modes = self._possible_modes(requests, costs, budget, is_free=is_free)
-        mode = self._best_mode(requests, costs, modes, is_free=is_free)
-        choices = [self._choice(request, mode, costs, num) for request in requests]
+        modes = self._possible_modes(requests, costs, budget)
+        mode = self._best_mode(requests, costs, [m for m in modes if self._can_pay(m, is_free)], is_free=is_free)
+        if mode.drafter == "auto":
+            choices = [self._best_choice(requests[0], mode.k, costs)]
+        else:
+            choices = [self._choice(request, mode, costs, num) for request in requests]
         if mode is PLAIN and self._is_probe_due(requests, costs):
             lags = [(r.draft_lag, i) for i, r in enumerate(requests) if r.limit and r.drafter in ("auto", "model")]
             if lags:
                 choices[min(lags)[1]] = Choice("model", 1, DraftReason.PROBING)
         return SteadyPlan(self, requests, choices, costs, mode, shape, modes)
+
+    def interrupt(self) -> None:
+        """See the base: the shape has changed anyway."""
+        self._shape = (0, 0, 0)
 
     def rests(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> bool:
         """Never: every step is entered into the regrets, and costs little beside a GPU's."""
@@ -159,51 +179,90 @@ class SteadyPolicy(DraftLengthPolicy):
         plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
         return StepCosts(verify, draft, base, plain_seconds, most)
 
-    def _possible_modes(
-        self, requests: Sequence[DraftRequest], costs: StepCosts, budget: int, *, is_free: bool
-    ) -> tuple[Mode, ...]:
-        wanted = {request.drafter for request in requests if request.limit > 0}
-        modes = [PLAIN]
-        for name, of_drafter in _MODES.items():
-            if (name == "model" and not costs.draft) or not wanted & {"auto", name}:
-                continue
-            price = self._switch  # the way back
-            if self._mode.drafter != name:
-                # Where it is entered without waiting for its regret to grow, catching up must be covered too.
-                is_sure = name != "model" or not is_free
-                price += self._switch + (0.0 if is_sure else self._catch_up_seconds(requests, costs))
-            if self.balance[name] >= price:
-                modes += [mode for mode in of_drafter if costs.base_tokens + len(requests) * mode.k <= budget]
-        return tuple(modes)
+    def _possible_modes(self, requests: Sequence[DraftRequest], costs: StepCosts, budget: int) -> tuple[Mode, ...]:
+        num, wanted = len(requests), {request.drafter for request in requests}
+        names: list[DrafterName] = ["model"] if costs.draft and wanted & {"auto", "model"} else []
+        if wanted & {"auto", "ngram"}:
+            # Several sequences would need now more and now fewer of the draft model's decodes.
+            names = ["ngram", "auto"] if names and num == 1 else ["ngram", *names]
+        modes = [
+            mode
+            for name in names
+            for mode in _MODES[name]
+            if costs.base_tokens + num * mode.k <= budget and (name == "model" or self._is_of_use(mode.k, costs, num))
+        ]
+        return (PLAIN, *modes)
+
+    @staticmethod
+    def _is_of_use(k: int, costs: StepCosts, num: int) -> bool:
+        """Whether copies of k tokens that are all right win clearly against shorter ones, which lose less if wrong."""
+
+        def seconds(k: int) -> float:
+            return costs.seconds(costs.base_tokens + num * k, 0.0) / (k + 1)
+
+        return all(seconds(k) < 0.9 * seconds(shorter) for shorter in (0, *LOOKUP_LENGTHS) if shorter < k)
+
+    def _can_pay(self, mode: Mode, is_free: bool) -> bool:
+        if mode is PLAIN:
+            return True
+        changes = 1 if is_free or self._mode.k else 2  # the way back, and there
+        return self.balance[_account(mode)] >= changes * self._switch
 
     def _best_mode(
-        self, requests: Sequence[DraftRequest], costs: StepCosts, modes: tuple[Mode, ...], *, is_free: bool
+        self, requests: Sequence[DraftRequest], costs: StepCosts, modes: list[Mode], *, is_free: bool
     ) -> Mode:
         if len(modes) == 1:
             return PLAIN
         if is_free or self._mode not in modes:
-            expected = {PLAIN: costs.plain_seconds / len(requests)} | self._judge(requests, costs, modes)
-            for mode in modes:
-                if mode.drafter == "ngram":
-                    expected[mode] = self._seconds_of_lookup(requests, costs, mode.k)
+            expected = {mode: self._expected_seconds(requests, costs, mode, modes) for mode in modes}
             return min(modes, key=lambda mode: expected[mode])
         best, most = self._mode, 0.0
         for mode in modes:
-            gain = self._regret.get(mode, 0.0) - self._price(requests, costs, mode)
+            gain = self._regret.get(mode, 0.0) - CAUTION * self._price(requests, costs, mode)
             if gain > most:
                 best, most = mode, gain
         return best
 
+    def _expected_seconds(
+        self, requests: Sequence[DraftRequest], costs: StepCosts, mode: Mode, modes: list[Mode]
+    ) -> float:
+        """Seconds a token when a mode begins, with nothing known of these sequences but what is usual."""
+        plain = costs.plain_seconds / len(requests)
+        if mode is PLAIN:
+            return plain / MIN_GAIN
+        usual = self._usual.get((len(requests), mode))
+        if mode.drafter == "ngram":
+            return usual * plain if usual else self._seconds_of_lookup(requests, costs, mode.k)
+        seconds = usual * plain if usual else self._judge(requests, costs, tuple(modes))[mode]
+        return seconds + self._catch_up_seconds(requests, costs) / PROSPECT
+
     def _price(self, requests: Sequence[DraftRequest], costs: StepCosts, mode: Mode) -> float:
         """Seconds that changing to a mode costs."""
         price = self._switch if mode.k != self._mode.k else 0.0
-        if mode.drafter == "model" and self._mode.drafter != "model":
+        if mode.drafter in ("auto", "model") and self._mode.drafter not in ("auto", "model"):
             price += self._catch_up_seconds(requests, costs)
         return price
 
     def _catch_up_seconds(self, requests: Sequence[DraftRequest], costs: StepCosts) -> float:
         lag = sum(request.draft_lag - 1 for request in requests)
         return costs.draft_seconds(lag) + self.costs.switch_seconds["draft"] if lag else 0.0
+
+    def _best_choice(self, request: DraftRequest, k: int, costs: StepCosts) -> Choice:
+        """Who drafts how many of up to k tokens in this round, the target's time being the same."""
+        verify = costs.seconds(costs.base_tokens + k, 0.0)
+        k = min(k, request.limit)
+        best, rate = Choice("none", 0, DraftReason.NOT_WORTH_IT), 1.0 / verify
+        if length := min(k, request.ngram_tokens):
+            expected = 1.0 + sum(self.estimate.ngram_survival(request.history, request.match_length, length))
+            best, rate = Choice("ngram", length, DraftReason.MEASURED_GAIN), expected / verify
+        expected, seconds = 1.0, verify + self._catch_up_seconds([request], costs) / _CATCH_UP_ROUNDS
+        for length, survival in enumerate(
+            self.estimate.model_survival(request.history, min(k, MODEL_LENGTHS[-1])), start=1
+        ):
+            expected, seconds = expected + survival, seconds + costs.draft[1]
+            if expected / seconds > rate:
+                best, rate = Choice("model", length, DraftReason.MEASURED_GAIN), expected / seconds
+        return best
 
     def _choice(self, request: DraftRequest, mode: Mode, costs: StepCosts, num: int) -> Choice:
         k = min(mode.k, request.limit)
@@ -228,15 +287,19 @@ class SteadyPolicy(DraftLengthPolicy):
         survivals = [self.estimate.model_survival(request.history, MODEL_LENGTHS[-1]) for request in drafting]
         num = len(requests)
         for mode in modes:
-            if mode.drafter == "model" and drafting:
-                tokens = num + sum(sum(survival[: mode.k]) for survival in survivals)
-                # After a draft that was accepted whole, its last token is one decode more for all.
-                none_whole = 1.0
-                for survival in survivals:
-                    none_whole *= 1.0 - survival[mode.k - 1]
-                draft = (mode.k + 1.0 - none_whole) * costs.draft[len(drafting)]
-                self._judged[mode] = costs.seconds(costs.base_tokens + num * mode.k, draft) / tokens
+            if mode.drafter in ("auto", "model") and drafting:
+                lengths = range(1, min(mode.k, MODEL_LENGTHS[-1]) + 1) if mode.drafter == "auto" else (mode.k,)
+                self._judged[mode] = min(self._seconds_with_model(survivals, costs, num, mode.k, n) for n in lengths)
         return self._judged
+
+    @staticmethod
+    def _seconds_with_model(survivals: list[list[float]], costs: StepCosts, num: int, width: int, length: int) -> float:
+        """Seconds a token with drafts of some length, in batches for drafts of ``width``."""
+        tokens = num + sum(sum(survival[:length]) for survival in survivals)
+        # After a draft that was accepted whole, its last token is one decode more for all.
+        none_whole = math.prod(1.0 - survival[length - 1] for survival in survivals)
+        draft = (length + 1.0 - none_whole) * costs.draft[len(survivals)]
+        return costs.seconds(costs.base_tokens + num * width, draft) / tokens
 
     def _seconds_of_lookup(self, requests: Sequence[DraftRequest], costs: StepCosts, k: int) -> float:
         """Seconds a token if lookup goes on as its matches look now."""
@@ -264,7 +327,7 @@ class SteadyPolicy(DraftLengthPolicy):
             else:
                 request.history.idle += 1
         self._until_probe -= 1
-        if plan.mode.drafter == "model":
+        if any(choice.drafter == "model" for choice in plan.choices) and plan.mode is not PLAIN:
             self._until_probe, self._row_left = self._gap, 0
         if plan.mode != self._mode:
             self._regret.clear()
@@ -279,14 +342,20 @@ class SteadyPolicy(DraftLengthPolicy):
         spent = dict.fromkeys(plan.modes, tokens * costs.plain_seconds / num)
         for mode, seconds in self._judge(plan.requests, costs, plan.modes).items():
             spent[mode] = tokens * seconds
-        lookups = [mode for mode in plan.modes if mode.drafter == "ngram"]
+        lookups = [mode for mode in plan.modes if mode.drafter in ("auto", "ngram")]
         if lookups:
-            rounds = _lookup_rounds(plan.requests, outcomes)
+            rounds, missed = _lookup_rounds(plan.requests, outcomes)
             for mode in lookups:
-                spent[mode] = rounds[mode.k] * costs.seconds(costs.base_tokens + num * mode.k, 0.0) / num
+                verify = costs.seconds(costs.base_tokens + num * mode.k, 0.0)
+                other = spent[mode] / tokens if mode.drafter == "auto" else verify / num
+                spent[mode] = rounds[mode.k] * verify / num + missed * other
+        for mode, seconds in spent.items():
+            ratio = seconds / spent[PLAIN]
+            usual = self._usual.get((num, mode), ratio)
+            self._usual[num, mode] = ratio + (usual - ratio) * MEMORY ** (tokens / num)
         current = spent[plan.mode]
         for mode, seconds in spent.items():
-            times = PROSPECT if self._is_promising and mode.drafter == "model" else 1
+            times = PROSPECT if self._is_promising and mode.drafter in ("auto", "model") else 1
             self._regret[mode] = max(0.0, self._regret.get(mode, 0.0) + times * (current - seconds))
         self._is_promising = False
 
@@ -303,12 +372,13 @@ class SteadyPolicy(DraftLengthPolicy):
             few = late * costs.draft[len(lags)]
             many = costs.draft_seconds(sum(lags)) + self.costs.switch_seconds["draft"]
             self._owed += min(few, many) if late else 0.0
-        instalment = self._owed / _CATCH_UP_STEPS if plan.mode.drafter == "model" else self._owed
+        instalment = self._owed if plan.mode is PLAIN else self._owed / _CATCH_UP_STEPS
         self._owed -= instalment
         seconds = costs.seconds(costs.base_tokens + num * plan.width, draft) + has_changed * self._switch
         gain = sum(outcome.accepted + 1 for outcome in outcomes) * costs.plain_seconds / num - seconds
+        payer = _account(self._mode if plan.mode is PLAIN and has_changed else plan.mode)
         for name, balance in self.balance.items():
-            pays = name == plan.mode.drafter or (plan.mode is PLAIN and has_changed and name == self._mode.drafter)
+            pays = name == payer and (plan.mode is not PLAIN or has_changed)
             if lags and name == "model" and plan.mode is PLAIN:
                 pays = True
             earned = SHARE * seconds + (gain if pays else 0.0) - (instalment if name == "model" else 0.0)
@@ -343,17 +413,23 @@ def policy_for(costs: CostModel, *, has_draft: bool) -> DraftLengthPolicy:
     return policy(costs, has_draft=has_draft)
 
 
-def _lookup_rounds(requests: Sequence[DraftRequest], outcomes: Sequence[Outcome]) -> dict[int, int]:
-    """Rounds that lookup of each length would have ended with the tokens just committed.
+def _account(mode: Mode) -> DrafterName:
+    """Who pays for a mode."""
+    return "ngram" if mode.drafter == "ngram" else "model"
+
+
+def _lookup_rounds(requests: Sequence[DraftRequest], outcomes: Sequence[Outcome]) -> tuple[dict[int, int], int]:
+    """Rounds of each length in which lookup would have copied the tokens just committed, and tokens it had wrong.
 
     A round takes up to k tokens that lookup has right and one more, which lookup may have right as well.
     """
-    rounds = dict.fromkeys(LOOKUP_LENGTHS, 0)
+    rounds, missed = dict.fromkeys(LOOKUP_LENGTHS, 0), 0
     for request, outcome in zip(requests, outcomes, strict=True):
         num_tokens = outcome.accepted + 1
         copied = min(outcome.copied, num_tokens) if request.drafter in ("auto", "ngram") else 0
         before, history = request.history.copied, request.history
         for k in LOOKUP_LENGTHS:
-            rounds[k] += (before + copied) // (k + 1) - before // (k + 1) + num_tokens - copied
+            rounds[k] += (before + copied) // (k + 1) - before // (k + 1)
+        missed += num_tokens - copied
         history.copied = before + copied if copied == num_tokens else 0
-    return rounds
+    return rounds, missed

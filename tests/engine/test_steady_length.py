@@ -41,14 +41,37 @@ def compare(texts: Texts, drafter: DrafterName = "auto", num_sequences: int = 1)
 @pytest.mark.parametrize("drafter", ["model", "ngram", "auto"])
 @pytest.mark.parametrize("texts", TEXTS)
 def test_one_sequence(texts: str, drafter: DrafterName) -> None:
+    """The first text of an engine: what it may cost to find out is at most its first credit, 60 ms of 1.4 s."""
     plain, best = compare(TEXTS[texts], drafter)
-    assert plain >= 0.98
-    assert best >= 0.92
+    assert plain >= 0.94
+    assert best >= 0.91
 
 
-def test_a_draft_that_is_right_two_times_in_three_wins() -> None:
-    plain, _ = compare(TEXTS["67 % right"])
-    assert plain >= 1.1
+def requests_in_turn(texts: Texts) -> float:
+    """Speed against plain decoding of requests of a hundred tokens, once an engine has served some like them."""
+    simulation = Simulation(Machine.with_graphs())
+    plain = seconds = 0.0
+    for seed in range(24):
+        text = texts(np.random.default_rng(seed), 100)
+        before = simulation.result.seconds
+        simulation.policy.interrupt()
+        simulation.machine.shapes.clear()
+        simulation.run([text])
+        if seed >= 8:
+            seconds += simulation.result.seconds - before
+            plain += plain_seconds(Machine.with_graphs(), [text])
+    return plain / seconds
+
+
+@pytest.mark.parametrize("texts", TEXTS)
+def test_requests_in_turn_are_not_slower_than_plain(texts: str) -> None:
+    assert requests_in_turn(TEXTS[texts]) >= 0.97
+
+
+def test_requests_in_turn_begin_with_what_won_before() -> None:
+    assert requests_in_turn(TEXTS["67 % right"]) >= 1.05
+    assert requests_in_turn(TEXTS["80 % right"]) >= 1.25
+    assert requests_in_turn(TEXTS["all copied"]) >= 2.5
 
 
 @pytest.mark.parametrize("texts", ["never right", "30 % right", "80 % right", "all copied", "half copied"])
@@ -123,7 +146,7 @@ def test_the_width_stays_while_nothing_else_changes() -> None:
 def test_confidence_ends_no_draft_early() -> None:
     policy = steady_policy()
     request = DraftRequest(policy.new_history(), "model")
-    for _ in range(60):
+    for _ in range(24):
         policy.estimate.observe_model(request.history, [0.8] * 8, 8)
     plan = policy.choose([request])
     assert plan.width == MODEL_LENGTHS[-1]
@@ -134,7 +157,7 @@ def test_confidence_ends_no_draft_early() -> None:
 def test_a_draft_near_the_end_of_the_text_is_shorter_than_the_width() -> None:
     policy = steady_policy()
     request = DraftRequest(policy.new_history(), "model", limit=2)
-    for _ in range(60):
+    for _ in range(24):
         policy.estimate.observe_model(request.history, [0.8] * 8, 8)
     plan = policy.choose([request])
     assert plan.choices[0].k == 2
