@@ -7,13 +7,10 @@ GPU it computes in bfloat16, on a CPU in float32.
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
-import time
 from functools import partial
-from pathlib import Path
-from typing import Any
 
+from exsa_lab.bench.baselines.transformers_peer import Transformers
 from exsa_lab.bench.contenders import AUTO, PLAIN, EngineSetting
 from exsa_lab.bench.measure import interleaved, median, ratio
 from exsa_lab.bench.report import Check, Report
@@ -46,8 +43,7 @@ def run(options: Options) -> Report:
     if subject.draft is None:
         report.notes.append(f"{subject.name} has no draft.")
         return report
-    with subject.open_engine() as engine:
-        peer = Transformers(subject.path, subject.draft, options.device)
+    with subject.open_engine() as engine, Transformers(subject.path, subject.draft, options.device) as peer:
         for workload in options.pick(("chat", "repeat"), ("repeat",)):
             _measure(workload, subject, engine, peer, options, tokens, report)
     return report
@@ -77,83 +73,3 @@ def _measure(
         report.checks.append(
             Check(f"{workload}: gain of auto / that of assisted generation", gains[AUTO].median, wanted)
         )
-
-
-class Transformers:
-    """Both models in transformers, greedy decoding only."""
-
-    def __init__(self, target: Path, draft: Path, device: str) -> None:
-        self._torch: Any = importlib.import_module("torch")
-        self._device = "cuda" if device == "gpu" else "cpu"
-        self._target, self._draft = self._load(target), self._load(draft)
-
-    def tokens_per_second(self, prompt: list[int], max_tokens: int, is_assisted: bool) -> float:
-        """Generate up to ``max_tokens``; prefill counts, as `generate` does not tell it apart."""
-        ids = self._torch.tensor([prompt], device=self._device)
-        begin = time.perf_counter()
-        written = self._target.generate(
-            ids,
-            attention_mask=self._torch.ones_like(ids),
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            assistant_model=self._draft if is_assisted else None,
-        )
-        return float((written.shape[1] - len(prompt)) / (time.perf_counter() - begin))
-
-    def _load(self, path: Path) -> Any:
-        from exsa_lab.distill.llama import read_llama
-
-        hub: Any = importlib.import_module("transformers")
-        dtype = self._torch.bfloat16 if self._device == "cuda" else self._torch.float32
-        shape, weights = read_llama(path, "cpu", self._torch.float32)
-        config = hub.LlamaConfig(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.width,
-            intermediate_size=shape.feed_forward,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            rope_parameters={"rope_type": "default", "rope_theta": shape.rope_base},
-            rms_norm_eps=shape.norm_epsilon,
-            max_position_embeddings=8192,
-            tie_word_embeddings="output.weight" not in weights,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=2,
-        )
-        model = hub.LlamaForCausalLM(config)
-        model.load_state_dict(_renamed(weights, shape.heads, shape.kv_heads), strict=False)
-        return model.to(self._device, dtype).eval()
-
-
-_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-
-
-def _renamed(weights: dict[str, Any], heads: int, kv_heads: int) -> dict[str, Any]:
-    """Return llama.cpp's weights under transformers' names, with its order of rotary halves."""
-    found = {}
-    for name, weight in weights.items():
-        if name.startswith("blk."):
-            _, layer, part, _ = name.split(".")
-            if part in ("attn_q", "attn_k"):
-                count = heads if part == "attn_q" else kv_heads
-                # llama.cpp turns neighbours, transformers the halves of a head.
-                pairs = weight.reshape(count, weight.shape[0] // count // 2, 2, weight.shape[1])
-                weight = pairs.swapaxes(1, 2).reshape(weight.shape)
-            found[f"model.layers.{layer}.{_NAMES[part]}.weight"] = weight
-        else:
-            places = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-            found[f"{places[name.removesuffix('.weight')]}.weight"] = weight
-    if "lm_head.weight" not in found:
-        found["lm_head.weight"] = found["model.embed_tokens.weight"]
-    return found
