@@ -41,8 +41,11 @@ class Accounts:
         for name, balance in self.balance.items():
             self.balance[name] = min(MAX_CREDIT, balance + earned)
 
-    def settle(self, plan: StepPlan, outcomes: Sequence[Outcome], draft_seconds: float) -> None:
-        """Enter a step: what its draft tokens brought, and what they cost, against a plain step."""
+    def settle(self, plan: StepPlan, outcomes: Sequence[Outcome], draft_seconds: float, surcharge: float = 1.0) -> None:
+        """Enter a step: what its draft tokens brought, and what they cost, against a plain step.
+
+        By ``surcharge`` a step with a draft is dearer than the costs say.
+        """
         if not plan.requests:
             return
         costs, num = plan.costs, len(plan.requests)
@@ -54,7 +57,9 @@ class Accounts:
         total = sum(drafted.values())
         draft = draft_seconds / costs.plain_seconds
         verify = costs.verify_seconds(total) / costs.plain_seconds
+        extra = (surcharge - 1.0) * (1.0 + verify + draft) if total or draft else 0.0
         for name, balance in self.balance.items():
             earned = SHARE * (1.0 + verify + draft) + accepted[name] / num
             spent = verify * drafted[name] / max(1, total) + (draft if name == "model" else 0.0)
+            spent += extra * (drafted[name] / total if total else float(name == "model"))
             self.balance[name] = min(MAX_CREDIT, balance + (earned - spent) * math.sqrt(num))

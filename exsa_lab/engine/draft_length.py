@@ -20,6 +20,8 @@ Three more rules keep "auto" from being slower than plain decoding where the est
   while that fails, and never where even a draft that is always right could not win. N-gram drafts need no probing:
   what they would have been worth is known from the tokens that came (`NgramIndex.learn`).
 * a plain step now and then while drafting, because only that shows what plain decoding costs now (cost_model.py).
+* whole steps are measured, too: what those with a draft take beyond their decodes raises the gain that is asked of
+  them (surcharge.py).
 
 Deciding has a price too: after a decode that went through all weights nothing else is left in the processor's caches,
 and this arithmetic takes 0.1 of 8 ms. What was weighed and lost is therefore not weighed again for some steps, and
@@ -37,6 +39,7 @@ from exsa_lab.engine.draft_accounts import Accounts
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, token_price, worth
+from exsa_lab.engine.surcharge import Surcharge
 
 __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
 
@@ -55,6 +58,8 @@ _MATCH_REST = 8
 _MODEL_REST = 32
 """Most steps for which a draft model that was not worth it is not weighed again."""
 _FORGET_EVERY = 64
+_MEASURE_EVERY = 4
+"""Of the steps in which all rest, one in so many is measured."""
 _DRAFT_TABLE = 128
 NO_LIMIT = 1 << 30
 _NAMES: dict[tuple[bool, bool], tuple[DrafterName, ...]] = {
@@ -79,6 +84,7 @@ class DraftLengthPolicy:
         self.has_draft = has_draft and costs.draft is not None
         self.estimate = estimate or AcceptanceEstimate()
         self.accounts = Accounts()
+        self.surcharge = Surcharge()
         self._steps = 0
         self._steps_since_plain = 0
         self._plain_gap = PLAIN_FIRST
@@ -117,13 +123,19 @@ class DraftLengthPolicy:
             return self._plan(requests, costs, plain_rate, model_rest=self._rest_of_none)
         if self._is_plain_due():
             return self._plan(requests, costs, plain_rate, plain_reason=DraftReason.PROBING)
-        names, lengths, rate = self._best(requests, drafters, costs)
-        if any(lengths) and rate > MIN_GAIN * plain_rate:
-            return self._plan(requests, costs, rate, names=names, lengths=lengths)
+        for possible in (drafters, [names[:1] if "ngram" in names else () for names in drafters]):
+            if any(possible):
+                names, lengths, rate = self._best(requests, possible, costs)
+                least = MIN_GAIN * plain_rate * self.surcharge.factor(_main_drafter(names, lengths))
+                if any(lengths) and rate > least:
+                    return self._plan(requests, costs, rate, names=names, lengths=lengths)
         return self._probe(requests, drafters, costs, plain_rate)
 
-    def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
-        """Learn from one step; ``outcomes[i]`` belongs to ``plan.requests[i]``."""
+    def observe(self, plan: StepPlan, outcomes: Sequence[Outcome], seconds: float | None = None) -> None:
+        """Learn from one step; ``outcomes[i]`` belongs to ``plan.requests[i]``.
+
+        ``seconds`` is what the whole step took, if that is known.
+        """
         first_tokens = 0
         self._count_step()
         decodes: list[int] = []
@@ -138,8 +150,11 @@ class DraftLengthPolicy:
             decodes.append(outcome.verified + (outcome.peeked is not None))
             first_tokens += request.draft_lag
             self._learn(request.history, choice, outcome)
-        self.accounts.settle(plan, outcomes, self._draft_seconds(plan.costs, decodes, first_tokens))
+        draft_seconds = self._draft_seconds(plan.costs, decodes, first_tokens)
+        drafter = _main_drafter([c.drafter for c in plan.choices], [outcome.verified for outcome in outcomes])
+        self.accounts.settle(plan, outcomes, draft_seconds, self.surcharge.factor(drafter))
         if plan.requests:
+            self._measure(plan, drafter, sum(outcome.verified for outcome in outcomes), draft_seconds, seconds)
             self._note_plain(is_plain=not any(outcome.verified for outcome in outcomes))
 
     def interrupt(self) -> None:
@@ -156,8 +171,8 @@ class DraftLengthPolicy:
         can_draft = match_length > 0 or (self.has_draft and drafter != "ngram")
         return history.why_plain if can_draft else DraftReason.NO_DRAFTER
 
-    def observe_rest(self, histories: Sequence[DraftHistory]) -> None:
-        """Learn from one plain step in which every sequence rested."""
+    def observe_rest(self, histories: Sequence[DraftHistory], seconds: float | None = None) -> None:
+        """Learn from one plain step in which every sequence rested; ``seconds`` as in `observe`."""
         self._count_step()
         self._steps_since_model += 1
         self._model_rest -= 1
@@ -165,6 +180,9 @@ class DraftLengthPolicy:
             history.idle += 1
             history.match_rest -= 1
         self.accounts.rest(len(histories))
+        self.surcharge.forgive()
+        if seconds and self._steps % _MEASURE_EVERY == 0:
+            self.surcharge.observe("none", self.costs.step_seconds(len(histories), len(histories)), seconds)
         self._note_plain(is_plain=True)
 
     @staticmethod
@@ -341,6 +359,21 @@ class DraftLengthPolicy:
 
     # Learning
 
+    def _measure(
+        self, plan: StepPlan, drafter: DrafterName, num_drafted: int, draft_seconds: float, seconds: float | None
+    ) -> None:
+        """Compare a whole step with what was expected of it."""
+        if drafter == "none":
+            self.surcharge.forgive()
+        if seconds and plan.costs.base_tokens == len(plan.requests) and (num_drafted or not draft_seconds):
+            expected = plan.costs.seconds(plan.costs.base_tokens + num_drafted, draft_seconds)
+            # The way back is paid by the plain step after one with a draft.
+            if num_drafted:
+                expected -= plan.costs.return_seconds
+            elif self._steps_since_plain:
+                expected += plan.costs.return_seconds
+            self.surcharge.observe(drafter, expected * self.costs.slow_down, seconds)
+
     def _learn(self, history: DraftHistory, choice: Choice, outcome: Outcome) -> None:
         confidences = outcome.confidences
         self.estimate.observe_model(history, list(confidences), outcome.accepted)
@@ -396,3 +429,9 @@ class DraftLengthPolicy:
     def _has_shifted(self) -> bool:
         """Whether drafting or not, or something else, changed the common slow-down since the last plain step."""
         return not 1 / _SHIFT < self.costs.slow_down / self._slow_down_at_plain < _SHIFT
+
+
+def _main_drafter(names: Sequence[DrafterName], lengths: Sequence[int]) -> DrafterName:
+    """Whose draft decides what a step costs: the model's, if there is any."""
+    drafting = {name for name, length in zip(names, lengths, strict=True) if length}
+    return "model" if "model" in drafting else "ngram" if drafting else "none"

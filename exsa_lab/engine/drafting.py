@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ class DraftStep:
     """Sequences for which there was nothing to weigh."""
     sequences: list[Sequence] = field(default_factory=list)
     """Sequences of the plan where nobody else takes part."""
+    began: float = field(default_factory=time.perf_counter)
 
 
 _PLAIN = {reason: Draft("none", reason) for reason in DraftReason}
@@ -162,10 +164,11 @@ class Drafting:
         """The step's rounds were all observed."""
         if self._policy is None:
             return
+        seconds = time.perf_counter() - step.began
         if step.plan is not None:
-            self._policy.observe(step.plan, step.outcomes)
+            self._policy.observe(step.plan, step.outcomes, seconds)
         elif step.resting:
-            self._policy.observe_rest([sequence.history for sequence in step.resting])
+            self._policy.observe_rest([sequence.history for sequence in step.resting], seconds)
 
     # Lengths
 
@@ -240,7 +243,7 @@ class Drafting:
                 budget=other_tokens + len(sequences) + max(0, room),
             )
         planned, outcomes = {s.id: i for i, s in enumerate(sequences)}, [Outcome() for _ in sequences]
-        self.step = DraftStep(plan, planned, outcomes, sequences=sequences if are_all else [])
+        self.step = DraftStep(plan, planned, outcomes, sequences=sequences if are_all else [], began=self.step.began)
         for index, (sequence, request, choice) in enumerate(zip(sequences, plan.requests, plan.choices, strict=True)):
             length = min(choice.k, request.limit)
             if choice.drafter == "ngram" and length:

@@ -312,7 +312,7 @@ class SteadyPolicy(DraftLengthPolicy):
 
     # Learning
 
-    def observe(self, plan: StepPlan, outcomes: Sequence[Outcome]) -> None:
+    def observe(self, plan: StepPlan, outcomes: Sequence[Outcome], seconds: float | None = None) -> None:
         """See the base."""
         assert isinstance(plan, SteadyPlan)
         self._count_step()

@@ -86,6 +86,8 @@ class Machine:
     load: Callable[[float], float] = field(default=lambda _: 1.0)
     """Slow-down by simulated time."""
     seed: int = 0
+    round_seconds: float = 0.0
+    """What a step with a draft takes beside its decodes, of which the policy was not told."""
     shapes: dict[str, tuple[tuple[int, int], int]] = field(default_factory=dict)
     """Of each model: the last decode's tokens and sequences, and how many of that shape came just before it."""
 
@@ -151,6 +153,7 @@ class Simulation:
         self.machine = machine
         self.policy = policy or policy_for(machine.believed, has_draft=True)
         self.result = Result()
+        self._step_seconds = 0.0
         self._random = np.random.default_rng(machine.seed)
 
     def run(
@@ -187,12 +190,13 @@ class Simulation:
         self._advance(states, names, lengths, decodes, width=k if self.machine.believed.has_costly_shapes else 0)
 
     def _policy_step(self, states: list[_State]) -> None:
+        self._step_seconds = 0.0
         if all(self.policy.rests(state.history, state.index.match_length, state.drafter) for state in states):
             for state in states:
                 reason = self.policy.why_resting(state.history, state.index.match_length, state.drafter)
                 self.result.reasons[reason] = self.result.reasons.get(reason, 0) + 1
             self._advance(states, ["none"] * len(states), [0] * len(states), [0] * len(states), learn=True)
-            self.policy.observe_rest([state.history for state in states])
+            self.policy.observe_rest([state.history for state in states], self._step_seconds)
             return
         requests = []
         for state in states:
@@ -212,7 +216,10 @@ class Simulation:
             if peeks[i] is not None and accepted[i] == lengths[i]:
                 right = state.text.is_right[starts[i] + lengths[i]]
             outcomes.append(Outcome(accepted[i], lengths[i], tuple(confidences[i]), peeks[i], right, copied[i]))
-        self.policy.observe(plan, outcomes)
+        if any(lengths):
+            self._step_seconds += self.machine.round_seconds
+            self.result.seconds += self.machine.round_seconds
+        self.policy.observe(plan, outcomes, self._step_seconds)
 
     def _draft(
         self, states: list[_State], plan: StepPlan
@@ -289,6 +296,7 @@ class Simulation:
         seconds = machine.seconds(kind, num_tokens, num_sequences) * machine.load(self.result.seconds)
         self.result.seconds += seconds
         if learn:
+            self._step_seconds += seconds
             if machine.noise:
                 seconds *= math.exp(machine.noise * self._random.standard_normal())
             if machine.spikes and self._random.random() < machine.spikes:

@@ -99,6 +99,18 @@ def test_a_wrong_calibration_does_not_make_it_slower_than_plain(
     assert plain_seconds(Machine.named(name), batch) / seconds >= 0.97
 
 
+@pytest.mark.parametrize("num_sequences", [1, 8])
+@pytest.mark.parametrize("texts", ["30 % right", "80 % right", "half copied"])
+def test_what_rounds_take_beside_their_decodes_is_found_out(texts: str, num_sequences: int) -> None:
+    """30 % of a plain step, which only the whole step shows."""
+    extra = 0.3 * MACHINES["Q8_0"][0][num_sequences]
+    make = {**MODEL_TEXTS, **COPY_TEXTS}[texts]
+    rng = np.random.default_rng(1)
+    batch = [make(rng, 2 * TOKENS // num_sequences) for _ in range(num_sequences)]
+    seconds = Simulation(Machine.named("Q8_0", round_seconds=extra)).run(batch).seconds
+    assert plain_seconds(Machine.named("Q8_0"), batch) / seconds >= 0.97
+
+
 def test_an_adversary_that_refuses_whatever_is_drafted_costs_next_to_nothing() -> None:
     """Looks right while little is staked: three tokens in four are right where the draft is short, none where long."""
 
