@@ -160,11 +160,11 @@ class Drafting:
         elif draft.drafter == "model" and draft.tokens:
             self._estimate.observe_model(sequence.history, draft.confidences, accepted)
 
-    def finish_step(self, step: DraftStep) -> None:
-        """The step's rounds were all observed."""
+    def finish_step(self, step: DraftStep, ended: float) -> None:
+        """The step's rounds were all observed; ``ended`` is when its tokens were committed."""
         if self._policy is None:
             return
-        seconds = time.perf_counter() - step.began
+        seconds = ended - step.began
         if step.plan is not None:
             self._policy.observe(step.plan, step.outcomes, seconds)
         elif step.resting:

@@ -153,7 +153,7 @@ class Loop:
         if schedule.work:
             drafts = self._draft(schedule.work)
             self._execute(schedule.work, drafts)
-            self._later.do(self.drafting.finish_step, self._step.drafting)
+            self._later.do(self.drafting.finish_step, self._step.drafting, time.perf_counter())
         self._perform_slot_operations()
         self._later.do(self._record, self._step, begin, time.perf_counter())
         if not schedule.work:

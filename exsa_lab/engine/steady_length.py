@@ -37,6 +37,8 @@ from exsa_lab.engine.draft_length import MIN_GAIN, NO_LIMIT, DraftLengthPolicy
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import StepCosts
+from exsa_lab.engine.step_times import StepTimes
+from exsa_lab.runtime.steady import STEPS_TO_RECORD
 
 MODEL_LENGTHS = (1, 2, 3, 4, 6, 7)
 LOOKUP_LENGTHS = (3, 7, 15)
@@ -47,7 +49,7 @@ FIRST_CREDIT: dict[DrafterName, float] = {"model": 16.0, "ngram": 16.0}
 """Changes of shape that each drafter may pay for before it earned any, once in the life of an engine."""
 MAX_CREDIT = 16.0
 """Most changes of shape that a drafter can save up for."""
-CAUTION = 2.0
+CAUTION = 3.0
 """A change is made once its regret exceeds its price so many times: texts of a hundred tokens leave room for few."""
 MEMORY = 0.99
 """What a token before counts against the last one in what the modes would have cost."""
@@ -129,6 +131,9 @@ class SteadyPolicy(DraftLengthPolicy):
         self._judged: dict[Mode, float] = {}
         self._judged_for: tuple[object, ...] = ()
         self._age = 0
+        self._times = StepTimes()
+        self._num_same = 0
+        """Steps of the same shape up to now."""
         self._gap = self._until_probe = FIRST_GAP
         self._row_left = 0
         """Probes left of a row that has begun."""
@@ -174,9 +179,11 @@ class SteadyPolicy(DraftLengthPolicy):
     def _steady_costs(self, num: int, other_tokens: int, other_sequences: int) -> StepCosts:
         base = other_tokens + num
         most = base + num * LOOKUP_LENGTHS[-1]
-        verify = self.costs.target.table(most)
+        verify, times = self.costs.target.table(most), self._times
         draft = self.costs.draft.table(max(num, 128)) if self.has_draft and self.costs.draft else []
-        plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences)
+        plain_seconds = verify[num] + self.costs.sequences_seconds(num + other_sequences) + times.plain
+        verify = [seconds + times.wide * (n > base) for n, seconds in enumerate(verify[: most + 1])]
+        draft = [seconds * times.draft_ratio for seconds in draft]
         return StepCosts(verify, draft, base, plain_seconds, most)
 
     def _possible_modes(self, requests: Sequence[DraftRequest], costs: StepCosts, budget: int) -> tuple[Mode, ...]:
@@ -319,6 +326,8 @@ class SteadyPolicy(DraftLengthPolicy):
         if not plan.requests:
             return
         self._settle(plan, outcomes)
+        if seconds is not None:
+            self._observe_times(plan, seconds)
         for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
             if choice.drafter == "model" and (outcome.verified or outcome.peeked is not None):
                 self._learn(request.history, choice, outcome)
@@ -358,6 +367,26 @@ class SteadyPolicy(DraftLengthPolicy):
             times = PROSPECT if self._is_promising and mode.drafter in ("auto", "model") else 1
             self._regret[mode] = max(0.0, self._regret.get(mode, 0.0) + times * (current - seconds))
         self._is_promising = False
+
+    def _observe_times(self, plan: SteadyPlan, seconds: float) -> None:
+        """Learn what a step takes in all, where no change of shape is part of it."""
+        is_same = plan.shape == self._shape and plan.mode.k == self._mode.k
+        self._num_same = self._num_same + 1 if is_same else 0
+        num, (_, other_tokens, other_sequences) = len(plan.requests), plan.shape
+        drafting = [
+            (c.k + r.draft_lag - 1, r.draft_lag)
+            for r, c in zip(plan.requests, plan.choices, strict=True)
+            if c.drafter == "model"
+        ]
+        is_odd = other_tokens > 0 or any(lag > 2 for _, lag in drafting) or (plan.mode is PLAIN and bool(drafting))
+        if self._num_same < STEPS_TO_RECORD or is_odd:
+            return
+        verify = self.costs.target(num * (1 + plan.width)) + self.costs.sequences_seconds(num + other_sequences)
+        draft = 0.0
+        if drafting and self.costs.draft:
+            draft = max(decodes for decodes, _ in drafting) * self.costs.draft(len(drafting))
+        seconds /= self.costs.slow_down
+        self._times.observe(seconds, verify=verify, draft=draft, is_plain=plan.mode is PLAIN)
 
     def _settle(self, plan: SteadyPlan, outcomes: Sequence[Outcome]) -> None:
         """Enter a step: what it took and brought, against plain steps for the same tokens."""
