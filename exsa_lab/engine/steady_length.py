@@ -49,7 +49,7 @@ FIRST_CREDIT: dict[DrafterName, float] = {"model": 16.0, "ngram": 16.0}
 """Changes of shape that each drafter may pay for before it earned any, once in the life of an engine."""
 MAX_CREDIT = 16.0
 """Most changes of shape that a drafter can save up for."""
-CAUTION = 3.0
+CAUTION = 2.0
 """A change is made once its regret exceeds its price so many times: texts of a hundred tokens leave room for few."""
 MEMORY = 0.99
 """What a token before counts against the last one in what the modes would have cost."""

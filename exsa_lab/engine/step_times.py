@@ -5,8 +5,8 @@ from __future__ import annotations
 _GAIN = 0.1
 _LONGEST = 2.0
 """A step that took so many times what its decodes should is another program's doing."""
-_FIRST_RATIO, _MOST = 1.3, 3.0
-"""Of draft decodes in use and as calibrated: at first, and at most. An H100 with the default pair: 0.39 to 0.27 ms."""
+_MOST = 3.0
+"""Of draft decodes in use and as calibrated, at most. An H100 with the default pair: 0.39 to 0.27 ms."""
 
 
 class StepTimes:
@@ -25,7 +25,7 @@ class StepTimes:
     def __init__(self) -> None:
         self.plain = 0.0
         self.wide = 0.0
-        self.draft_ratio = _FIRST_RATIO
+        self.draft_ratio = 1.0
 
     def observe(self, seconds: float, *, verify: float, draft: float, is_plain: bool) -> None:
         """Learn from a step of so many seconds, whose decodes should take ``verify`` and ``draft``."""
@@ -33,9 +33,9 @@ class StepTimes:
             return
         beyond = seconds - verify - self.plain
         if is_plain:
-            self.plain += _GAIN * beyond
+            self.plain = max(0.0, self.plain + _GAIN * beyond)
         elif not draft:
-            self.wide += _GAIN * (beyond - self.wide)
+            self.wide = max(0.0, self.wide + _GAIN * (beyond - self.wide))
         else:
             ratio = min(_MOST, max(1.0, (beyond - self.wide) / draft))
             self.draft_ratio += _GAIN * (ratio - self.draft_ratio)
