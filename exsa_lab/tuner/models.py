@@ -32,7 +32,7 @@ class ModelChoice:
         drafts = ["auto", "none", *PAIRS]
         self.draft = w.Combobox(value="auto", options=drafts, description="draft", layout=usual, **style)
         self.button = w.Button(description="Load", tooltip="Load these models; the ones before are closed")
-        self.progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="12em", visibility="hidden"))
+        self.progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="12em", display="none"))
         self.button.on_click(lambda _button: self.start())
         parts = [self.target, self.draft, self.button, self.progress]
         self.box = w.HBox(parts, layout=w.Layout(flex_flow="row wrap"))
@@ -46,7 +46,7 @@ class ModelChoice:
             self._say("choose a target first: a name of the list, a .gguf path or hf:owner/repo:FORMAT.", True)
         elif not self.button.disabled:
             self.button.disabled = True
-            self.progress.layout.visibility = "visible"
+            self.progress.layout.display = ""
             context = contextvars.Context()
             self._thread = threading.Thread(target=context.run, args=(self._load,), name="exsa-tuner-load", daemon=True)
             self._thread.start()
@@ -67,7 +67,7 @@ class ModelChoice:
             self._say(f"{engine.target.name}{partner} is loaded.", False)
         finally:
             self.button.disabled = False
-            self.progress.layout.visibility = "hidden"
+            self.progress.layout.display = "none"
 
     def _show_progress(self, fraction: float) -> None:
         if fraction - self.progress.value > 0.02 or fraction == 1 or fraction < self.progress.value:
