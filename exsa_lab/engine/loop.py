@@ -156,8 +156,8 @@ class Loop:
             self._later.do(self.drafting.finish_step, self._step.drafting, time.perf_counter())
         self._perform_slot_operations()
         self._later.do(self._record, self._step, begin, time.perf_counter())
-        if not schedule.work:
-            self.flush()
+        if not schedule.work or not self.has_work:
+            self.flush()  # no decode follows soon
 
     def flush(self) -> None:
         """Tell what still waits to be told: events, statistics, learning."""
