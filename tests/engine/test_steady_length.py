@@ -188,3 +188,20 @@ def test_probes_do_not_widen_the_batch_and_become_rare() -> None:
         else:
             policy.observe(plan, [Outcome(0, plan.width, (0.9,) * plan.width)])
     assert 4 <= len(probes) <= 40
+
+
+def test_in_a_round_the_drafter_that_promises_more_fills_the_width() -> None:
+    policy = steady_policy()
+    for _ in range(60):
+        policy.estimate.observe_model(policy.new_history(), [0.8] * 3, 3)
+
+    def drafter(request: DraftRequest) -> tuple[str, int]:
+        plan = policy.choose([request])
+        policy.observe(plan, [Outcome(plan.choices[0].k, plan.choices[0].k, (0.8,) * plan.choices[0].k)])
+        return plan.choices[0].drafter, plan.width
+
+    history = policy.new_history()
+    without_match, width = drafter(DraftRequest(history))
+    with_match, same = drafter(DraftRequest(history, ngram_tokens=16, match_length=40))
+    assert (without_match, with_match) == ("model", "ngram")
+    assert width == same > 0
