@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine.acceptance import Verdict, accept
-from exsa_lab.engine.commit import Outcome, commit, emit
+from exsa_lab.engine.acceptance import accept
+from exsa_lab.engine.commit import commit, emit
 from exsa_lab.engine.drafters import Draft
-from exsa_lab.engine.drafting import Drafting, DraftStep
+from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.events import DraftReason, PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.later import Later
 from exsa_lab.engine.prefill_budget import PrefillBudget
+from exsa_lab.engine.rounds import CommittedRound, StepCount
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.slots import Share, SlotTable
@@ -30,36 +30,6 @@ MAX_STEP_RECORDS = 20_000
 
 SPLIT_CELLS = 256
 """Cells in use from which llama.cpp's CPU attention splits a lone token's sum over the threads."""
-
-
-@dataclass(slots=True)
-class _Step:
-    """What a step did so far. Times in seconds."""
-
-    drafting: DraftStep = field(default_factory=DraftStep)
-    draft_s: float = 0.0
-    verify_s: float = 0.0
-    sample_s: float = 0.0
-    tokens: int = 0
-    prefill_tokens: int = 0
-    draft_tokens: int = 0
-    committed_tokens: int = 0
-    sequences: int = 0
-    decoding: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """One sequence's round, committed and still to be told of."""
-
-    sequence: Sequence
-    draft: Draft
-    verdict: Verdict
-    outcome: Outcome
-    step: _Step
-    batch_tokens: int
-    elapsed: float
-    sample_s: float
 
 
 class Loop:
@@ -82,7 +52,7 @@ class Loop:
         self._prefill = PrefillBudget(drafting.costs, most=step_tokens, fixed=config.prefill_beside_decode)
         self._batch = context.new_batch()
         self._spare_slot = context.n_seq_max - 1
-        self._step = _Step()
+        self._step = StepCount()
         self._later = Later(waits=context.is_asynchronous)
         self._in_decode: tuple[Generation, ...] = ()
         self._num_steps = 0
@@ -146,7 +116,7 @@ class Loop:
         Where the device computes by itself, what this step has to tell waits until the next one is submitted.
         """
         begin = time.perf_counter()
-        self._step = _Step()
+        self._step = StepCount()
         schedule = self._scheduler.schedule(self._prefill.tokens)
         self._announce(schedule, begin)
         self._perform_slot_operations()
@@ -262,7 +232,9 @@ class Loop:
             return True
         return False
 
-    def _count(self, step: _Step, work: list[Work], drafts: dict[int, Draft], num_tokens: int, seconds: float) -> None:
+    def _count(
+        self, step: StepCount, work: list[Work], drafts: dict[int, Draft], num_tokens: int, seconds: float
+    ) -> None:
         step.tokens += num_tokens
         step.sequences += len(work)
         for item in work:
@@ -322,7 +294,7 @@ class Loop:
         elapsed, sample_s = now - sequence.generation.submitted, time.perf_counter() - now
         batch_tokens = self._batch.num_tokens
         self._later.do(
-            self._tell, _Round(sequence, draft, verdict, outcome, self._step, batch_tokens, elapsed, sample_s)
+            self._tell, CommittedRound(sequence, draft, verdict, outcome, self._step, batch_tokens, elapsed, sample_s)
         )
         if outcome.finish_reason:
             self._end(sequence, State.FINISHED, outcome.finish_reason)
@@ -335,7 +307,7 @@ class Loop:
         is_cheap = setting == "auto" and bool(draft.tokens) and not self.context.is_asynchronous
         return is_cheap or sequence.is_looked_at(setting)
 
-    def _tell(self, done: _Round) -> None:
+    def _tell(self, done: CommittedRound) -> None:
         """Learn from a round, and tell of it in statistics and events."""
         sequence, draft, outcome, step = done.sequence, done.draft, done.outcome, done.step
         emit(sequence, draft, done.verdict, outcome, self.target)
@@ -399,7 +371,7 @@ class Loop:
                 drafter.context.remove(operation.slot, 0)
                 self.slots.set_drafted(operation.slot, 0)
 
-    def _record(self, step: _Step, begin: float, end: float) -> None:
+    def _record(self, step: StepCount, begin: float, end: float) -> None:
         self._num_steps += 1
         self._num_generated += step.committed_tokens
         self._prefill.observe(step.decoding, step.prefill_tokens, end - begin)

@@ -28,21 +28,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_length import MIN_GAIN, NO_LIMIT, DraftLengthPolicy
-from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
+from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import StepCosts
+from exsa_lab.engine.steady_plan import (
+    LOOKUP_LENGTHS,
+    MODEL_LENGTHS,
+    MODES,
+    PLAIN,
+    Mode,
+    SteadyPlan,
+    account,
+    lookup_rounds,
+)
 from exsa_lab.engine.step_times import StepTimes
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
 
-MODEL_LENGTHS = (1, 2, 3, 4, 6, 7)
-LOOKUP_LENGTHS = (3, 7, 15)
-"""With the sequence's own token 4, 8 and 16: sizes that kernels are made for."""
 SHARE = 0.01
 """Share of the time that each drafter may lose for good."""
 FIRST_CREDIT: dict[DrafterName, float] = {"model": 16.0, "ngram": 16.0}
@@ -63,54 +69,6 @@ _JUDGE_EVERY = 8
 _CATCH_UP_STEPS = 32
 _CATCH_UP_ROUNDS = 8
 """Rounds that the draft model is expected to go on with what it catches up."""
-
-
-class Mode(NamedTuple):
-    """Who drafts, and how many tokens for each sequence."""
-
-    drafter: DrafterName
-    """"auto" for the one that promises more in each round."""
-    k: int
-
-
-PLAIN = Mode("none", 0)
-_MODES: dict[DrafterName, tuple[Mode, ...]] = {
-    "model": tuple(Mode("model", k) for k in MODEL_LENGTHS),
-    "ngram": tuple(Mode("ngram", k) for k in LOOKUP_LENGTHS),
-    "auto": tuple(Mode("auto", k) for k in LOOKUP_LENGTHS),
-}
-
-
-class SteadyPlan(StepPlan):
-    """One step of a stretch. ``width`` is the length to which every draft is filled up."""
-
-    keeps_shape = True
-
-    def __init__(
-        self,
-        policy: SteadyPolicy,
-        requests: Sequence[DraftRequest],
-        choices: list[Choice],
-        costs: StepCosts,
-        mode: Mode,
-        shape: tuple[int, int, int],
-        modes: tuple[Mode, ...],
-    ) -> None:
-        super().__init__(policy, requests, choices, costs, 0.0, mode.k, False)
-        self.width = mode.k
-        self.mode = mode
-        self.shape = shape
-        """Sequences that decide here, other tokens, other sequences."""
-        self.modes = modes
-        """Modes that were possible."""
-        self._drafted = [0] * len(requests)
-
-    def take(self, index: int, confidence: float) -> Take:
-        """Go on to the length chosen; a probe takes no token at all."""
-        if self.choices[index].reason is DraftReason.PROBING:
-            return Take.STOP
-        self._drafted[index] += 1
-        return Take.MORE if self._drafted[index] < self.choices[index].k else Take.LAST
 
 
 class SteadyPolicy(DraftLengthPolicy):
@@ -195,7 +153,7 @@ class SteadyPolicy(DraftLengthPolicy):
         modes = [
             mode
             for name in names
-            for mode in _MODES[name]
+            for mode in MODES[name]
             if costs.base_tokens + num * mode.k <= budget and (name == "model" or self._is_of_use(mode.k, costs, num))
         ]
         return (PLAIN, *modes)
@@ -213,7 +171,7 @@ class SteadyPolicy(DraftLengthPolicy):
         if mode is PLAIN:
             return True
         changes = 1 if is_free or self._mode.k else 2  # the way back, and there
-        return self.balance[_account(mode)] >= changes * self._switch
+        return self.balance[account(mode)] >= changes * self._switch
 
     def _best_mode(
         self, requests: Sequence[DraftRequest], costs: StepCosts, modes: list[Mode], *, is_free: bool
@@ -353,7 +311,7 @@ class SteadyPolicy(DraftLengthPolicy):
             spent[mode] = tokens * seconds
         lookups = [mode for mode in plan.modes if mode.drafter in ("auto", "ngram")]
         if lookups:
-            rounds, missed = _lookup_rounds(plan.requests, outcomes)
+            rounds, missed = lookup_rounds(plan.requests, outcomes)
             for mode in lookups:
                 verify = costs.seconds(costs.base_tokens + num * mode.k, 0.0)
                 other = spent[mode] / tokens if mode.drafter == "auto" else verify / num
@@ -405,7 +363,7 @@ class SteadyPolicy(DraftLengthPolicy):
         self._owed -= instalment
         seconds = costs.seconds(costs.base_tokens + num * plan.width, draft) + has_changed * self._switch
         gain = sum(outcome.accepted + 1 for outcome in outcomes) * costs.plain_seconds / num - seconds
-        payer = _account(self._mode if plan.mode is PLAIN and has_changed else plan.mode)
+        payer = account(self._mode if plan.mode is PLAIN and has_changed else plan.mode)
         for name, balance in self.balance.items():
             pays = name == payer and (plan.mode is not PLAIN or has_changed)
             if lags and name == "model" and plan.mode is PLAIN:
@@ -440,25 +398,3 @@ def policy_for(costs: CostModel, *, has_draft: bool) -> DraftLengthPolicy:
     """The policy for a machine with these costs: steady where a change of the batch's shape is dear."""
     policy = SteadyPolicy if costs.has_costly_shapes else DraftLengthPolicy
     return policy(costs, has_draft=has_draft)
-
-
-def _account(mode: Mode) -> DrafterName:
-    """Who pays for a mode."""
-    return "ngram" if mode.drafter == "ngram" else "model"
-
-
-def _lookup_rounds(requests: Sequence[DraftRequest], outcomes: Sequence[Outcome]) -> tuple[dict[int, int], int]:
-    """Rounds of each length in which lookup would have copied the tokens just committed, and tokens it had wrong.
-
-    A round takes up to k tokens that lookup has right and one more, which lookup may have right as well.
-    """
-    rounds, missed = dict.fromkeys(LOOKUP_LENGTHS, 0), 0
-    for request, outcome in zip(requests, outcomes, strict=True):
-        num_tokens = outcome.accepted + 1
-        copied = min(outcome.copied, num_tokens) if request.drafter in ("auto", "ngram") else 0
-        before, history = request.history.copied, request.history
-        for k in LOOKUP_LENGTHS:
-            rounds[k] += (before + copied) // (k + 1) - before // (k + 1)
-        missed += num_tokens - copied
-        history.copied = before + copied if copied == num_tokens else 0
-    return rounds, missed

@@ -14,7 +14,8 @@ from exsa_lab.config import DrafterName
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Take
 from exsa_lab.engine.events import DraftReason
-from exsa_lab.engine.steady_length import MODEL_LENGTHS, SteadyPlan, SteadyPolicy, policy_for
+from exsa_lab.engine.steady_length import SteadyPolicy, policy_for
+from exsa_lab.engine.steady_plan import MODEL_LENGTHS, SteadyPlan
 from tests.engine import simulator
 from tests.engine.simulator import (
     COPY_TEXTS,
