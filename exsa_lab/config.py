@@ -127,8 +127,8 @@ class EngineConfig:
     a GPU, where it does not matter."""
     probabilities: bool | Literal["auto"] = "auto"
     """Record each token's probability under greedy decoding too, the target's and the draft's, which costs one pass
-    over the logits per token; "auto" does it where somebody looks: while a view or a stream listens, and on a CPU, where
-    it is little beside a step, in rounds that verify a draft."""
+    over the logits per token; "auto" does it where somebody looks: while a view or a stream listens, and on a CPU,
+    where it is little beside a step, in rounds that verify a draft."""
     reproducible: bool = False
     """Texts under temperature 0 do not depend, not even in near ties, on which other requests share their steps.
     The price on a CPU: drafts only for a request that is alone, finished requests keep their cells until nobody
