@@ -114,8 +114,8 @@ def hidden(shape: Shape, weights: Weights, tokens: torch.Tensor, cache: KVCache 
     for layer in range(shape.layers):
         own = {part: weights[f"blk.{layer}.{part}.weight"] for part in _PARTS}
         if cache:  # Its length changes with every step, so attention stays outside of what is compiled.
-            attended = _attend_past(*enter(*sizes, own, x, turn), cache, layer)
-            x = leave(*sizes, own, x, attended)
+            query, key, value = enter(*sizes, own, x, turn)
+            x = leave(*sizes, own, x, _attend_past(query, key, value, cache, layer))
         else:
             x = whole(*sizes, own, x, turn)
     if cache:

@@ -172,7 +172,7 @@ class _Rows:
         free = (forced < 0) & ~self.finished
         self.answered[:, place] = free & ~self.in_user_turn
         ended = free & self._is_end[sampled]
-        for row in np.flatnonzero(ended):
+        for row in np.flatnonzero(ended).tolist():
             self._turn(row, place)
         chosen = np.where(forced >= 0, forced, sampled)
         self.tokens[:, place] = np.where(self.finished & ~ended, self.tokens[:, place - 1], chosen)

@@ -210,6 +210,7 @@ def _gradient(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _finite(loss: torch.Tensor) -> float:
-    if not math.isfinite(value := loss.item()):
+    value: float = loss.item()
+    if not math.isfinite(value):
         raise ConfigError("training diverged: the loss is not a number.", hint="Try another seed or a smaller rate.")
     return value

@@ -39,24 +39,15 @@ from exsa_lab.engine.draft_accounts import Accounts
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, token_price, worth
+from exsa_lab.engine.probing import MODEL_REST, ModelProbes, PlainSteps
 from exsa_lab.engine.surcharge import Surcharge
 
 __all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
 
 MIN_GAIN = 1.02
 """Expected speed-up below which drafting is not worth its risk."""
-PLAIN_FIRST, PLAIN_LAST = 3, 128
-"""Steps with a draft after which a plain one is due: at first, and where it has long held no surprise."""
-_SHIFT = 1.15
-"""Change of the common slow-down since the last plain step that makes the next one due at once."""
-_PROBES = 8
-"""Probes in a row while they go well; each that fails counts as half of them."""
-_FIRST_GAP, _LAST_GAP = 4, 512
-"""Steps without a probe after such a row: twice the former, from one limit to the other."""
 _MATCH_REST = 8
 """Steps for which matches no longer than one that was not worth a draft are not weighed again."""
-_MODEL_REST = 32
-"""Most steps for which a draft model that was not worth it is not weighed again."""
 _FORGET_EVERY = 64
 _MEASURE_EVERY = 4
 """Of the steps in which all rest, one in so many is measured."""
@@ -86,16 +77,10 @@ class DraftLengthPolicy:
         self.accounts = Accounts()
         self.surcharge = Surcharge()
         self._steps = 0
-        self._steps_since_plain = 0
-        self._plain_gap = PLAIN_FIRST
-        self._slow_down_at_plain = costs.slow_down
-        self._probe_gap = 0
-        self._rest_gap = _FIRST_GAP
-        self._probes_left = _PROBES
+        self._plain_steps = PlainSteps(costs)
+        self._probes = ModelProbes()
         self._winnable: dict[tuple[DrafterName, int, int], bool] = {}
         self._prices: dict[tuple[int, int, int], float] = {}
-        self._steps_since_model = 0
-        self._model_rest = 0
 
     def new_history(self) -> DraftHistory:
         """What a new sequence keeps for the policy."""
@@ -121,7 +106,7 @@ class DraftLengthPolicy:
         drafters = self._possible_drafters(requests, costs)
         if not any(drafters):
             return self._plan(requests, costs, plain_rate, model_rest=self._rest_of_none)
-        if self._is_plain_due():
+        if self._plain_steps.is_due:
             return self._plan(requests, costs, plain_rate, plain_reason=DraftReason.PROBING)
         for possible in (drafters, [names[:1] if "ngram" in names else () for names in drafters]):
             if any(possible):
@@ -139,8 +124,7 @@ class DraftLengthPolicy:
         first_tokens = 0
         self._count_step()
         decodes: list[int] = []
-        self._steps_since_model += 1
-        self._model_rest = max(plan.model_rest, self._model_rest - 1)
+        self._probes.count_step(plan.model_rest)
         for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
             if choice.drafter != "model" or not (outcome.verified or outcome.peeked is not None):
                 request.history.idle += 1
@@ -155,14 +139,14 @@ class DraftLengthPolicy:
         self.accounts.settle(plan, outcomes, draft_seconds, self.surcharge.factor(drafter))
         if plan.requests:
             self._measure(plan, drafter, sum(outcome.verified for outcome in outcomes), draft_seconds, seconds)
-            self._note_plain(is_plain=not any(outcome.verified for outcome in outcomes))
+            self._plain_steps.note(is_plain=not any(outcome.verified for outcome in outcomes))
 
     def interrupt(self) -> None:
         """A step went by in which nothing was chosen here, such as a prompt's."""
 
     def rests(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> bool:
         """Whether the next step is plain for this sequence by what was weighed before; ``match_length`` is lookup's."""
-        if drafter != "ngram" and self.has_draft and self._model_rest <= 0:
+        if drafter != "ngram" and self.has_draft and not self._probes.is_resting:
             return False
         return not match_length or (match_length <= history.lost_match and history.match_rest > 0)
 
@@ -174,8 +158,7 @@ class DraftLengthPolicy:
     def observe_rest(self, histories: Sequence[DraftHistory], seconds: float | None = None) -> None:
         """Learn from one plain step in which every sequence rested; ``seconds`` as in `observe`."""
         self._count_step()
-        self._steps_since_model += 1
-        self._model_rest -= 1
+        self._probes.count_step()
         for history in histories:
             history.idle += 1
             history.match_rest -= 1
@@ -183,7 +166,7 @@ class DraftLengthPolicy:
         self.surcharge.forgive()
         if seconds and self._steps % _MEASURE_EVERY == 0:
             self.surcharge.observe("none", self.costs.step_seconds(len(histories), len(histories)), seconds)
-        self._note_plain(is_plain=True)
+        self._plain_steps.note(is_plain=True)
 
     @staticmethod
     def _note_lost(request: DraftRequest, reason: DraftReason) -> None:
@@ -236,7 +219,7 @@ class DraftLengthPolicy:
         num = len(requests)
         can_look_up = self.accounts.steps("ngram", num) > 0 and self._can_win("ngram", costs, num)
         most_lag = 0
-        if costs.draft and self._model_rest <= 0 and self._can_win("model", costs, num):
+        if costs.draft and not self._probes.is_resting and self._can_win("model", costs, num):
             most_lag = self._most_lag(requests, costs)
         possible: list[tuple[DrafterName, ...]] = []
         for request in requests:
@@ -303,13 +286,12 @@ class DraftLengthPolicy:
         lag, index = min(((r.draft_lag, i) for i, r in enumerate(requests) if "model" in drafters[i]), default=(0, -1))
         if index < 0:
             return self._plan(requests, costs, plain_rate, model_rest=self._rest_of_none)
-        until_probe = self._probe_gap - self._steps_since_model
-        if until_probe > 0:
-            return self._plan(requests, costs, plain_rate, model_rest=min(_MODEL_REST, until_probe))
+        if self._probes.until_next > 0:
+            return self._plan(requests, costs, plain_rate, model_rest=min(MODEL_REST, self._probes.until_next))
         _, length = perfect_gain(costs, len(requests), requests[index].limit, uses_model=True)
         price = (costs.draft_seconds(lag) + costs.draft[1]) / costs.plain_seconds
         if not length or self.accounts.steps("model", len(requests)) < price:
-            return self._plan(requests, costs, plain_rate, model_rest=_MODEL_REST)
+            return self._plan(requests, costs, plain_rate, model_rest=MODEL_REST)
         lengths = [length if i == index else 0 for i in range(len(requests))]
         names: list[DrafterName] = ["model"] * len(requests)
         return self._plan(requests, costs, plain_rate, names=names, lengths=lengths, is_probe=True)
@@ -370,7 +352,7 @@ class DraftLengthPolicy:
             # The way back is paid by the plain step after one with a draft.
             if num_drafted:
                 expected -= plan.costs.return_seconds
-            elif self._steps_since_plain:
+            elif self._plain_steps.drafted:
                 expected += plan.costs.return_seconds
             self.surcharge.observe(drafter, expected * self.costs.slow_down, seconds)
 
@@ -383,31 +365,10 @@ class DraftLengthPolicy:
                 self.estimate.observe_guess(history, place, outcome.peeked)
             else:
                 self.estimate.observe_token(history, place, outcome.peeked, outcome.peeked_right)
-        self._steps_since_model = self._model_rest = 0
+        self._probes.note_draft()
         if choice.reason is DraftReason.PROBING:
-            self._learn_probe(outcome)
-
-    def _learn_probe(self, outcome: Outcome) -> None:
-        """Go on probing while it goes well: the draft has caught up now, and a single probe says little."""
-        was_right = outcome.accepted == outcome.verified and (outcome.peeked_right or not outcome.peeked)
-        if not (was_right and outcome.verified):
-            self._probes_left -= 1 if was_right else _PROBES // 2
-        if self._probes_left > 0:
-            self._probe_gap = 0
-        else:
-            self._rest_gap = min(_LAST_GAP, 2 * self._rest_gap)
-            self._probe_gap, self._probes_left = self._rest_gap, _PROBES
-
-    def _note_plain(self, *, is_plain: bool) -> None:
-        """Count the steps to the next plain one; where the costs have shifted meanwhile they come more often."""
-        if not is_plain:
-            self._steps_since_plain += 1
-            return
-        if self._steps_since_plain:
-            has_changed = self._has_shifted() or self.costs.is_surprised
-            self._plain_gap = PLAIN_FIRST if has_changed else min(PLAIN_LAST, 3 * self._plain_gap)
-        self._steps_since_plain = 0
-        self._slow_down_at_plain = self.costs.slow_down
+            was_right = outcome.accepted == outcome.verified and (outcome.peeked_right or not outcome.peeked)
+            self._probes.note_probe(was_right=bool(was_right), was_verified=outcome.verified > 0)
 
     def _draft_seconds(self, costs: StepCosts, decodes: list[int], first_tokens: int) -> float:
         """What the draft's decodes cost: the first with the lags, then one token of each that went on."""
@@ -419,16 +380,7 @@ class DraftLengthPolicy:
     @property
     def _rest_of_none(self) -> int:
         """How long the draft model rests after a step in which it may not draft: one that rests already goes on."""
-        return _MODEL_REST if self._model_rest <= 0 else 0
-
-    def _is_plain_due(self) -> bool:
-        if self._steps_since_plain >= PLAIN_FIRST and self._has_shifted():
-            return True
-        return self._steps_since_plain >= self._plain_gap
-
-    def _has_shifted(self) -> bool:
-        """Whether drafting or not, or something else, changed the common slow-down since the last plain step."""
-        return not 1 / _SHIFT < self.costs.slow_down / self._slow_down_at_plain < _SHIFT
+        return MODEL_REST if not self._probes.is_resting else 0
 
 
 def _main_drafter(names: Sequence[DrafterName], lengths: Sequence[int]) -> DrafterName:

@@ -374,7 +374,8 @@ class Loop:
     def _record(self, step: StepCount, begin: float, end: float) -> None:
         self._num_steps += 1
         self._num_generated += step.committed_tokens
-        self._prefill.observe(step.decoding, step.prefill_tokens, end - begin)
+        if not step.draft_tokens:  # What drafts take is not the prompts' doing.
+            self._prefill.observe(step.decoding, step.prefill_tokens, end - begin)
         self.steps.append(
             StepRecord(
                 time_s=begin - self.started,
