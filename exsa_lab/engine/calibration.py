@@ -11,7 +11,9 @@ from exsa_lab.engine.cost_model import CostModel, Kind
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
 
 DEADLINE_S = 1.5
-_MAX_SAMPLES = 5
+_LEAST_SAMPLES, _MAX_SAMPLES = 2, 5
+_MOST_OF_ALL = 1 / 12
+"""Share of the time after which a point is not measured again, with the least samples: long decodes vary little."""
 _SEQUENCES = 8
 _STEADY = 3
 """Decodes of each shape, where a changed one costs extra, after those that pay for the change."""
@@ -34,15 +36,16 @@ class Measurement:
 def calibration_plan(max_tokens: int, *, has_draft: bool) -> list[Measurement]:
     """Return the points to measure, the most useful first; none above ``max_tokens`` per decode.
 
-    Powers of two give the curve's shape, the others find the jumps between them where kernels change.
+    Powers of two give the curve's shape; all from 4 to 8 that of its stairs (tiles.py); the others find jumps where
+    kernels change.
     """
     plan = [Measurement("target", 1)]
     if has_draft:
         plan.append(Measurement("draft", 1))
-    plan += [Measurement("target", n) for n in (4, 8, 2, 16, 3, 5, 12, 6)]
+    plan += [Measurement("target", n) for n in (4, 8, 2, 16, 3, 5, 12, 6, 7)]
     if has_draft:
         plan += [Measurement("draft", n) for n in (4, 16)]
-    plan += [Measurement("target", _SEQUENCES, _SEQUENCES), Measurement("target", 10), Measurement("target", 32)]
+    plan += [Measurement("target", _SEQUENCES, _SEQUENCES), Measurement("target", 20), Measurement("target", 32)]
     if has_draft:
         plan.append(Measurement("draft", 64))
     plan += [Measurement("target", n) for n in (24, 64)]
@@ -80,6 +83,9 @@ def calibrate(
         for point in plan:
             must = point.num_tokens == 1 and point not in samples
             changing, steady = (STEPS_TO_RECORD, _STEADY) if in_a_row else (int(point.num_tokens == 1), 1)
+            seen = samples.get(point, [])
+            if len(seen) >= _LEAST_SAMPLES and len(seen) * min(seen) > _MOST_OF_ALL * deadline_s:
+                continue
             if must or clock() + (changing + steady) * _expected_seconds(point, samples) <= end:
                 times = [measure(point.kind, point.num_tokens, point.num_sequences) for _ in range(changing + steady)]
                 seconds = statistics.median_low(times[changing:])

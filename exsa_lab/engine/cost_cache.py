@@ -14,7 +14,7 @@ from typing import Any
 
 from exsa_lab.engine.cost_model import CostModel
 
-_FORMAT = 2
+_FORMAT = 3
 
 Facts = Mapping[str, str | int | float | bool | None]
 """All the costs depend on: model hashes, machine, build of llama.cpp, threads, context settings."""

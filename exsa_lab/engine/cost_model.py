@@ -1,7 +1,8 @@
 """What a step costs on this machine: measured curves, kept honest by the steps that really ran.
 
 Seconds of one target decode of n tokens are not linear and not convex in n: kernels change with the batch size. The
-measured points are therefore kept as measured, with straight lines between them, and never smoothed.
+measured points are therefore kept as measured, with the stairs of tiles.py or straight lines between them, and never
+smoothed.
 
 Online correction separates two things that one slow step cannot tell apart:
 
@@ -26,6 +27,7 @@ from typing import Literal
 
 import numpy as np
 
+from exsa_lab.engine.tiles import with_stairs
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
 
 Kind = Literal["target", "draft"]
@@ -63,7 +65,7 @@ class _Run:
 
 
 class CostCurve:
-    """Seconds by number of tokens: measured points, straight lines between, a correction for each point.
+    """Seconds by number of tokens: measured points, stairs or straight lines between, a correction for each point.
 
     ``points`` are seconds by tokens; they must be positive. Beyond the last point the curve goes on with the slope
     of its end, but never steeper than its average.
@@ -74,8 +76,9 @@ class CostCurve:
             raise ValueError(f"A cost curve needs positive seconds for positive token counts, not {dict(points)!r}.")
         self.points = dict(sorted(points.items()))
         """As measured, without corrections."""
-        self._knots = list(self.points)
-        self._seconds = list(self.points.values())
+        knots = sorted(with_stairs(self.points).items())
+        self._knots = [n for n, _ in knots]
+        self._seconds = [seconds for _, seconds in knots]
         self._corrections = [0.0] * len(self._knots)
         self._visits = [0] * len(self._knots)
         self._surprises = [0.0] * len(self._knots)

@@ -49,11 +49,11 @@ class Accounts:
         if not plan.requests:
             return
         costs, num = plan.costs, len(plan.requests)
-        drafted, accepted = dict.fromkeys(self.balance, 0), dict.fromkeys(self.balance, 0)
-        for choice, outcome in zip(plan.choices, outcomes, strict=True):
+        drafted, accepted = dict.fromkeys(self.balance, 0), dict.fromkeys(self.balance, 0.0)
+        for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
             if choice.drafter in drafted:
                 drafted[choice.drafter] += outcome.verified
-                accepted[choice.drafter] += outcome.accepted
+                accepted[choice.drafter] += outcome.accepted * request.worth
         total = sum(drafted.values())
         draft = draft_seconds / costs.plain_seconds
         verify = costs.verify_seconds(total) / costs.plain_seconds

@@ -9,7 +9,8 @@ per second of the whole step (TurboSpec, arXiv 2406.14066):
 S_i(j) is the probability that the first j draft tokens are all accepted. With one acceptance rate a for every place
 it is a^j, and E(k) = (1 - a^(k+1)) / (1 - a) (Leviathan et al., arXiv 2211.17192). S_i never rises with j and
 T_target depends on the sum only, so the best way to spend K draft tokens is to take the K largest S_i(j) of all
-sequences, and trying every K is exact even where the cost curve has jumps.
+sequences, and trying every K is exact even where the cost curve has jumps. Where nobody waits for a slot, S_i(j) is
+weighted with what a token of that sequence is worth (token_worth.py).
 
 Three more rules keep "auto" from being slower than plain decoding where the estimates are wrong:
 
@@ -240,9 +241,12 @@ class DraftLengthPolicy:
     def _candidate(self, request: DraftRequest, drafter: DrafterName, longest: dict[DrafterName, int]) -> Candidate:
         length = min(request.limit, longest[drafter])
         if drafter == "model":
-            return Candidate(self.estimate.model_survival(request.history, length), True, request.draft_lag)
-        length = min(length, request.ngram_tokens)
-        return Candidate(self.estimate.ngram_survival(request.history, request.match_length, length), False)
+            survival = self.estimate.model_survival(request.history, length)
+        else:
+            length = min(length, request.ngram_tokens)
+            survival = self.estimate.ngram_survival(request.history, request.match_length, length)
+        worth_of_each = [request.worth * chance for chance in survival] if request.worth != 1 else survival
+        return Candidate(worth_of_each, drafter == "model", request.draft_lag)
 
     def _best(
         self, requests: Sequence[DraftRequest], drafters: list[tuple[DrafterName, ...]], costs: StepCosts
@@ -367,8 +371,11 @@ class DraftLengthPolicy:
                 self.estimate.observe_token(history, place, outcome.peeked, outcome.peeked_right)
         self._probes.note_draft()
         if choice.reason is DraftReason.PROBING:
-            was_right = outcome.accepted == outcome.verified and (outcome.peeked_right or not outcome.peeked)
-            self._probes.note_probe(was_right=bool(was_right), was_verified=outcome.verified > 0)
+            self._learn_probe(outcome)
+
+    def _learn_probe(self, outcome: Outcome) -> None:
+        was_right = outcome.accepted == outcome.verified and (outcome.peeked_right or not outcome.peeked)
+        self._probes.note_probe(was_right=bool(was_right), was_verified=outcome.verified > 0)
 
     def _draft_seconds(self, costs: StepCosts, decodes: list[int], first_tokens: int) -> float:
         """What the draft's decodes cost: the first with the lags, then one token of each that went on."""

@@ -29,6 +29,8 @@ class DraftRequest:
     match_length: int = 0
     draft_lag: int = 1
     """Tokens of the sequence that the draft's cache lacks, the last committed one included."""
+    worth: float = 1.0
+    """What a token of it, committed early, is worth, in mean tokens of a plain step (token_worth.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class StepPlan:
         self._policy = policy
         self._planned = [choice.k for choice in choices]
         self._taken = [0] * len(choices)
-        self._alive = [1.0] * len(choices)
+        self._alive = [request.worth for request in requests]
         self._rates: list[list[float]] = [[] for _ in choices]
         self._total = costs.base_tokens + sum(self._planned)
         self._num_drafting = sum(choice.drafter == "model" and choice.k > 0 for choice in choices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
@@ -17,6 +17,7 @@ from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.steady_length import policy_for
+from exsa_lab.engine.token_worth import seconds_saved
 from exsa_lab.errors import EngineError
 
 OBSERVE_EVERY = 4
@@ -102,10 +103,11 @@ class Drafting:
             return self._ahead.sequences == automatic and len(work) == len(automatic)
         return all(self._fixed_drafter(sequence) != "ngram" for sequence in decoding)
 
-    def draft(self, work: list[Work], *, room: int) -> dict[int, Draft]:
+    def draft(self, work: list[Work], *, room: int, company: Collection[Sequence] = ()) -> dict[int, Draft]:
         """Propose drafts for the decoding sequences of a step, by sequence id.
 
-        ``room`` bounds the draft tokens of the whole step (cells and batch capacity left).
+        ``room`` bounds the draft tokens of the whole step (cells and batch capacity left). ``company`` are all
+        sequences yet to end, where those that do free nothing that others wait for.
         """
         self.step = DraftStep()
         if self._config.reproducible and len(work) > 1:
@@ -123,7 +125,10 @@ class Drafting:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
         if automatic and not self._rest(automatic, drafts):
             others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
-            self._draft_automatic(automatic, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model)
+            worths = self._worths(automatic, company)
+            self._draft_automatic(
+                automatic, worths, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model
+            )
         if self._policy is not None and self.step.plan is None and not self.step.resting:
             self._policy.interrupt()
         if to_model:
@@ -220,6 +225,7 @@ class Drafting:
     def _draft_automatic(
         self,
         sequences: list[Sequence],
+        worths: list[float],
         other_tokens: int,
         other_sequences: int,
         room: int,
@@ -235,7 +241,7 @@ class Drafting:
             for sequence, request in zip(sequences, plan.requests, strict=True):
                 request.limit, request.draft_lag = self._limit(sequence, room), self._lag(sequence)
         else:
-            requests = [self._request(sequence, room) for sequence in sequences]
+            requests = [self._request(sequence, room, worth) for sequence, worth in zip(sequences, worths, strict=True)]
             plan = self._policy.choose(
                 requests,
                 other_tokens=other_tokens,
@@ -263,11 +269,22 @@ class Drafting:
     def _decider(plan: StepPlan, index: int) -> Callable[[float], Take]:
         return lambda confidence: plan.take(index, confidence)
 
-    def _request(self, sequence: Sequence, room: int) -> DraftRequest:
+    def _worths(self, sequences: list[Sequence], company: Collection[Sequence]) -> list[float]:
+        """What a token of each is worth, in mean tokens of a plain step of these sequences."""
+        if self.costs is None or len(company) < 2 or self.costs.has_costly_shapes:
+            return [1.0] * len(sequences)
+        num = len(sequences)
+        table = self.costs.target.table(max(num, len(company)))
+        seconds = [table[n] + self.costs.sequences_seconds(n) for n in range(max(num, len(company)) + 1)]
+        saved = seconds_saved([each.steps_left for each in company], seconds)
+        by_id = {each.id: value for each, value in zip(company, saved, strict=True)}
+        return [by_id[sequence.id] * num / seconds[num] for sequence in sequences]
+
+    def _request(self, sequence: Sequence, room: int, worth: float = 1.0) -> DraftRequest:
         limit = self._limit(sequence, room)
         proposed, match = sequence.ngrams.propose(limit) if sequence.ngrams is not None else ([], 0)
         lag = self._lag(sequence)
-        return DraftRequest(sequence.history, sequence.params.drafter, limit, len(proposed), match, lag)
+        return DraftRequest(sequence.history, sequence.params.drafter, limit, len(proposed), match, lag, worth)
 
     @staticmethod
     def _limit(sequence: Sequence, room: int) -> int:

@@ -24,7 +24,8 @@ class Candidate:
     """One sequence's possible draft."""
 
     survival: list[float]
-    """Probability that the first 1, 2, ... draft tokens are all accepted; empty where it cannot draft."""
+    """Probability that the first 1, 2, ... draft tokens are all accepted, times what a token is worth; empty where it
+    cannot draft."""
     uses_model: bool
     """Whether tokens cost draft decodes; looked-up ones are free."""
     lag: int = 1

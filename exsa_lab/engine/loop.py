@@ -157,7 +157,8 @@ class Loop:
         begin = time.perf_counter()
         num_tokens = sum(item.num_tokens for item in work)
         room = min(self.slots.num_cells_available, self.context.n_batch) - num_tokens
-        drafts = self.drafting.draft(work, room=room)
+        company = () if self._scheduler.is_crowded else self.sequences
+        drafts = self.drafting.draft(work, room=room, company=company)
         num_drafted = sum(len(draft.fed) for draft in drafts.values())
         self.slots.make_room(num_tokens + num_drafted)
         self._perform_slot_operations()

@@ -57,7 +57,7 @@ class ModelProbes:
 
 
 class PlainSteps:
-    """When a plain step is due while drafting goes on: only that shows what plain decoding costs. Owned by the policy."""
+    """When a plain step is due among those with drafts: only it shows what that costs. Owned by the policy."""
 
     def __init__(self, costs: CostModel) -> None:
         self.drafted = 0

@@ -70,6 +70,12 @@ class Scheduler:
     def has_work(self) -> bool:
         return bool(self.running or self.waiting)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether some of those that wait need what others must free first, a slot or cells."""
+        needed = sum(sequence.num_tokens for sequence in self.waiting)
+        return len(self.waiting) > self._slots.num_free or needed > self._slots.num_cells_available
+
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from exsa_lab.engine.ngram import NgramIndex
     from exsa_lab.engine.sampling import RequestRandom
 
+_PACE_STRENGTH = 4
+"""Rounds of one token that a sequence is taken to have had before its first."""
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -52,6 +55,11 @@ class Sequence:
     def num_left(self) -> int:
         """Tokens it may still generate."""
         return self.params.max_tokens - self.num_generated
+
+    @property
+    def steps_left(self) -> float:
+        """Steps it takes to generate these, at the pace it had so far."""
+        return self.num_left * (self.round + _PACE_STRENGTH) / (self.num_generated + _PACE_STRENGTH)
 
     def is_looked_at(self, setting: bool | Literal["auto"]) -> bool:
         """Whether the probabilities of its tokens are to be recorded; ``setting`` is `EngineConfig.probabilities`."""

@@ -111,6 +111,11 @@ class SlotTable:
         """Cells that hold nothing."""
         return self.n_cells - len(self._references)
 
+    @property
+    def num_free(self) -> int:
+        """Slots that nobody runs in."""
+        return self._max_held - self.num_held
+
     def has_slot(self) -> bool:
         """Whether one more sequence may run."""
         return self.num_held < self._max_held
