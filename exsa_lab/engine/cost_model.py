@@ -9,9 +9,9 @@ Online correction separates two things that one slow step cannot tell apart:
 * the machine became slower or faster as a whole (another program, heat, a longer context). One common factor
   follows that quickly. It scales every cost alike, so it changes no decision.
 * the curve is wrong. Only a change of n between neighbouring steps shows that, because the common factor is the same
-  for both. Part of such a difference goes to the larger of the two points, and part to all of the curve beyond a
-  single token: other load or a longer context makes many tokens dearer against one. The single token is what
-  everything else is compared with, so it stays where it is.
+  for both. Part of such a difference goes to the larger of the two points, and part to what every token adds, all
+  over the curve: a longer context costs each of them more attention. The single token is what everything else is
+  compared with, so it has no correction of its own.
 
 Where a changed batch shape costs extra (a GPU that replays captured graphs), the curves are of steady decodes, the
 fourth and later of their shape in a row, and only such decodes are learned from.
@@ -37,7 +37,11 @@ EXACT_POINTS = 32
 
 _COMMON_GAIN = 0.25
 _POINT_GAIN = 0.15
-_SLANT_GAIN = 0.15
+_SLOPE_GAIN = 0.12
+_SLOPE_DOUBT = 0.4
+"""Single-token steps per token: two numbers of tokens whose mean prices differ by less say little of the slope."""
+_LEAST = 0.25
+"""Of what a point's own correction says, what the slope may leave."""
 _MAX_CORRECTION = math.log(16.0)
 _FORGET_EVERY = 64
 _FORGET = 0.97
@@ -82,8 +86,9 @@ class CostCurve:
         self._corrections = [0.0] * len(self._knots)
         self._visits = [0] * len(self._knots)
         self._surprises = [0.0] * len(self._knots)
-        self._slant = 0.0
-        """Logarithm of the correction shared by all points, in full for many tokens and none for a single one."""
+        self._slope = 0.0
+        """Correction in seconds that every token adds."""
+        self._least_slope = -min(seconds / n for n, seconds in knots) / 2
         self._table: list[float] = []
 
     def table(self, limit: int) -> list[float]:
@@ -110,14 +115,21 @@ class CostCurve:
         gain = max(_POINT_GAIN, 0.5 / self._visits[index])
         self._corrections[index] = _bounded(self._corrections[index] + gain * believed)
         if against is not None:
-            self._slant = _bounded(self._slant + _SLANT_GAIN * (1 / against - 1 / num_tokens) * believed)
+            self._learn_slope(num_tokens, against, believed)
         self._table = []
 
     def forget(self, factor: float) -> None:
         """Draw all corrections towards what was measured at first, so that a point given up is tried again."""
         self._corrections = [c * factor for c in self._corrections]
-        self._slant *= factor
+        self._slope *= factor
         self._table = []
+
+    def _learn_slope(self, larger: int, smaller: int, surprise: float) -> None:
+        """Of a ridge regression one step: how ``surprise`` follows from what a token adds to both, if it does."""
+        effect = larger / self(larger) - smaller / self(smaller)
+        doubt = _SLOPE_DOUBT / self._seconds[0]
+        slope = self._slope + _SLOPE_GAIN * surprise * effect / (effect**2 + doubt**2)
+        self._slope = min(self._seconds[0], max(self._least_slope, slope))
 
     def _knot(self, num_tokens: int) -> int:
         """Index of the point that stands for ``num_tokens``; a new one where none is near."""
@@ -126,7 +138,7 @@ class CostCurve:
         if index == len(self._knots) or self._knots[index] != n:
             before = self._corrections[max(0, index - 1)]
             # The interpolated value becomes a point, so the curve does not change.
-            seconds = self(n) / math.exp(before + self._slant * (1 - 1 / n))
+            seconds = max(self(n) - self._slope * n, _LEAST * self(n)) / math.exp(before)
             self._knots.insert(index, n)
             self._seconds.insert(index, seconds)
             self._corrections.insert(index, before)
@@ -136,11 +148,8 @@ class CostCurve:
 
     def _build(self, size: int) -> list[float]:
         knots = self._knots
-        slant = self._slant
-        seconds = [
-            s * math.exp(c + slant * (1 - 1 / n))
-            for n, s, c in zip(knots, self._seconds, self._corrections, strict=True)
-        ]
+        own = [s * math.exp(c) for s, c in zip(self._seconds, self._corrections, strict=True)]
+        seconds = [max(_LEAST * s, s + self._slope * n) for n, s in zip(knots, own, strict=True)]
         if knots[0] > 1:
             knots, seconds = [1, *knots], [seconds[0], *seconds]
         if knots[-1] < size:
