@@ -245,7 +245,8 @@ class Loop:
                 step.prefill_tokens += item.num_tokens
         for draft in drafts.values():
             step.draft_tokens += len(draft.tokens)
-        self.drafting.observe_step(num_tokens, len(work), seconds)
+        if not step.prefill_tokens:  # Tokens of a prompt have no logits and longer attention: they cost something else.
+            self.drafting.observe_step(num_tokens, len(work), seconds)
 
     def _roll_back(self, work: list[Work]) -> None:
         """Nothing was committed: drop what target and draft may have computed of this step."""
