@@ -19,6 +19,7 @@ from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcom
 from exsa_lab.engine.drafters import FEW
 from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.engine.steady_length import policy_for
+from exsa_lab.engine.token_worth import seconds_saved
 
 MS = 1e-3
 
@@ -120,12 +121,18 @@ class _State:
     drafter: DrafterName
     looks_up: bool
     done: int = 0
+    rounds: int = 0
     draft_cached: int = 0
     """Tokens of prompt and text that the draft has in its cache."""
 
     @property
     def left(self) -> int:
         return len(self.text.tokens) - self.done
+
+    @property
+    def steps_left(self) -> float:
+        """See `Sequence.steps_left`."""
+        return self.left * (self.rounds + 4) / (self.done + 4)
 
     @property
     def lag(self) -> int:
@@ -149,8 +156,10 @@ Fixed = tuple[DrafterName, int]
 class Simulation:
     """Runs texts together as one batch, under the policy or with one fixed drafter and length."""
 
-    def __init__(self, machine: Machine, policy: DraftLengthPolicy | None = None) -> None:
+    def __init__(self, machine: Machine, policy: DraftLengthPolicy | None = None, *, is_crowded: bool = True) -> None:
         self.machine = machine
+        self.is_crowded = is_crowded
+        """Whether others wait, so that a text that ends makes room; without effect on the simulation itself."""
         self.policy = policy or policy_for(machine.believed, has_draft=True)
         self.result = Result()
         self._step_seconds = 0.0
@@ -199,10 +208,10 @@ class Simulation:
             self.policy.observe_rest([state.history for state in states], self._step_seconds)
             return
         requests = []
-        for state in states:
+        for state, worth in zip(states, self._worths(states), strict=True):
             limit = min(16, state.left - 1)
             proposal, match = state.index.propose(limit)
-            requests.append(DraftRequest(state.history, state.drafter, limit, len(proposal), match, state.lag))
+            requests.append(DraftRequest(state.history, state.drafter, limit, len(proposal), match, state.lag, worth))
         plan = self.policy.choose(requests)
         lengths, decodes, confidences, peeks = self._draft(states, plan)
         for choice in plan.choices:
@@ -220,6 +229,14 @@ class Simulation:
             self._step_seconds += self.machine.round_seconds
             self.result.seconds += self.machine.round_seconds
         self.policy.observe(plan, outcomes, self._step_seconds)
+
+    def _worths(self, states: list[_State]) -> list[float]:
+        """As `Drafting` tells the policy."""
+        if self.is_crowded or len(states) < 2:
+            return [1.0] * len(states)
+        table = self.policy.costs.target.table(len(states))
+        saved = seconds_saved([state.steps_left for state in states], table)
+        return [seconds * len(states) / table[len(states)] for seconds in saved]
 
     def _draft(
         self, states: list[_State], plan: StepPlan
@@ -269,6 +286,7 @@ class Simulation:
                 outcomes = state.text.is_right[start : start + length]
             count = outcomes.index(False) if False in outcomes else length
             state.done += count + 1
+            state.rounds += 1
             if num_decodes:
                 state.draft_cached = len(state.text.prompt) + start + min(count, num_decodes - 1)
             learned = state.index.learn(tokens[start : state.done]) if state.looks_up else []

@@ -54,6 +54,18 @@ def test_batches(name: str, texts: str, num_sequences: int) -> None:
     assert best >= (0.92 if (name, num_sequences) == ("H100", 8) else 0.95)
 
 
+@pytest.mark.parametrize("name", ["Q4_1", "Q8_0"])
+@pytest.mark.parametrize("num_copying", [1, 4, 8])
+def test_a_batch_that_nobody_waits_for(name: str, num_copying: int) -> None:
+    """Who copies is done early, and leaves the others to a smaller batch: that must not take longer in all."""
+    rng = np.random.default_rng(3)
+    batch = [copying(rng, 150, 1.0) for _ in range(num_copying)]
+    batch += [steady(rng, 150, 0.2) for _ in range(8 - num_copying)]
+    machine = Machine.named(name)
+    seconds = Simulation(machine, is_crowded=False).run(batch).seconds
+    assert plain_seconds(machine, batch) / seconds >= (1.1 if num_copying == 8 else 0.98)
+
+
 @pytest.mark.parametrize("name", ["Q8_0", "H100"])
 @pytest.mark.parametrize("texts", ["30 % right", "80 % right", "half copied"])
 def test_noise_and_spikes_do_not_mislead(name: str, texts: str) -> None:
