@@ -15,24 +15,30 @@ if TYPE_CHECKING:
 
     from exsa_lab.distill.llama import Shape
 
-FORMATS = ("f16", "q8_0", "q5_0", "q4_0")
-"""Weight formats a draft can be written in."""
+FORMATS = ("f16", "q8_0", "q5_0", "q4_0", "iq4_nl")
+"""Weight formats a draft can be written in; in "iq4_nl" only the output layer is, and the others are Q8_0."""
 
 
 def write_gguf(
-    path: Path, name: str, shape: Shape, weights: dict[str, NDArray[np.float32]], target: Path, to: str = "q8_0"
+    path: Path,
+    name: str,
+    shape: Shape,
+    weights: dict[str, NDArray[np.float32]],
+    target: Path,
+    to: str = "q8_0",
+    packed: NDArray[np.uint8] | None = None,
 ) -> None:
     """Write weights under llama.cpp's names; the file appears only when it is whole.
 
-    Everything under ``tokenizer.`` is copied from the target, the chat template included. Raises ConfigError for an
-    unknown format.
+    Everything under ``tokenizer.`` is copied from the target, the chat template included. ``packed`` is the embedding
+    as `exsa_lab.distill.iq4_nl` rounded it, for the format of that name. Raises ConfigError for an unknown format.
     """
     import gguf
     from gguf.quants import quantize
 
     if to not in FORMATS:
         raise ConfigError(f"unknown weight format {to!r}.", hint=f"Known: {', '.join(FORMATS)}.")
-    kind = gguf.GGMLQuantizationType[to.upper()]
+    kind = gguf.GGMLQuantizationType["Q8_0" if to == "iq4_nl" else to.upper()]
     source = gguf.GGUFReader(target)
     unfinished = path.with_suffix(".tmp")
     writer = gguf.GGUFWriter(unfinished, "llama")
@@ -43,7 +49,9 @@ def write_gguf(
         if key.startswith("tokenizer."):
             _copy(writer, key, field)
     for key, array in weights.items():
-        if array.ndim == 1:
+        if key == "token_embd.weight" and packed is not None:
+            writer.add_tensor(key, packed, raw_dtype=gguf.GGMLQuantizationType.IQ4_NL)
+        elif array.ndim == 1:
             writer.add_tensor(key, array.astype(np.float32))
         else:
             writer.add_tensor(key, quantize(array.astype(np.float32), kind), raw_dtype=kind)

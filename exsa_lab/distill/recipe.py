@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SIZES = {"8m": (128, 4, 512), "16m": (256, 4, 768), "23m": (320, 6, 1024), "29m": (320, 6, 2048)}
 """Width, layers and feed-forward by name; the names count a vocabulary of 49,152."""
+SETTLING = 0.15
+"""Of training, what goes to settling after the output layer was rounded."""
 LONGEST_DRAFT = 6
 
 
@@ -91,7 +93,8 @@ def distill(
     ``budget`` is in seconds: the share ``writing`` of it goes to text the target writes, the rest to training; writing
     the file and measuring come on top. ``size`` is one of `SIZES` or WIDTHxLAYERSxFEED_FORWARD. ``start`` is a draft to
     go on from, named as for `exsa_lab.load`; its feed-forward may be narrower than asked for. Weights are stored in the
-    format ``to`` (see `exsa_lab.distill.export`), and the draft learns with them rounded as they will be. ``prompts``
+    format ``to`` (see `exsa_lab.distill.export`), and the draft learns with them rounded as they will be; "iq4_nl"
+    rounds the output layer at the end and lets the others settle to it, the fastest on a CPU. ``prompts``
     are the user's own, mixed into the bundled ones. The learning rate falls from ``learning_rate`` to nothing.
     ``held_out`` prompts of each kind, never trained on, are measured at the end. The text and the state of training are
     kept beside ``out``: an interrupted run goes on where it was, and deleting ``*.texts.npz`` and ``*.checkpoint``
@@ -134,13 +137,18 @@ def distill(
     if checkpoint.is_file():
         trainer.resume(checkpoint)
     with _bar("training", progress) as bar:
-        trainer.run(Budget(budget * (1 - writing)), checkpoint, lambda state, used: _show(bar, used, state))
+        share = (1 - writing) * (1 - SETTLING if to == "iq4_nl" else 1)
+        trainer.run(Budget(budget * share), checkpoint, lambda state, used: _show(bar, used, state))
+    if to == "iq4_nl":
+        with _bar("settling", progress) as bar:
+            settling = Budget(budget * (1 - writing) * SETTLING)
+            trainer.settle(settling, lambda state, used: _show(bar, used, state))
     return crew.by_first(lambda: _finish(path, out, trainer, to, len(texts.tokens), held_out))
 
 
 def _finish(path: Path, out: Path, trainer: Trainer, to: str, rows: int, held_out: int) -> DistillReport:
     arrays = {name: value.float().cpu().numpy() for name, value in trainer.weights.items()}
-    write_gguf(out, f"{path.stem} draft", trainer.shape, arrays, path, to)
+    write_gguf(out, f"{path.stem} draft", trainer.shape, arrays, path, to, trainer.packed)
     check_vocabulary(read_facts(path), read_facts(out))
     parameters = sum(array.size for array in arrays.values())
     return _measure(path, out, parameters, rows, trainer.progress.step, held_out)

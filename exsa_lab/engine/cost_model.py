@@ -37,7 +37,7 @@ EXACT_POINTS = 32
 
 _COMMON_GAIN = 0.25
 _POINT_GAIN = 0.15
-_SLOPE_GAIN = 0.1
+_SLOPE_GAIN = 0.12
 _MOST_SLOPE = 0.12
 """Single-token steps per token: what attention to some 4,000 cells takes with the default pair on two cores."""
 _SLOPE_DOUBT = 0.4

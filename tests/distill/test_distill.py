@@ -12,6 +12,8 @@ gguf = pytest.importorskip("gguf", reason="gguf is not installed: pip install 'e
 
 from exsa_lab.distill import distill  # noqa: E402
 from exsa_lab.distill.drafts import new_draft, reduce_embedding, widened  # noqa: E402
+from exsa_lab.distill.export import write_gguf  # noqa: E402
+from exsa_lab.distill.iq4_nl import round_output  # noqa: E402
 from exsa_lab.distill.llama import Shape, logits, read_llama  # noqa: E402
 from exsa_lab.distill.measure import Written  # noqa: E402
 from exsa_lab.distill.prompts import OPENING, TEMPLATE, TrainingPrompt  # noqa: E402
@@ -76,6 +78,40 @@ def test_rounding_is_the_files(to: str) -> None:
     theirs = dequantize(quantize(weight.numpy(), kind), kind)
     np.testing.assert_array_equal(as_stored(weight, to).numpy(), theirs)
     torch.testing.assert_close(as_stored(weight[0], to), weight[0], rtol=0, atol=0)
+
+
+def test_the_output_layer_is_rounded_for_what_it_computes() -> None:
+    from gguf.quants import dequantize
+
+    chance = np.random.default_rng(0)
+    weights = chance.normal(size=(300, 96)).astype(np.float32) * 0.05
+    weights[7] = 0
+    last = chance.normal(size=(2000, 8)) @ chance.normal(size=(8, 96)) + 0.3 * chance.normal(size=(2000, 96))
+    packed, values = round_output(weights, last.T @ last / len(last))
+    kind = gguf.GGMLQuantizationType.IQ4_NL
+    np.testing.assert_array_equal(dequantize(packed, kind).reshape(values.shape), values)
+    nearest = round_output(weights, np.eye(96))[1]
+    assert np.abs(nearest - weights).max() < 0.02
+
+    def error(rounded: np.ndarray) -> float:
+        return float((((rounded - weights) @ last.T) ** 2).mean())
+
+    assert error(values) < 0.5 * error(nearest)
+
+
+def test_settling_keeps_the_rounded_output_layer_and_lowers_the_loss(target: Path, tmp_path: Path) -> None:
+    trainer = _trainer(target, "iq4_nl")
+    trainer.run(Budget(0, steps=40), None, lambda *_: None)
+    before = trainer.weights["token_embd.weight"].clone()
+    trainer.settle(Budget(0, steps=61), lambda *_: None)
+    after = trainer.weights["token_embd.weight"]
+    assert 0 < float((after - before).abs().max()) < 0.2 * float(before.abs().max())
+    assert trainer.progress.step == 101
+    assert trainer.progress.losses[-1] < trainer.progress.losses[4]
+    arrays = {name: weight.numpy() for name, weight in trainer.weights.items()}
+    write_gguf(tmp_path / "draft.gguf", "toy draft", trainer.shape, arrays, target, "iq4_nl", trainer.packed)
+    _, stored = read_llama(tmp_path / "draft.gguf", "cpu", torch.float32)
+    torch.testing.assert_close(stored["token_embd.weight"], after, rtol=0, atol=0)
 
 
 def test_a_wider_feed_forward_computes_the_same(target: Path) -> None:
