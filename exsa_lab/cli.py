@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     distill.add_argument("--budget", type=float, default=3600.0, help="seconds of writing text and training")
     distill.add_argument("--writing", type=float, default=0.4, help="share of the budget for writing (default: 0.4)")
     distill.add_argument("--start", help="a draft to go on from, such as smollm2-135m-draft (default: none)")
-    distill.add_argument("--to", default="q4_0", help="weight format (default: q4_0)")
+    distill.add_argument("--to", default="q4_0", help="weight format: f16, q8_0, q5_0, q4_0, iq4_nl (default: q4_0)")
     distill.add_argument("--prompts", type=Path, help="a text file with prompts of your own, one a line")
     distill.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     distill.add_argument("--seed", type=int, default=0)
