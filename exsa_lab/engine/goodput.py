@@ -76,7 +76,7 @@ def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[lis
         count, rate = _best_length(candidates[0], costs)
         return [count], rate
     num = len(candidates)
-    num_model = sum(candidate.uses_model for candidate in candidates)
+    num_model = sum(candidate.uses_model and bool(candidate.survival) for candidate in candidates)
     # A token's share of a draft decode, in tokens: what one of the model must be likelier by than a looked-up one.
     decode = costs.draft[num_model] / num_model * num / costs.plain_seconds if num_model else 0.0
     fees = [decode if candidate.uses_model else 0.0 for candidate in candidates]

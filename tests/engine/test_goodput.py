@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exsa_lab.engine.cost_model import CostModel
@@ -64,6 +64,7 @@ def test_one_model_draft_gets_the_best_length_on_any_cost_curve(
 
 @settings(deadline=None)
 @given(st.lists(survivals, min_size=2, max_size=3), st.lists(st.booleans(), min_size=3, max_size=3))
+@example([[], [1.0, 0.875, 0.875], [1.0, 1.0, 0.625, 0.625]], [True, True, False])
 def test_shared_model_drafts_come_near_the_best(drafts: list[list[float]], uses_model: list[bool]) -> None:
     candidates = [Candidate(s, uses_model=u) for s, u in zip(drafts, uses_model, strict=False)]
     table = [1.0, 1.3, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.8, 2.9, 3.0, 3.1, 3.2, 3.3, 3.4, 3.5]
