@@ -41,7 +41,7 @@ def round_output(weights: Floats, moment: Floats) -> tuple[NDArray[np.uint8], ND
     for start in range(0, width, BLOCK):
         block = slice(start, start + BLOCK)
         scale = _scales(left[:, block], np.diag(factor)[block] ** -2)
-        inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
+        inverse = _inverse(scale)
         codes = np.empty((rows, BLOCK), np.uint8)
         for place, column in enumerate(range(start, start + BLOCK)):
             codes[:, place] = np.searchsorted(_EDGES, left[:, column] * inverse)
@@ -53,7 +53,7 @@ def round_output(weights: Floats, moment: Floats) -> tuple[NDArray[np.uint8], ND
 
 
 def _scales(block: NDArray[np.float32], importance: Floats) -> NDArray[np.float32]:
-    """The scale of each row (rows, 32) with the least weighted error, of those that put its largest weight."""
+    """The scale of each row (rows, 32) with the least weighted error, of those tried."""
     largest = np.take_along_axis(block, np.abs(block).argmax(1, keepdims=True), 1)[:, 0]
     best, least = np.zeros_like(largest), (block**2 @ importance).astype(np.float32)
     for place in _LARGEST_AT:
@@ -68,8 +68,12 @@ def _scales(block: NDArray[np.float32], importance: Floats) -> NDArray[np.float3
 
 
 def _nearest(block: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
-    return CODE_BOOK[np.searchsorted(_EDGES, block * inverse[:, None])]
+    return CODE_BOOK[np.searchsorted(_EDGES, block * _inverse(scale)[:, None])]
+
+
+def _inverse(scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / scale, and 0 for a block of zeros."""
+    return np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
 
 
 def _half(values: Floats) -> NDArray[np.float32]:

@@ -136,13 +136,13 @@ def distill(
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.is_file():
         trainer.resume(checkpoint)
+    training = budget * (1 - writing)
+    settling = training * SETTLING if to == "iq4_nl" else 0.0
     with _bar("training", progress) as bar:
-        share = (1 - writing) * (1 - SETTLING if to == "iq4_nl" else 1)
-        trainer.run(Budget(budget * share), checkpoint, lambda state, used: _show(bar, used, state))
-    if to == "iq4_nl":
+        trainer.run(Budget(training - settling), checkpoint, lambda state, used: _show(bar, used, state))
+    if settling:
         with _bar("settling", progress) as bar:
-            settling = Budget(budget * (1 - writing) * SETTLING)
-            trainer.settle(settling, lambda state, used: _show(bar, used, state))
+            trainer.settle(Budget(settling), lambda state, used: _show(bar, used, state))
     return crew.by_first(lambda: _finish(path, out, trainer, to, len(texts.tokens), held_out))
 
 

@@ -118,7 +118,7 @@ class Trainer:
         try:
             while (used := self._crew.by_first(partial(self._used, budget))) < 1:
                 start = time.monotonic()
-                self._step(self._rate * min(1.0, (self.progress.step + 1) / WARM_UP) * (1 - used))
+                self._step(_rate(self._rate, self.progress.step, WARM_UP, used))
                 self.progress.seconds += time.monotonic() - start
                 report(self.progress, used)
                 if checkpoint is not None and time.monotonic() - saved > SAVE_EVERY:
@@ -143,16 +143,16 @@ class Trainer:
             used := self._crew.by_first(lambda: budget.used(time.monotonic() - begin, self.progress.step - first))
         ) < 1:
             done = self.progress.step - first
-            self._step(SETTLE_RATE * self._rate * min(1.0, (done + 1) / _SETTLE_WARM_UP) * (1 - used))
+            self._step(_rate(SETTLE_RATE * self._rate, done, _SETTLE_WARM_UP, used))
             report(self.progress, used)
 
     def _moment(self) -> NDArray[np.float64]:
         """E[h h'] of the draft's last layers where answers go on, (width, width)."""
         total = torch.zeros(self.shape.width, self.shape.width, dtype=torch.float64, device=self._device)
         with torch.no_grad():
+            weights = {name: weight.to(self._dtype) for name, weight in self.weights.items()}
             for rows in torch.arange(min(_MOMENT_ROWS, len(self._tokens)), device=self._device).split(self._per_step):
                 places = self._learned[rows].flatten()
-                weights = {name: weight.to(self._dtype) for name, weight in self.weights.items()}
                 last = hidden(self.shape, weights, self._tokens[rows, :-1].long()).flatten(0, 1)[places].double()
                 total += last.T @ last
         self._crew.average([total])  # each process has texts of its own
@@ -251,6 +251,11 @@ def distillation_gradient(wanted: torch.Tensor, found: torch.Tensor) -> tuple[to
     mixture = KL_SHARE * p + (1 - KL_SHARE) * best
     log_q = torch.log_softmax(found.float(), -1)
     return (log_q.exp() - mixture).to(found.dtype), -(mixture * log_q).sum()
+
+
+def _rate(peak: float, step: int, warm_up: int, used: float) -> float:
+    """The learning rate of a step: up to ``peak`` in ``warm_up`` steps, and evenly down to nothing with the budget."""
+    return peak * min(1.0, (step + 1) / warm_up) * (1 - used)
 
 
 def _gradient(tensor: torch.Tensor) -> torch.Tensor:

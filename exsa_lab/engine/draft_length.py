@@ -387,7 +387,7 @@ class DraftLengthPolicy:
     @property
     def _rest_of_none(self) -> int:
         """How long the draft model rests after a step in which it may not draft: one that rests already goes on."""
-        return MODEL_REST if not self._probes.is_resting else 0
+        return 0 if self._probes.is_resting else MODEL_REST
 
 
 def _main_drafter(names: Sequence[DrafterName], lengths: Sequence[int]) -> DrafterName:

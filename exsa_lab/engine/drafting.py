@@ -125,9 +125,8 @@ class Drafting:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
         if automatic and not self._rest(automatic, drafts):
             others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
-            worths = self._worths(automatic, company)
             self._draft_automatic(
-                automatic, worths, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model
+                automatic, company, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model
             )
         if self._policy is not None and self.step.plan is None and not self.step.resting:
             self._policy.interrupt()
@@ -225,7 +224,7 @@ class Drafting:
     def _draft_automatic(
         self,
         sequences: list[Sequence],
-        worths: list[float],
+        company: Collection[Sequence],
         other_tokens: int,
         other_sequences: int,
         room: int,
@@ -241,6 +240,7 @@ class Drafting:
             for sequence, request in zip(sequences, plan.requests, strict=True):
                 request.limit, request.draft_lag = self._limit(sequence, room), self._lag(sequence)
         else:
+            worths = self._worths(sequences, company)
             requests = [self._request(sequence, room, worth) for sequence, worth in zip(sequences, worths, strict=True)]
             plan = self._policy.choose(
                 requests,

@@ -73,8 +73,9 @@ class Scheduler:
     @property
     def is_crowded(self) -> bool:
         """Whether some of those that wait need what others must free first, a slot or cells."""
-        needed = sum(sequence.num_tokens for sequence in self.waiting)
-        return len(self.waiting) > self._slots.num_free or needed > self._slots.num_cells_available
+        if len(self.waiting) > self._slots.num_free:  # a long queue is not counted through in every step
+            return True
+        return sum(sequence.num_tokens for sequence in self.waiting) > self._slots.num_cells_available
 
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.engine.acceptance_estimate import DraftHistory
+from exsa_lab.engine.token_worth import steps_left
 
 if TYPE_CHECKING:
     from exsa_lab.engine.emitter import Emitter
     from exsa_lab.engine.generation import Generation
     from exsa_lab.engine.ngram import NgramIndex
     from exsa_lab.engine.sampling import RequestRandom
-
-_PACE_STRENGTH = 4
-"""Rounds of one token that a sequence is taken to have had before its first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +57,7 @@ class Sequence:
     @property
     def steps_left(self) -> float:
         """Steps it takes to generate these, at the pace it had so far."""
-        return self.num_left * (self.round + _PACE_STRENGTH) / (self.num_generated + _PACE_STRENGTH)
+        return steps_left(self.num_left, self.round, self.num_generated)
 
     def is_looked_at(self, setting: bool | Literal["auto"]) -> bool:
         """Whether the probabilities of its tokens are to be recorded; ``setting`` is `EngineConfig.probabilities`."""

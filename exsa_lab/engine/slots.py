@@ -118,7 +118,7 @@ class SlotTable:
 
     def has_slot(self) -> bool:
         """Whether one more sequence may run."""
-        return self.num_held < self._max_held
+        return self.num_free > 0
 
     def has_empty_slot(self) -> bool:
         """Whether a slot is left that holds nothing at all."""

@@ -18,13 +18,20 @@ from collections.abc import Sequence
 
 SAME_TIME = 0.8
 """Of two numbers of steps, those with at least this ratio count as the same: nobody knows where an answer ends."""
+_PACE_STRENGTH = 4
+"""Rounds of one token that a sequence is taken to have had before its first."""
 
 
-def seconds_saved(steps_left: Sequence[float], step_seconds: Sequence[float]) -> list[float]:
+def steps_left(num_left: int, rounds: int, num_generated: int) -> float:
+    """Return the steps that ``num_left`` tokens take at the pace of the ``rounds`` that gave ``num_generated``."""
+    return num_left * (rounds + _PACE_STRENGTH) / (num_generated + _PACE_STRENGTH)
+
+
+def seconds_saved(left: Sequence[float], step_seconds: Sequence[float]) -> list[float]:
     """Return for each sequence the seconds that one token of it, committed early, saves the batch.
 
-    ``steps_left`` are the steps that each is expected to take yet; ``step_seconds[m]`` is the time of a step of m of
-    them, for 0 to all.
+    ``left`` are the steps that each is expected to take yet (`steps_left`); ``step_seconds[m]`` is the time of a step
+    of m of them, for 0 to all.
 
     Example:
         >>> seconds_saved([100, 10], [0.0, 5.0, 8.0])
@@ -33,8 +40,8 @@ def seconds_saved(steps_left: Sequence[float], step_seconds: Sequence[float]) ->
         [4.0, 4.0]
     """
     saved = []
-    for own in steps_left:
-        later = sum(other * SAME_TIME > own for other in steps_left)
-        not_sooner = sum(other >= own * SAME_TIME for other in steps_left)
+    for own in left:
+        later = sum(other * SAME_TIME > own for other in left)
+        not_sooner = sum(other >= own * SAME_TIME for other in left)
         saved.append((step_seconds[not_sooner] - step_seconds[later]) / (not_sooner - later))
     return saved

@@ -19,7 +19,7 @@ from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcom
 from exsa_lab.engine.drafters import FEW
 from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.engine.steady_length import policy_for
-from exsa_lab.engine.token_worth import seconds_saved
+from exsa_lab.engine.token_worth import seconds_saved, steps_left
 
 MS = 1e-3
 
@@ -132,7 +132,7 @@ class _State:
     @property
     def steps_left(self) -> float:
         """See `Sequence.steps_left`."""
-        return self.left * (self.rounds + 4) / (self.done + 4)
+        return steps_left(self.left, self.rounds, self.done)
 
     @property
     def lag(self) -> int:
