@@ -131,7 +131,7 @@ def distill(
     texts = text.load_or_write(model, progress)
     trainer = Trainer(
         model, (own, first), texts, seed=seed, to=to, learning_rate=learning_rate, crew=crew,
-        rows_per_step=max(1, (128 if device.startswith("cuda") else 8) // crew.size),
+        rows_per_step=max(64, 128 // crew.size) if device.startswith("cuda") else max(1, 8 // crew.size),
     )  # fmt: skip
     checkpoint = out.with_suffix(".checkpoint")
     if checkpoint.is_file():

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,8 @@ WARM_UP = 150
 """Steps until the learning rate is reached; from there it falls evenly to nothing."""
 SAVE_EVERY = 300.0
 """Seconds between checkpoints."""
+_COMPARE_EVERY = 10
+"""Steps after which several processes agree on the time that is left: asking makes a GPU wait."""
 ALONE = Crew()
 _OUTPUT = "token_embd.weight"
 _PLACES = 4096
@@ -86,9 +87,10 @@ class Trainer:
         self._device, self._dtype, self._to, self._crew = embedding.device, embedding.dtype, to, crew
         self.weights = {name: value.to(self._device, torch.float32) for name, value in weights.items()}
         self._tokens = torch.from_numpy(texts.tokens).to(self._device)
-        # A place is learned if the token after it is one of an answer.
-        self._learned = torch.from_numpy(texts.answered[:, 1:]).to(self._device)
+        # A place is learned if the token after it is one of an answer. They are found without asking the device.
+        self._learned = texts.answered[:, 1:]
         self.progress = Progress()
+        self._share = 0.0
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self.packed: NDArray[np.uint8] | None = None
         """The output layer as it is stored, once `settle` rounded it."""
@@ -116,7 +118,7 @@ class Trainer:
         """Train until the budget is used; saves to ``checkpoint`` every five minutes and at the end, also on Ctrl-C."""
         saved = time.monotonic()
         try:
-            while (used := self._crew.by_first(partial(self._used, budget))) < 1:
+            while (used := self._used(budget, self.progress.seconds, self.progress.step)) < 1:
                 start = time.monotonic()
                 self._step(_rate(self._rate, self.progress.step, WARM_UP, used))
                 self.progress.seconds += time.monotonic() - start
@@ -138,36 +140,37 @@ class Trainer:
         with torch.no_grad():
             self.weights[_OUTPUT].copy_(torch.from_numpy(values))
         self._optimizer = self._new_optimizer(decay=0.0)
-        begin, first = time.monotonic(), self.progress.step
-        while (
-            used := self._crew.by_first(lambda: budget.used(time.monotonic() - begin, self.progress.step - first))
-        ) < 1:
-            done = self.progress.step - first
+        begin, first, done = time.monotonic(), self.progress.step, 0
+        while (used := self._used(budget, time.monotonic() - begin, done)) < 1:
             self._step(_rate(SETTLE_RATE * self._rate, done, _SETTLE_WARM_UP, used))
             report(self.progress, used)
+            done = self.progress.step - first
 
     def _moment(self) -> NDArray[np.float64]:
         """E[h h'] of the draft's last layers where answers go on, (width, width)."""
         total = torch.zeros(self.shape.width, self.shape.width, dtype=torch.float64, device=self._device)
         with torch.no_grad():
             weights = {name: weight.to(self._dtype) for name, weight in self.weights.items()}
-            for rows in torch.arange(min(_MOMENT_ROWS, len(self._tokens)), device=self._device).split(self._per_step):
-                places = self._learned[rows].flatten()
-                last = hidden(self.shape, weights, self._tokens[rows, :-1].long()).flatten(0, 1)[places].double()
+            for rows in torch.arange(min(_MOMENT_ROWS, len(self._tokens))).split(self._per_step):
+                inputs, places = self._inputs(rows)
+                last = hidden(self.shape, weights, inputs).flatten(0, 1)[places].double()
                 total += last.T @ last
         self._crew.average([total])  # each process has texts of its own
         moment: NDArray[np.float64] = (total / total.trace().clamp(min=1e-30)).cpu().numpy()
         return moment
 
-    def _used(self, budget: Budget) -> float:
-        return budget.used(self.progress.seconds, self.progress.step)
+    def _used(self, budget: Budget, seconds: float, steps: int) -> float:
+        """The share of a budget that is used up, the same in every process; clocks are compared every few steps."""
+        if budget.steps is not None or self._crew.size == 1:
+            return budget.used(seconds, steps)
+        if steps % _COMPARE_EVERY == 0:
+            self._share = self._crew.by_first(lambda: budget.used(seconds, steps))
+        return self._share
 
     def _step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        rows = self._rows()
-        inputs = self._tokens[rows, :-1].long()
-        places = self._learned[rows].flatten().nonzero()[:, 0]
+        inputs, places = self._inputs(self._rows())
         with torch.no_grad():
             wanted = hidden(self.target_shape, self.target, inputs).flatten(0, 1)[places]
             rounded = {name: as_stored(weight, self._to) for name, weight in self.weights.items()}
@@ -207,8 +210,16 @@ class Trainer:
         number, place = divmod(self.progress.step, len(self._tokens) // self._per_step)
         if self._order is None or number != self._order[0]:
             self._order = number, np.random.default_rng((self._seed, number)).permutation(len(self._tokens))
-        chosen = self._order[1][place * self._per_step : (place + 1) * self._per_step]
-        return torch.from_numpy(chosen).to(self._device)
+        return torch.from_numpy(self._order[1][place * self._per_step : (place + 1) * self._per_step])
+
+    def _inputs(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the tokens of some rows but for each one's last, and which of these places are learned, flattened."""
+        places = torch.from_numpy(self._learned[rows.numpy()].ravel().nonzero()[0])
+        return self._tokens[self._sent(rows), :-1].long(), self._sent(places)
+
+    def _sent(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Numbers on the device, which goes on with what it was doing meanwhile."""
+        return numbers.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else numbers
 
     def save(self, path: Path) -> None:
         """Write everything training needs to go on, all or nothing; of several processes the first one does."""
