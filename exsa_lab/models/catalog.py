@@ -102,8 +102,8 @@ _SMOLLM2_DRAFT = ModelEntry(
     title="SmolLM2 draft 23M",
     parameters=0.023,
     licence="Apache-2.0",
-    gigabytes=0.026,
-    file="smollm2-135m-draft-23m-q8_0.gguf",
+    gigabytes=0.018,
+    file="smollm2-135m-draft-23m-iq4_nl.gguf",
 )
 
 _APACHE, _QWEN, _GEMMA = "Apache-2.0", "Qwen Research", "Gemma"

@@ -17,7 +17,7 @@ CRASH = "import os; os.abort()"
 
 
 def test_a_good_file_passes() -> None:
-    assert try_load("smollm2-135m-draft").name == "smollm2-135m-draft-23m-q8_0.gguf"
+    assert try_load("smollm2-135m-draft").name == "smollm2-135m-draft-23m-iq4_nl.gguf"
 
 
 def test_a_file_llama_cpp_refuses(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_loading_tries_both_files_first(monkeypatch: pytest.MonkeyPatch) -> None
     loading.find_files(draft, draft)
     assert tried == []
     loading.find_files(draft, draft, trial=True)
-    assert tried == ["smollm2-135m-draft-23m-q8_0.gguf"] * 2
+    assert tried == ["smollm2-135m-draft-23m-iq4_nl.gguf"] * 2
