@@ -140,11 +140,10 @@ class Trainer:
         with torch.no_grad():
             self.weights[_OUTPUT].copy_(torch.from_numpy(values))
         self._optimizer = self._new_optimizer(decay=0.0)
-        begin, first, done = time.monotonic(), self.progress.step, 0
-        while (used := self._used(budget, time.monotonic() - begin, done)) < 1:
+        begin, first = time.monotonic(), self.progress.step
+        while (used := self._used(budget, time.monotonic() - begin, done := self.progress.step - first)) < 1:
             self._step(_rate(SETTLE_RATE * self._rate, done, _SETTLE_WARM_UP, used))
             report(self.progress, used)
-            done = self.progress.step - first
 
     def _moment(self) -> NDArray[np.float64]:
         """E[h h'] of the draft's last layers where answers go on, (width, width)."""
