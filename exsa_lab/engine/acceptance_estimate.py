@@ -115,6 +115,8 @@ class DraftHistory:
     """Steps since the draft model was last tested on this sequence."""
     copied: int = 0
     """Tokens in a row up to now that lookup would have had right."""
+    on_paper: int | None = None
+    """Tokens that were right so far of a lookup that is made on paper only (draft_accounts.py)."""
     lost_match: int = 0
     """Longest match that was weighed and found not worth a draft."""
     match_rest: int = 0

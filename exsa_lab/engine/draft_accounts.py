@@ -15,6 +15,14 @@ FIRST_CREDIT: dict[DrafterName, float] = {"model": 8.0, "ngram": 5.0}
 MAX_CREDIT = 24.0
 """Most plain steps that a drafter can save up: what a sudden turn of the text may cost."""
 
+NEXT_CREDIT = 8.0
+"""Most of it that the next request begins with: another text may be of another kind."""
+
+PAPER_TOKENS = 7
+"""Length of the drafts that an overdrawn lookup makes on paper only; eight tokens are verified cheaply."""
+PAPER_GAIN = 3.0
+"""Plain steps it must gain on paper before it drafts again."""
+
 
 class Accounts:
     """One account for each drafter, in plain steps of one sequence. Owned by the policy.
@@ -25,6 +33,24 @@ class Accounts:
 
     def __init__(self) -> None:
         self.balance = dict(FIRST_CREDIT)
+        self._paper = 0.0
+
+    def new_text(self) -> None:
+        """Another text begins: what was saved up on the last one says little of it."""
+        for name, balance in self.balance.items():
+            self.balance[name] = min(NEXT_CREDIT, balance)
+        self._paper = min(0.0, self._paper)
+
+    @property
+    def is_lookup_on_paper(self) -> bool:
+        """Whether lookup is overdrawn, so that its drafts are only thought of."""
+        return self.balance["ngram"] <= 0.0
+
+    def trade_on_paper(self, gain: float) -> None:
+        """Enter what a draft that was only thought of would have gained, in plain steps; enough of it is credit."""
+        self._paper = max(-FIRST_CREDIT["ngram"], self._paper + gain)
+        if self._paper >= PAPER_GAIN:
+            self.balance["ngram"], self._paper = min(FIRST_CREDIT["ngram"], self._paper), 0.0
 
     def steps(self, drafter: DrafterName, num_sequences: int) -> float:
         """The account in plain steps of a batch; overdrawn below 0."""

@@ -16,7 +16,9 @@ Three more rules keep "auto" from being slower than plain decoding where the est
 
 * an account for each drafter, in plain steps. It earns a small share of the time spent and what drafting gains, and
   pays what drafting loses, both against plain decoding at the same costs. The drafter rests while it is overdrawn,
-  and what it may stake on one step grows with its account.
+  and what it may stake on one step grows with its account. A request begins with no more than a part of what others
+  saved up, since its text may be of another kind; an overdrawn lookup comes back once drafts that it only thought of
+  would have gained enough (`trade_on_paper`).
 * probing. Where the draft model does not pay, a short draft is tried when the account affords it, ever more rarely
   while that fails, and never where even a draft that is always right could not win. N-gram drafts need no probing:
   what they would have been worth is known from the tokens that came (`NgramIndex.learn`).
@@ -36,7 +38,7 @@ from collections.abc import Sequence
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_accounts import Accounts
+from exsa_lab.engine.draft_accounts import PAPER_TOKENS, Accounts
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, token_price, worth
@@ -85,6 +87,7 @@ class DraftLengthPolicy:
 
     def new_history(self) -> DraftHistory:
         """What a new sequence keeps for the policy."""
+        self.accounts.new_text()
         return self.estimate.new_history()
 
     def choose(
@@ -168,6 +171,34 @@ class DraftLengthPolicy:
         if seconds and self._steps % _MEASURE_EVERY == 0:
             self.surcharge.observe("none", self.costs.step_seconds(len(histories), len(histories)), seconds)
         self._plain_steps.note(is_plain=True)
+
+    def trade_on_paper(self, history: DraftHistory, looked_up: Sequence[tuple[int, bool]]) -> None:
+        """Learn what an overdrawn lookup would have gained, from a plain step of a sequence that decodes alone.
+
+        ``looked_up`` is `NgramIndex.learn`'s of that step, not yet entered in the estimate.
+        """
+        if not self.accounts.is_lookup_on_paper:
+            history.on_paper = None
+            return
+        if history.on_paper is None:
+            if not looked_up or not self._pays_on_paper(history, looked_up[0][0]):
+                return
+            history.on_paper = 0
+        is_right = bool(looked_up) and looked_up[0][1]
+        history.on_paper += is_right
+        if not is_right or history.on_paper == PAPER_TOKENS:
+            num_steps = history.on_paper + (not is_right)
+            self.accounts.trade_on_paper(num_steps - self._paper_price())
+            history.on_paper = None
+
+    def _pays_on_paper(self, history: DraftHistory, match_length: int) -> bool:
+        survival = self.estimate.ngram_survival(history, match_length, PAPER_TOKENS)
+        return 1.0 + sum(survival) > MIN_GAIN * self._paper_price()
+
+    def _paper_price(self) -> float:
+        """Plain steps that the verification of a draft on paper would take."""
+        costs = self.costs
+        return (costs.step_seconds(1 + PAPER_TOKENS) + costs.return_seconds) / costs.step_seconds(1)
 
     @staticmethod
     def _note_lost(request: DraftRequest, reason: DraftReason) -> None:

@@ -70,7 +70,7 @@ class Drafting:
 
     def begin(self, sequence: Sequence) -> None:
         """Prepare a new sequence: what drafting keeps for it."""
-        sequence.history = self._estimate.new_history()
+        sequence.history = self._policy.new_history() if self._policy else self._estimate.new_history()
         if self._can_roll_back and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
             sequence.ngrams = NgramIndex(sequence.tokens)
 
@@ -155,7 +155,10 @@ class Drafting:
         accepted = min(verdict.accepted, len(committed))
         copied = 0
         if sequence.ngrams is not None:
-            for match_length, is_right in sequence.ngrams.learn(committed):
+            looked_up = sequence.ngrams.learn(committed)
+            if self._policy is not None and not draft.tokens and len(step.planned) + len(step.resting) == 1:
+                self._policy.trade_on_paper(sequence.history, looked_up)
+            for match_length, is_right in looked_up:
                 self._estimate.observe_ngram(sequence.history, match_length, is_right)
                 copied += is_right
         index = step.planned.get(sequence.id)

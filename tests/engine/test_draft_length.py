@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.draft_accounts import FIRST_CREDIT, NEXT_CREDIT, PAPER_GAIN, PAPER_TOKENS
 from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Take
 from exsa_lab.engine.events import DraftReason
 from tests.engine.simulator import DRAFT_CPU, H100, MACHINES, Machine
@@ -136,6 +137,51 @@ def test_losses_are_charged_and_gains_credited() -> None:
     assert loss == pytest.approx(verify - 1, abs=0.05)
     policy.observe(plan, [Outcome(accepted=k, verified=k)])
     assert policy.accounts.balance["ngram"] == pytest.approx(before - loss + k + 1 - verify, abs=0.1)
+
+
+def test_an_overdrawn_lookup_comes_back_by_what_it_would_have_gained() -> None:
+    policy = policy_on()
+    history = policy.new_history()
+    policy.accounts.balance["ngram"] = -2.0
+    for length in range(40, 40 + PAPER_TOKENS):
+        assert policy.accounts.balance["ngram"] == -2.0
+        policy.trade_on_paper(history, [(length, True)])
+    price = (policy.costs.step_seconds(1 + PAPER_TOKENS) + policy.costs.return_seconds) / policy.costs.step_seconds(1)
+    assert policy.accounts.balance["ngram"] == pytest.approx(PAPER_TOKENS - price)
+
+
+@given(outcomes=st.lists(st.booleans(), max_size=200))
+def test_on_paper_it_gains_what_a_draft_would_have(outcomes: list[bool]) -> None:
+    """It never comes back where the drafts together would not have been faster."""
+    policy = policy_on()
+    history = policy.new_history()
+    policy.accounts.balance["ngram"] = -2.0
+    price = (policy.costs.step_seconds(1 + PAPER_TOKENS) + policy.costs.return_seconds) / policy.costs.step_seconds(1)
+    gain = most = right = 0.0
+    for is_right in outcomes:
+        policy.trade_on_paper(history, [(40, is_right)])
+        right += is_right
+        if right == PAPER_TOKENS or not is_right:
+            gain, right = max(-FIRST_CREDIT["ngram"], gain + right + (not is_right) - price), 0.0
+            most = max(most, gain)
+    assert (policy.accounts.balance["ngram"] > 0) == (most >= PAPER_GAIN)
+
+
+def test_a_lookup_that_would_not_be_drafted_is_none_on_paper_either() -> None:
+    policy = policy_on("steep")
+    history = policy.new_history()
+    policy.accounts.balance["ngram"] = -2.0
+    for length in range(2, 80):
+        policy.trade_on_paper(history, [(length, True)])
+    policy.trade_on_paper(history, [])
+    assert policy.accounts.balance["ngram"] == -2.0
+
+
+def test_another_text_begins_with_a_part_of_what_was_saved_up() -> None:
+    policy = policy_on()
+    policy.accounts.balance.update({"model": 3.0, "ngram": 24.0})
+    policy.new_history()
+    assert policy.accounts.balance == {"model": 3.0, "ngram": NEXT_CREDIT}
 
 
 def test_a_poor_account_stakes_little() -> None:
