@@ -14,7 +14,6 @@ FIRST_CREDIT: dict[DrafterName, float] = {"model": 8.0, "ngram": 5.0}
 """Plain steps that each drafter may lose before it earned any, once in the life of an engine."""
 MAX_CREDIT = 24.0
 """Most plain steps that a drafter can save up: what a sudden turn of the text may cost."""
-
 NEXT_CREDIT = 8.0
 """Most of it that the next request begins with: another text may be of another kind."""
 

@@ -18,7 +18,7 @@ Three more rules keep "auto" from being slower than plain decoding where the est
   pays what drafting loses, both against plain decoding at the same costs. The drafter rests while it is overdrawn,
   and what it may stake on one step grows with its account. A request begins with no more than a part of what others
   saved up, since its text may be of another kind; an overdrawn lookup comes back once drafts that it only thought of
-  would have gained enough (`trade_on_paper`).
+  would have gained enough (`Accounts.trade_on_paper`).
 * probing. Where the draft model does not pay, a short draft is tried when the account affords it, ever more rarely
   while that fails, and never where even a draft that is always right could not win. N-gram drafts need no probing:
   what they would have been worth is known from the tokens that came (`NgramIndex.learn`).
@@ -172,11 +172,8 @@ class DraftLengthPolicy:
             self.surcharge.observe("none", self.costs.step_seconds(len(histories), len(histories)), seconds)
         self._plain_steps.note(is_plain=True)
 
-    def trade_on_paper(self, history: DraftHistory, looked_up: Sequence[tuple[int, bool]]) -> None:
-        """Learn what an overdrawn lookup would have gained, from a plain step of a sequence that decodes alone.
-
-        ``looked_up`` is `NgramIndex.learn`'s of that step, not yet entered in the estimate.
-        """
+    def _trade_on_paper(self, history: DraftHistory, looked_up: Sequence[tuple[int, bool]]) -> None:
+        """Enter what an overdrawn lookup would have gained."""
         if not self.accounts.is_lookup_on_paper:
             history.on_paper = None
             return
@@ -216,8 +213,15 @@ class DraftLengthPolicy:
             self._winnable.clear()
             self._prices.clear()
 
-    def observe_ngram(self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]]) -> None:
-        """Learn from what `NgramIndex.learn` returned for the tokens just committed, drafted or not."""
+    def observe_ngram(
+        self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]], *, is_plain_alone: bool = False
+    ) -> None:
+        """Learn from what `NgramIndex.learn` returned for the tokens just committed, drafted or not.
+
+        ``is_plain_alone``: nothing was drafted, and the policy chose for no other sequence.
+        """
+        if is_plain_alone:
+            self._trade_on_paper(history, outcomes)  # decides by what was known before this step
         for match_length, is_right in outcomes:
             self.estimate.observe_ngram(history, match_length, is_right)
 

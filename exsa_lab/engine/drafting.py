@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.engine.acceptance import Verdict
-from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate
+from exsa_lab.engine.acceptance_estimate import DraftHistory
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_length import DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.drafters import Draft, ModelDrafter, ModelRequest, draft_by_lookup
@@ -56,7 +56,6 @@ class Drafting:
         self._config = config
         self._can_roll_back = can_roll_back
         self._policy = policy_for(costs, has_draft=model_drafter is not None) if costs else None
-        self._estimate = self._policy.estimate if self._policy else AcceptanceEstimate()
         self.step = DraftStep()
         self._ahead = DraftStep()
         """Plan of the next step, where it is the same sequences' again."""
@@ -70,7 +69,7 @@ class Drafting:
 
     def begin(self, sequence: Sequence) -> None:
         """Prepare a new sequence: what drafting keeps for it."""
-        sequence.history = self._policy.new_history() if self._policy else self._estimate.new_history()
+        sequence.history = self._policy.new_history() if self._policy else DraftHistory()
         if self._can_roll_back and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
             sequence.ngrams = NgramIndex(sequence.tokens)
 
@@ -156,16 +155,15 @@ class Drafting:
         copied = 0
         if sequence.ngrams is not None:
             looked_up = sequence.ngrams.learn(committed)
-            if self._policy is not None and not draft.tokens and len(step.planned) + len(step.resting) == 1:
-                self._policy.trade_on_paper(sequence.history, looked_up)
-            for match_length, is_right in looked_up:
-                self._estimate.observe_ngram(sequence.history, match_length, is_right)
-                copied += is_right
+            copied = sum(is_right for _, is_right in looked_up)
+            if self._policy is not None:
+                is_alone = len(step.planned) + len(step.resting) == 1
+                self._policy.observe_ngram(sequence.history, looked_up, is_plain_alone=is_alone and not draft.tokens)
         index = step.planned.get(sequence.id)
         if index is not None:
             step.outcomes[index] = self._outcome(sequence, draft, verdict, accepted, copied)
-        elif draft.drafter == "model" and draft.tokens:
-            self._estimate.observe_model(sequence.history, draft.confidences, accepted)
+        elif self._policy is not None and draft.drafter == "model" and draft.tokens:
+            self._policy.estimate.observe_model(sequence.history, draft.confidences, accepted)
 
     def finish_step(self, step: DraftStep, ended: float) -> None:
         """The step's rounds were all observed; ``ended`` is when its tokens were committed."""

@@ -28,7 +28,6 @@ from exsa_lab.distill.train import Budget, Trainer
 
 out = Path(sys.argv[1])
 crew = Crew.join("cpu")
-torch.set_num_threads(1)
 chance = torch.Generator().manual_seed(1)
 shape = Shape(32, 1, 1, 1, 64, 50)
 target = shape, new_draft(shape, torch.randn(50, 32, generator=chance), 3)

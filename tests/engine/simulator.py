@@ -291,9 +291,8 @@ class Simulation:
                 state.draft_cached = len(state.text.prompt) + start + min(count, num_decodes - 1)
             learned = state.index.learn(tokens[start : state.done]) if state.looks_up else []
             if learn:
-                if not length and len(states) == 1:
-                    self.policy.trade_on_paper(state.history, learned)
-                self.policy.observe_ngram(state.history, learned)
+                is_alone = len(states) == 1
+                self.policy.observe_ngram(state.history, learned, is_plain_alone=is_alone and not length)
             accepted.append(count)
             copied.append(sum(is_right for _, is_right in learned))
             self.result.drafted += length

@@ -139,14 +139,23 @@ def test_losses_are_charged_and_gains_credited() -> None:
     assert policy.accounts.balance["ngram"] == pytest.approx(before - loss + k + 1 - verify, abs=0.1)
 
 
+def paper_price(policy: DraftLengthPolicy) -> float:
+    costs = policy.costs
+    return (costs.step_seconds(1 + PAPER_TOKENS) + costs.return_seconds) / costs.step_seconds(1)
+
+
+def look_up_alone(policy: DraftLengthPolicy, history: DraftHistory, outcomes: list[tuple[int, bool]]) -> None:
+    policy.observe_ngram(history, outcomes, is_plain_alone=True)
+
+
 def test_an_overdrawn_lookup_comes_back_by_what_it_would_have_gained() -> None:
     policy = policy_on()
     history = policy.new_history()
     policy.accounts.balance["ngram"] = -2.0
     for length in range(40, 40 + PAPER_TOKENS):
         assert policy.accounts.balance["ngram"] == -2.0
-        policy.trade_on_paper(history, [(length, True)])
-    price = (policy.costs.step_seconds(1 + PAPER_TOKENS) + policy.costs.return_seconds) / policy.costs.step_seconds(1)
+        look_up_alone(policy, history, [(length, True)])
+    price = paper_price(policy)
     assert policy.accounts.balance["ngram"] == pytest.approx(PAPER_TOKENS - price)
 
 
@@ -156,10 +165,10 @@ def test_on_paper_it_gains_what_a_draft_would_have(outcomes: list[bool]) -> None
     policy = policy_on()
     history = policy.new_history()
     policy.accounts.balance["ngram"] = -2.0
-    price = (policy.costs.step_seconds(1 + PAPER_TOKENS) + policy.costs.return_seconds) / policy.costs.step_seconds(1)
+    price = paper_price(policy)
     gain = most = right = 0.0
     for is_right in outcomes:
-        policy.trade_on_paper(history, [(40, is_right)])
+        look_up_alone(policy, history, [(40, is_right)])
         right += is_right
         if right == PAPER_TOKENS or not is_right:
             gain, right = max(-FIRST_CREDIT["ngram"], gain + right + (not is_right) - price), 0.0
@@ -172,8 +181,8 @@ def test_a_lookup_that_would_not_be_drafted_is_none_on_paper_either() -> None:
     history = policy.new_history()
     policy.accounts.balance["ngram"] = -2.0
     for length in range(2, 80):
-        policy.trade_on_paper(history, [(length, True)])
-    policy.trade_on_paper(history, [])
+        look_up_alone(policy, history, [(length, True)])
+    look_up_alone(policy, history, [])
     assert policy.accounts.balance["ngram"] == -2.0
 
 
