@@ -47,6 +47,7 @@ _IDLE_MEMORY = 0.95
 """Of a sequence's own rates, what one step leaves in which nothing was learned."""
 _SHARED_STRENGTH = 4.0
 _OWN_STRENGTH = 4.0
+_OWN_MATCH_STRENGTH = 8.0
 _COPY_MEMORY = 0.95
 _COPY_STRENGTH = 8.0
 _MOST_RATE = 0.985
@@ -255,7 +256,7 @@ class AcceptanceEstimate:
             rate = rates.get(index)
             if rate is None:
                 prior = shared.rate(index, _MATCH_PRIORS[index], _SHARED_STRENGTH)
-                odds = _odds(own.rate(index, prior, _OWN_STRENGTH)) * shift
+                odds = _odds(own.rate(index, prior, _OWN_MATCH_STRENGTH)) * shift
                 rate = rates[index] = min(_MOST_RATE, odds / (1.0 + odds))
             alive *= rate
             survival.append(alive)

@@ -49,12 +49,20 @@ class Drafting:
     """
 
     def __init__(
-        self, model_drafter: ModelDrafter | None, costs: CostModel | None, config: EngineConfig, *, can_roll_back: bool
+        self,
+        model_drafter: ModelDrafter | None,
+        costs: CostModel | None,
+        config: EngineConfig,
+        *,
+        can_roll_back: bool,
+        is_end: Callable[[int], bool],
     ) -> None:
+        """``is_end`` tells the target's end tokens."""
         self.model_drafter = model_drafter
         self.costs = costs
         self._config = config
         self._can_roll_back = can_roll_back
+        self._is_end = is_end
         self._policy = policy_for(costs, has_draft=model_drafter is not None) if costs else None
         self.step = DraftStep()
         self._ahead = DraftStep()
@@ -71,7 +79,7 @@ class Drafting:
         """Prepare a new sequence: what drafting keeps for it."""
         sequence.history = self._policy.new_history() if self._policy else DraftHistory()
         if self._can_roll_back and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
-            sequence.ngrams = NgramIndex(sequence.tokens)
+            sequence.ngrams = NgramIndex(sequence.tokens, self._is_end)
 
     # One step
 

@@ -7,7 +7,7 @@ stretches, and there this beats any draft model (prompt lookup decoding, Saxena 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 NGRAM = 2
 """Tokens that must have come before in this order for a match."""
@@ -15,6 +15,12 @@ MAX_CANDIDATES = 64
 """Earlier occurrences looked at: the most recent ones."""
 MAX_MATCH = 64
 """Longest match length reported. Beyond it a longer match says nothing new."""
+COPY = 3
+"""Proposed tokens right in a row that make a copy: where it goes on after a break is then a good guess."""
+RESUME_WITHIN, RESUME_SLACK = 8, 3
+"""A copy is resumed so many tokens after its break at most, and so far from where it would be by now."""
+RESUMED = 6
+"""Tokens that such a match counts for beside its own: two tokens there are no coincidence any more."""
 
 
 class NgramIndex:
@@ -25,13 +31,19 @@ class NgramIndex:
     text wins, the most recent one where several agree equally long. That length is the match length: 2 is a
     coincidence, 20 is a copy.
 
+    A copy breaks off where a word is replaced, and is taken up soon after. A match near the place that the copy would
+    have reached by then therefore counts as longer, and comes before others.
+
+    ``is_end`` tells the tokens that end a text: what followed one in an earlier message is not proposed.
+
     Example:
         >>> index = NgramIndex([1, 2, 3, 4, 9, 1, 2, 3])
         >>> index.propose(2)
         ([4, 9], 3)
     """
 
-    def __init__(self, tokens: Iterable[int] = ()) -> None:
+    def __init__(self, tokens: Iterable[int] = (), is_end: Callable[[int], bool] = lambda token: False) -> None:
+        self._is_end = is_end
         self._tokens: list[int] = []
         self._last: dict[tuple[int, int], int] = {}
         """Where each pair ended most recently (the index after its last token)."""
@@ -39,6 +51,10 @@ class NgramIndex:
         """By end: where the pair that ends there ended before, 0 if it did not."""
         self._found = (0, 0, 0)
         """Length of the text, and what `_find` found for it: a proposal and what is learned of it ask for the same."""
+        self._copied = 0
+        """Proposed tokens that were right in a row up to now."""
+        self._break: tuple[int, int] | None = None
+        """Where the last copy broke off: the place of the token that did not come, and the length of the text."""
         self.extend(tokens)
 
     def __len__(self) -> int:
@@ -75,15 +91,20 @@ class NgramIndex:
         outcomes = []
         for token in tokens:
             source, length = self._find()
+            is_right = length > 0 and self._tokens[source] == token
             if length:
-                outcomes.append((length, self._tokens[source] == token))
+                outcomes.append((length, is_right))
+                if not is_right and self._copied >= COPY:
+                    self._break = (source, len(self._tokens))
+            self._copied = self._copied + 1 if is_right else 0
             self.append(token)
         return outcomes
 
     def propose(self, max_tokens: int) -> tuple[list[int], int]:
         """Return up to ``max_tokens`` proposed tokens and the match length; ``([], 0)`` where nothing matches.
 
-        A proposal that runs into the end of the text goes on with itself, as a repeating text would.
+        A proposal that runs into the end of the text goes on with itself, as a repeating text would. An end token is
+        the last one proposed.
         """
         source, length = self._find()
         if not length or max_tokens <= 0:
@@ -92,7 +113,8 @@ class NgramIndex:
         period = len(tokens)
         while len(tokens) < max_tokens:
             tokens.append(tokens[-period])
-        return tokens, length
+        end = next((place for place, token in enumerate(tokens, start=1) if self._is_end(token)), max_tokens)
+        return tokens[:end], length
 
     def _find(self) -> tuple[int, int]:
         """Return where the proposal starts and how many tokens before it match the end of the text."""
@@ -102,6 +124,26 @@ class NgramIndex:
         return self._found[1], self._found[2]
 
     def _search(self, end: int) -> tuple[int, int]:
+        best, longest = self._longest_match(end)
+        resumed = self._resumed(end) if longest else 0
+        if resumed:
+            length = min(MAX_MATCH, self._match_length(resumed) + RESUMED)
+            if length >= longest:
+                return resumed, length
+        return best, longest
+
+    def _resumed(self, end: int) -> int:
+        """Where the copy that broke off goes on, if the last two tokens stand near there; 0 if not."""
+        if self._break is None or end - self._break[1] > RESUME_WITHIN:
+            return 0
+        tokens, pair = self._tokens, self._tokens[end - NGRAM : end]
+        reached = self._break[0] + end - self._break[1]
+        for source in sorted(range(reached - RESUME_SLACK, reached + RESUME_SLACK + 1), key=lambda s: abs(s - reached)):
+            if NGRAM <= source < end and tokens[source - NGRAM : source] == pair:
+                return source
+        return 0
+
+    def _longest_match(self, end: int) -> tuple[int, int]:
         tokens, previous = self._tokens, self._previous
         candidate = previous[end]
         best, best_length = 0, 0
