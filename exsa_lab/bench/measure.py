@@ -55,9 +55,9 @@ def ratio(values: Sequence[float], baseline: Sequence[float]) -> Ratio:
 
 
 def overall(speeds: Sequence[float]) -> float:
-    """Return the speed of all rounds together, for rounds of different texts: there is no middle one among them.
+    """Return the speed of several texts together: there is no middle one among them.
 
-    Every round counts the same: the harmonic mean. 0 of nothing.
+    Every text counts the same: the harmonic mean. 0 of nothing.
     """
     return statistics.harmonic_mean(speeds) if speeds else 0.0
 

@@ -13,14 +13,15 @@ from exsa_lab.bench.disturbance import disturbed_speed
 from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
-from exsa_lab.bench.workloads import WORKLOADS, short_prompts
+from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, short_prompts
 from exsa_lab.config import did_you_mean
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("as-shipped", "Q8_0")
 REPEATS = 4
-PROMPTS_PER_ROUND = 2
+TEXTS_PER_REPEAT = 2
+"""Of the eight of each kind, one a round, so that who is compared runs within seconds of each other."""
 WANTED_OVER_PLAIN = 0.97
 WANTED_ON_REPEAT = {"as-shipped": 1.3, "Q8_0": 1.7}
 WANTED_ON_GPU = {"chat": 1.3, "repeat": 2.5}
@@ -105,10 +106,11 @@ def _single(
     for workload in _workloads(options):
 
         def measure(contender: Contender, number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
-            return contender.in_turn(_some(prompts, number), tokens, temperature, seed=number)
+            return contender.in_turn(_texts(prompts, number), tokens, temperature, seed=number)
 
         runs = {name: partial(measure, contender) for name, contender in contenders.items()}
-        found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
+        rounds = TEXTS_PER_REPEAT * options.repeats
+        found[workload] = interleaved(runs, rounds, progress=_prefixed(options, f"{title}, {workload}"))
     _tabulate(title, found, report, _all_texts)
     for workload, speeds in found.items():
         wanted = WANTED_OVER_PLAIN
@@ -119,15 +121,14 @@ def _single(
         _check_auto(f"{title}, {workload}", speeds, contenders, wanted, report)
 
 
-def _some(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
-    """Rounds take different prompts, so that four see all of them; the warm-up takes none of them.
+def _texts(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
+    """Rounds take one text after the other, so that four repeats see all of them once; the warm-up takes none of them.
 
     llama-server's n-gram caches remember earlier answers: a prompt that came before would be copied from there.
     """
     if number == 0:
-        return tuple(short_prompts(PROMPTS_PER_ROUND))
-    start = (number - 1) * PROMPTS_PER_ROUND
-    return tuple(prompts[(start + i) % len(prompts)] for i in range(PROMPTS_PER_ROUND))
+        return tuple(short_prompts(TEXTS_PER_REPEAT))
+    return (prompts[(number - 1) % len(prompts)],)
 
 
 def _check_auto(title: str, speeds: Speeds, contenders: dict[str, Contender], wanted: float, report: Report) -> None:
@@ -138,7 +139,7 @@ def _check_auto(title: str, speeds: Speeds, contenders: dict[str, Contender], wa
     }
     for kind, (names, least) in groups.items():
         if names and names != [PLAIN]:
-            best = max(names, key=lambda name: overall(speeds[name]))
+            best = max(names, key=lambda name: _all_texts(speeds[name], speeds[PLAIN]))
             value = _all_texts(speeds[AUTO], speeds[best])
             report.checks.append(Check(f"{title}: auto / {kind} ({best})", value, least))
 
@@ -196,8 +197,12 @@ def _prefixed(options: Options, title: str) -> Progress:
 
 
 def _all_texts(values: list[float], baseline: list[float]) -> float:
-    """For rounds of different texts."""
-    return overall(values) / overall(baseline)
+    """For rounds of one text each: each text counts once, with the middle one of its rounds' ratios."""
+    ratios: dict[int, list[float]] = {}
+    for number, (value, base) in enumerate(zip(values, baseline, strict=True)):
+        if base:
+            ratios.setdefault(number % N_TEXTS, []).append(value / base)
+    return overall([median(found) for found in ratios.values()])
 
 
 def _middle_round(values: list[float], baseline: list[float]) -> float:

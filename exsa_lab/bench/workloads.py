@@ -248,6 +248,7 @@ JSON = tuple(
     for kind, keys, examples in _RECORDS
 )
 
+N_TEXTS = 8
 WORKLOADS: dict[str, tuple[str, ...]] = {
     "chat": CHAT,
     "code": CODE,
@@ -256,7 +257,7 @@ WORKLOADS: dict[str, tuple[str, ...]] = {
     "repeat": REPEAT,
     "json": JSON,
 }
-"""Eight prompts of each kind."""
+"""`N_TEXTS` prompts of each kind."""
 
 _TOPICS = """
 photosynthesis; the water cycle; the French Revolution; solar panels; the human heart; volcanoes; coral reefs;

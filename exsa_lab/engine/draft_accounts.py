@@ -18,9 +18,9 @@ NEXT_CREDIT = 8.0
 """Most of it that the next request begins with: another text may be of another kind."""
 
 PAPER_TOKENS = 7
-"""Length of the drafts that an overdrawn lookup makes on paper only; eight tokens are verified cheaply."""
+"""Length of the drafts that lookup makes on paper where its stake covers none; eight tokens are verified cheaply."""
 PAPER_GAIN = 3.0
-"""Plain steps it must gain on paper before it drafts again."""
+"""Plain steps it must gain on paper for credit."""
 
 
 class Accounts:
@@ -40,16 +40,13 @@ class Accounts:
             self.balance[name] = min(NEXT_CREDIT, balance)
         self._paper = min(0.0, self._paper)
 
-    @property
-    def is_lookup_on_paper(self) -> bool:
-        """Whether lookup is overdrawn, so that its drafts are only thought of."""
-        return self.balance["ngram"] <= 0.0
-
     def trade_on_paper(self, gain: float) -> None:
         """Enter what a draft that was only thought of would have gained, in plain steps; enough of it is credit."""
         self._paper = max(-FIRST_CREDIT["ngram"], self._paper + gain)
         if self._paper >= PAPER_GAIN:
-            self.balance["ngram"], self._paper = min(FIRST_CREDIT["ngram"], self._paper), 0.0
+            balance = self.balance["ngram"]
+            self.balance["ngram"] = max(balance, min(NEXT_CREDIT, max(0.0, balance) + self._paper))
+            self._paper = 0.0
 
     def steps(self, drafter: DrafterName, num_sequences: int) -> float:
         """The account in plain steps of a batch; overdrawn below 0."""

@@ -17,8 +17,8 @@ Three more rules keep "auto" from being slower than plain decoding where the est
 * an account for each drafter, in plain steps. It earns a small share of the time spent and what drafting gains, and
   pays what drafting loses, both against plain decoding at the same costs. The drafter rests while it is overdrawn,
   and what it may stake on one step grows with its account. A request begins with no more than a part of what others
-  saved up, since its text may be of another kind; an overdrawn lookup comes back once drafts that it only thought of
-  would have gained enough (`Accounts.trade_on_paper`).
+  saved up, since its text may be of another kind; a lookup that can stake little comes back once drafts that it only
+  thought of would have gained enough (`Accounts.trade_on_paper`).
 * probing. Where the draft model does not pay, a short draft is tried when the account affords it, ever more rarely
   while that fails, and never where even a draft that is always right could not win. N-gram drafts need no probing:
   what they would have been worth is known from the tokens that came (`NgramIndex.learn`).
@@ -173,8 +173,8 @@ class DraftLengthPolicy:
         self._plain_steps.note(is_plain=True)
 
     def _trade_on_paper(self, history: DraftHistory, looked_up: Sequence[tuple[int, bool]]) -> None:
-        """Enter what an overdrawn lookup would have gained."""
-        if not self.accounts.is_lookup_on_paper:
+        """Enter what lookup would have gained with a draft that its stake does not cover."""
+        if self.accounts.stake("ngram", 1) >= self._paper_price() - 1.0:
             history.on_paper = None
             return
         if history.on_paper is None:

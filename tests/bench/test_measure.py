@@ -45,7 +45,7 @@ def test_percentiles_interpolate() -> None:
     assert percentile([], 50) == median([]) == 0.0
 
 
-def test_overall_is_the_speed_of_all_rounds_together() -> None:
+def test_overall_is_the_speed_of_all_texts_together() -> None:
     # 100 tokens in 1 s, then 100 tokens in 4 s: 200 tokens in 5 s.
     assert overall([100.0, 25.0]) == pytest.approx(40.0)
     assert overall([]) == 0.0

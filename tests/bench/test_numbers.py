@@ -8,7 +8,7 @@ from exsa_lab.bench.baselines.bare import BareRun
 from exsa_lab.bench.batching import _Contest, python_share
 from exsa_lab.bench.equivalence import Divergence, divergences
 from exsa_lab.bench.latency import gaps_between, times_of
-from exsa_lab.bench.speculation import _some
+from exsa_lab.bench.speculation import _all_texts, _texts
 from exsa_lab.bench.varied import VARIED
 from exsa_lab.bench.workloads import WORKLOADS, short_prompts
 from exsa_lab.engine.stats import StepRecord
@@ -76,11 +76,20 @@ def test_prompts_are_many_and_no_two_alike() -> None:
     assert len(set(short_prompts(216))) == 216
 
 
-def test_rounds_of_speculation_see_every_prompt_once_and_the_warm_up_none() -> None:
+def test_rounds_of_speculation_take_one_prompt_after_the_other_and_the_warm_up_none() -> None:
     prompts = WORKLOADS["repeat"]
-    seen = [prompt for number in range(1, 5) for prompt in _some(prompts, number)]
+    seen = [prompt for number in range(1, 9) for prompt in _texts(prompts, number)]
     assert sorted(seen) == sorted(prompts)
-    assert not set(_some(prompts, 0)) & set(prompts)
+    assert _texts(prompts, 9) == _texts(prompts, 1)
+    assert not set(_texts(prompts, 0)) & set(prompts)
+
+
+def test_each_text_counts_once_with_its_middle_ratio() -> None:
+    # Seven texts as fast as plain and one at twice its speed; in one of three rounds it was disturbed.
+    plain = [10.0, 20.0] * 12
+    auto = [*plain[:7], 40.0, *plain[8:15], 4.0, *plain[16:23], 40.0]
+    assert _all_texts(auto, plain) == pytest.approx(8 / 7.5)
+    assert _all_texts([5.0, 5.0], [10.0, 0.0]) == pytest.approx(0.5)
 
 
 def test_batches_of_one_run_share_no_prompt() -> None:
