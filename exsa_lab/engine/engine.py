@@ -355,6 +355,7 @@ class Engine:
         if generation.seed is None:
             generation.seed = secrets.randbits(32)
         generation.prompt_ids = list(tokens)
+        generation.end_ids = sorted(token for token in set(tokens) if loop.target.is_end(token))
         generation.stats.prompt_tokens = len(tokens)
         generation.publish([StateEvent(State.WAITING, "", time.perf_counter() - generation.submitted)])
         deadline = None if params.timeout is None else generation.submitted + params.timeout

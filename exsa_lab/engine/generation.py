@@ -46,6 +46,7 @@ class Generation:
         self.events: list[Event] = []
         self.tokens: list[int] = []
         self.prompt_ids: list[int] = []
+        self.end_ids: list[int] = []
         self.stats = Stats()
         self.seed: int | None = params.seed
         self.submitted = time.perf_counter()
@@ -84,6 +85,7 @@ class Generation:
             models=self._engine.model_names,
             stats=self.stats.as_dict(),
             prompt_ids=list(self.prompt_ids),
+            end_ids=list(self.end_ids),
         )
 
     # Waiting

@@ -139,7 +139,7 @@ def _look_up(trace: Trace, draft_length: int) -> Replay:
     """Look up along the text, as the engine would have: it is known, and so is every outcome."""
     text = trace.tokens
     max_tokens = int(trace.params.get("max_tokens", len(text)))
-    index = NgramIndex(trace.prompt_ids)
+    index = NgramIndex(trace.prompt_ids, frozenset(trace.end_ids).__contains__)
     by_length = [0.0] * (draft_length + 1)
     start = accepted = 0
     while start < len(text):
@@ -150,7 +150,7 @@ def _look_up(trace: Trace, draft_length: int) -> Replay:
         right = min(right, len(rest))
         by_length[len(proposed)] += 1
         accepted += right
-        index.extend(rest[: right + 1])
+        index.learn(rest[: right + 1])
         start += right + 1
     rounds, drafted = sum(by_length), sum(k * count for k, count in enumerate(by_length))
     return Replay(

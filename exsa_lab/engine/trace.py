@@ -37,6 +37,8 @@ class Trace:
     stats: dict[str, float] = field(default_factory=dict)
     prompt_ids: list[int] = field(default_factory=list)
     """The prompt's tokens as the target saw them, chat template included; empty in older files."""
+    end_ids: list[int] = field(default_factory=list)
+    """Those among them that end a text."""
 
     @property
     def tokens(self) -> list[int]:
@@ -120,6 +122,7 @@ class Trace:
             "format": FORMAT,
             "prompt": self.prompt,
             "prompt_ids": self.prompt_ids,
+            "end_ids": self.end_ids,
             "params": self.params,
             "config": self.config,
             "models": self.models,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from exsa_lab.bench.baselines.bare import BareRun
 from exsa_lab.bench.batching import _Contest, python_share
 from exsa_lab.bench.equivalence import Divergence, divergences

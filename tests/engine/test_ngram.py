@@ -6,13 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exsa_lab.engine.ngram import MAX_CANDIDATES, MAX_MATCH, NGRAM, NgramIndex
+from exsa_lab.engine.ngram import (
+    COPY,
+    MAX_CANDIDATES,
+    MAX_MATCH,
+    NGRAM,
+    RESUME_SLACK,
+    RESUME_WITHIN,
+    RESUMED,
+    NgramIndex,
+)
 
 texts = st.lists(st.integers(0, 3), max_size=80) | st.lists(st.integers(0, 1), min_size=150, max_size=400)
 
 
-def naive_find(tokens: list[int]) -> tuple[int, int]:
-    """Start of the proposal and match length, straight from the definition."""
+def naive_find(tokens: list[int], broken: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Start of the proposal and match length, straight from the definition; ``broken`` is where a copy broke off."""
     end = len(tokens)
     pair = tokens[end - NGRAM :]
     sources = [s for s in range(end - 1, NGRAM - 1, -1) if tokens[s - NGRAM : s] == pair] if end >= NGRAM else []
@@ -20,6 +29,14 @@ def naive_find(tokens: list[int]) -> tuple[int, int]:
         return 0, 0
     lengths = {s: naive_match_length(tokens, s) for s in sources[:MAX_CANDIDATES]}
     best = max(lengths, key=lambda s: (lengths[s], s))
+    if broken and end - broken[1] <= RESUME_WITHIN:
+        reached = broken[0] + end - broken[1]
+        near = [s for s in range(NGRAM, end) if tokens[s - NGRAM : s] == pair and abs(s - reached) <= RESUME_SLACK]
+        if near:
+            nearest = min(near, key=lambda s: (abs(s - reached), s))
+            resumed = min(MAX_MATCH, naive_match_length(tokens, nearest) + RESUMED)
+            if resumed >= lengths[best]:
+                return nearest, resumed
     return best, lengths[best]
 
 
@@ -30,8 +47,10 @@ def naive_match_length(tokens: list[int], source: int) -> int:
     return length
 
 
-def naive_propose(tokens: list[int], max_tokens: int) -> tuple[list[int], int]:
-    source, length = naive_find(tokens)
+def naive_propose(
+    tokens: list[int], max_tokens: int, broken: tuple[int, int] | None = None
+) -> tuple[list[int], int]:
+    source, length = naive_find(tokens, broken)
     if not length:
         return [], 0
     text = list(tokens)
@@ -61,14 +80,19 @@ def test_appending_equals_building_at_once(first: list[int], second: list[int]) 
 @settings(deadline=None)
 @given(texts, texts)
 def test_learn_tells_what_one_token_proposals_would_have_been_worth(prompt: list[int], tokens: list[int]) -> None:
-    expected = []
+    expected, copied, broken = [], 0, None
     for i, token in enumerate(tokens):
-        proposal, length = naive_propose(prompt + tokens[:i], 1)
+        text = prompt + tokens[:i]
+        proposal, length = naive_propose(text, 1, broken)
+        is_right = proposal == [token]
         if length:
-            expected.append((length, proposal == [token]))
+            expected.append((length, is_right))
+            if not is_right and copied >= COPY:
+                broken = naive_find(text, broken)[0], len(text)
+        copied = copied + 1 if is_right else 0
     index = NgramIndex(prompt)
     assert index.learn(tokens) == expected
-    assert index.propose(16) == naive_propose(prompt + tokens, 16)
+    assert index.propose(16) == naive_propose(prompt + tokens, 16, broken)
 
 
 def test_the_longest_match_wins_over_a_more_recent_one() -> None:
@@ -80,6 +104,27 @@ def test_the_longest_match_wins_over_a_more_recent_one() -> None:
 def test_the_most_recent_of_equal_matches_wins() -> None:
     tokens = [1, 2, 100, 1, 2, 200, 1, 2]
     assert NgramIndex(tokens).propose(1) == ([200], 2)
+
+
+def test_a_copy_is_taken_up_where_it_broke_off() -> None:
+    prompt = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 50, 7, 8, 60]
+    index = NgramIndex(prompt)
+    index.learn([1, 2, 3, 4, 5, 99])  # 99 in the place of 6
+    assert index.propose(2) == ([], 0)
+    index.learn([7, 8])  # stood last before 60, but the copy has come to 9
+    assert index.propose(2) == ([9, 10], 2 + RESUMED)
+
+
+def test_long_after_a_break_the_copy_is_forgotten() -> None:
+    index = NgramIndex([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 50, 7, 8, 60])
+    index.learn([1, 2, 3, 4, 5, 99, *range(100, 100 + RESUME_WITHIN), 7, 8])
+    assert index.propose(1) == ([60], 2)
+
+
+def test_nothing_is_proposed_after_an_end_token() -> None:
+    index = NgramIndex([1, 2, 3, 0, 7, 8, 9, 1, 2], is_end=lambda token: token == 0)
+    assert index.propose(8) == ([3, 0], 2)
+    assert index.learn([3, 0]) == [(2, True), (3, True)]
 
 
 def test_a_proposal_that_reaches_the_end_goes_on_with_itself() -> None:

@@ -44,9 +44,9 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-def _run(engine: Engine, draft_length: int, **params: object) -> tuple[Trace, Stats]:
+def _run(engine: Engine, draft_length: int, prompt: str = "a0b0c0", **params: object) -> tuple[Trace, Stats]:
     options = {"max_tokens": 80, "chat": False, "drafter": "model", **params}
-    gen = engine.generate("a0b0c0", draft_length=draft_length, **options)
+    gen = engine.generate(prompt, draft_length=draft_length, **options)
     return gen.trace, gen.stats
 
 
@@ -168,6 +168,22 @@ def test_lookup_is_replayed_exactly_from_any_run_that_no_model_drafted_for(
     assert 0 < accepted < drafted  # both outcomes occur
 
 
+def test_what_followed_an_earlier_messages_end_is_not_proposed(tmp_path: Path) -> None:
+    end = 20
+    cycle = ScriptedModel(PIECES, lambda tokens: np.eye(VOCAB)[(tokens[-1] + 1) % 5], ends=(end,))
+    prompt = "".join(PIECES[token] for token in (0, 1, 2, 3, end, 4))
+    with scripted_engine(cycle) as engine:
+        recorded, _ = _run(engine, 0, prompt)
+        loaded = Trace.load(recorded.save(tmp_path / "run.json"))
+        assert loaded.end_ids == [end]
+        for length in (2, 3, 8):
+            _, stats = _run(engine, length, prompt, drafter="ngram")
+            replayed = loaded.replay(length, "ngram")
+            assert (*_numbers(replayed), replayed.drafted) == (stats.rounds, stats.accepted_tokens, stats.drafted_tokens)
+        whole = replace(loaded, end_ids=[]).replay(8, "ngram")
+        assert whole.drafted > replayed.drafted  # the first draft would have gone on after the end
+
+
 def test_lookup_is_replayed_from_a_run_a_model_drafted_for(engine: Engine) -> None:
     recorded, _ = _run(engine, 8)
     _, stats = _run(engine, 4, drafter="ngram")
@@ -212,10 +228,10 @@ def test_a_saved_trace_replays_alike(engine: Engine, tmp_path: object) -> None:
 def test_a_file_without_the_prompts_tokens_still_loads(engine: Engine, tmp_path: object) -> None:
     recorded, _ = _run(engine, 8)
     data = recorded.to_json()
-    del data["prompt_ids"]
+    del data["prompt_ids"], data["end_ids"]
     Path(f"{tmp_path}/old.json").write_text(json.dumps(data))
     loaded = Trace.load(f"{tmp_path}/old.json")
-    assert loaded.prompt_ids == []
+    assert loaded.prompt_ids == loaded.end_ids == []
     assert loaded.replay(3) == recorded.replay(3)
 
 
