@@ -19,6 +19,7 @@ BENCHMARKS = {
     "prefix": "time to first token of a prompt whose beginning is cached",
     "latency": "gaps between tokens under load, and while a long prompt arrives",
     "speculation": "draft lengths, drafters and peers over six kinds of text",
+    "lookup": "what auto makes of lookup over six kinds of text, and what any policy could: counted at measured costs",
     "plan": "is the plan for this machine as fast as any other setting?",
     "ui": "many background requests with live strips and a timeline against no view, and the messages they send",
     "acceptance": "how many of a draft's tokens the target keeps, on prompts no draft was trained on",

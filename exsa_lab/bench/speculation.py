@@ -13,10 +13,8 @@ from exsa_lab.bench.disturbance import disturbed_speed
 from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
-from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, short_prompts
-from exsa_lab.config import did_you_mean
+from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, chosen_workloads, short_prompts
 from exsa_lab.engine.engine import Engine
-from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("as-shipped", "Q8_0")
 REPEATS = 4
@@ -50,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options) -> Report:
     """Measure one request and eight at once for each kind of text, and one request while the cores get busy."""
-    _workloads(options)  # a misspelt one is said at once
+    chosen_workloads(options)  # a misspelt one is said at once
     tokens = options.given.tokens or options.pick(128, 16)
     report = Report("speculation", {"model": options.model, "tokens": tokens, "rounds": options.repeats})
     # Costs measured on a busier day would mislead "auto": measure them anew.
@@ -80,15 +78,6 @@ def _temperatures(options: Options) -> tuple[float, ...]:
     return (0.0,) if options.quick else (0.0, 0.8)
 
 
-def _workloads(options: Options) -> list[str]:
-    given: str | None = options.given.workloads
-    names = given.split(",") if given else ["chat", "repeat"] if options.quick else list(WORKLOADS)
-    for name in names:
-        if name not in WORKLOADS:
-            raise ConfigError(f"unknown workload {name!r}.", hint=did_you_mean(name, WORKLOADS) or ", ".join(WORKLOADS))
-    return names
-
-
 # One request at a time
 
 
@@ -103,7 +92,7 @@ def _single(
 ) -> None:
     title = f"{subject.name}, one request, temperature {temperature:g}"
     found: dict[str, Speeds] = {}
-    for workload in _workloads(options):
+    for workload in chosen_workloads(options):
 
         def measure(contender: Contender, number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
             return contender.in_turn(_texts(prompts, number), tokens, temperature, seed=number)
@@ -158,7 +147,7 @@ def _eight(
     title = f"{subject.name}, {N_SLOTS} requests at once, temperature {temperature:g}"
     able = {name: one for name, one in contenders.items() if one.can_batch and name not in SINGLE_ONLY}
     found: dict[str, Speeds] = {}
-    for workload in _workloads(options):
+    for workload in chosen_workloads(options):
 
         def measure(contender: Contender, number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
             return contender.at_once(prompts[:N_SLOTS], tokens, temperature, seed=number)
@@ -178,7 +167,7 @@ def _disturbed(subject: Subject, options: Options, engine: Engine, tokens: int, 
     title = f"{subject.name}, one request, other processes take the cores halfway"
     settings: dict[str, dict[str, Any]] = {PLAIN: {"draft_length": 0}, AUTO: {}}
     found: dict[str, Speeds] = {}
-    for workload in [name for name in _workloads(options) if name in ("chat", "repeat")]:
+    for workload in [name for name in chosen_workloads(options) if name in ("chat", "repeat")]:
 
         def measure(params: dict[str, Any], number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
             half = prompts[4 * (number % 2) : 4 * (number % 2) + 4]

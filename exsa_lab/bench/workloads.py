@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from exsa_lab.bench.setting import Options
+from exsa_lab.config import did_you_mean
+from exsa_lab.errors import ConfigError
+
 CHAT = (
     "What makes bread rise, and why does it need to rest? Explain it to someone who has never baked.",
     "I have a job interview on Thursday and I am nervous. How should I prepare?",
@@ -258,6 +262,17 @@ WORKLOADS: dict[str, tuple[str, ...]] = {
     "json": JSON,
 }
 """`N_TEXTS` prompts of each kind."""
+
+
+def chosen_workloads(options: Options) -> list[str]:
+    """Return the kinds of text asked for by ``--workloads``, or all; raises ConfigError for an unknown one."""
+    given: str | None = options.given.workloads
+    names = given.split(",") if given else ["chat", "repeat"] if options.quick else list(WORKLOADS)
+    for name in names:
+        if name not in WORKLOADS:
+            raise ConfigError(f"unknown workload {name!r}.", hint=did_you_mean(name, WORKLOADS) or ", ".join(WORKLOADS))
+    return names
+
 
 _TOPICS = """
 photosynthesis; the water cycle; the French Revolution; solar panels; the human heart; volcanoes; coral reefs;

@@ -68,9 +68,7 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
                 context, drafter, models.cost_facts, anew=config.recalibrate, in_a_row=config.n_gpu_layers != 0
             )
             models.notes += (note,) if note else ()
-        drafting = Drafting(
-            drafter, models.costs, config, can_roll_back=can_roll_back, is_end=models.target.is_end
-        )
+        drafting = Drafting(drafter, models.costs, config, can_roll_back=can_roll_back, is_end=models.target.is_end)
         return Loop(models.target, context, drafting, slots, config)
     except BaseException:
         for context in opened:

@@ -12,7 +12,7 @@ from exsa_lab.bench import main
 from exsa_lab.bench.cli import BENCHMARKS
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, subjects
-from exsa_lab.bench.speculation import _workloads
+from exsa_lab.bench.workloads import chosen_workloads
 from exsa_lab.errors import ConfigError
 
 
@@ -79,4 +79,4 @@ def test_an_unknown_weight_format_or_workload_gets_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'q8_0'"):
         subjects(Options(weights=("as-shipped", "q8_00")))
     with pytest.raises(ConfigError, match="Did you mean 'repeat'"):
-        _workloads(Options(given=argparse.Namespace(workloads="chat,repaet")))
+        chosen_workloads(Options(given=argparse.Namespace(workloads="chat,repaet")))

@@ -66,6 +66,14 @@ def test_speculation(tmp_path: Path) -> None:
     assert {"plain", "auto", "model, k=2", "ngram, k=8"} == {row["setting"] for row in report["tables"][1]["rows"]}
 
 
+def test_lookup(tmp_path: Path) -> None:
+    (table,) = run(tmp_path, "lookup", "--tokens", "24", "--workloads", "repeat", "--weights", "as-shipped")["tables"]
+    (row,) = table["rows"]
+    assert row["kind of text"] == "repeat"
+    assert row["perfect / plain"] >= row["best fixed / plain"] > 0
+    assert row["perfect / plain"] >= row["auto / plain"] > 0
+
+
 def test_equivalence(tmp_path: Path) -> None:
     (table,) = run(tmp_path, "equivalence", "--prompts", "2", "--tokens", "6")["tables"]
     assert all(row["equal"] + row["diverged"] == 2 for row in table["rows"])

@@ -47,9 +47,7 @@ def naive_match_length(tokens: list[int], source: int) -> int:
     return length
 
 
-def naive_propose(
-    tokens: list[int], max_tokens: int, broken: tuple[int, int] | None = None
-) -> tuple[list[int], int]:
+def naive_propose(tokens: list[int], max_tokens: int, broken: tuple[int, int] | None = None) -> tuple[list[int], int]:
     source, length = naive_find(tokens, broken)
     if not length:
         return [], 0

@@ -179,7 +179,8 @@ def test_what_followed_an_earlier_messages_end_is_not_proposed(tmp_path: Path) -
         for length in (2, 3, 8):
             _, stats = _run(engine, length, prompt, drafter="ngram")
             replayed = loaded.replay(length, "ngram")
-            assert (*_numbers(replayed), replayed.drafted) == (stats.rounds, stats.accepted_tokens, stats.drafted_tokens)
+            assert _numbers(replayed) == (stats.rounds, stats.accepted_tokens)
+            assert replayed.drafted == stats.drafted_tokens
         whole = replace(loaded, end_ids=[]).replay(8, "ngram")
         assert whole.drafted > replayed.drafted  # the first draft would have gone on after the end
 
