@@ -27,7 +27,7 @@ class Contender(Protocol):
         """Return tokens per second of decoding, prefill not counted."""
 
     def at_once(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> float:
-        """Return tokens per second from the first request to the last answer; the prompts are cached by then."""
+        """Return tokens per second from the first request to the last answer, reading the prompts included."""
 
 
 class EngineSetting:

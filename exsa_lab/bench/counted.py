@@ -1,0 +1,163 @@
+"""Seconds that texts written before would have taken with lookup: steps counted, at costs that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from exsa_lab.config import MAX_DRAFT_LENGTH
+from exsa_lab.engine.acceptance_estimate import DraftHistory
+from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.engine.draft_length import DraftLengthPolicy
+from exsa_lab.engine.draft_plan import DraftRequest, Outcome
+from exsa_lab.engine.ngram import NgramIndex
+from exsa_lab.engine.token_worth import seconds_saved, steps_left
+from exsa_lab.engine.trace import Trace
+
+Texts = dict[str, list[Trace]]
+"""Plain greedy runs by kind of text."""
+
+
+def fixed_seconds(traces: list[Trace], costs: CostModel, length: int) -> float:
+    """Seconds of all steps after the first token with lookups of one length; 0 is plain decoding."""
+    seconds = 0.0
+    for trace in traces:
+        by_length = trace.replay(length, "ngram").by_length
+        seconds += sum(count * _step_seconds(costs, verified) for verified, count in enumerate(by_length))
+        seconds -= _step_seconds(costs, 0)  # the first token is the prompt's
+    return seconds
+
+
+def automatic_seconds(texts: Texts, costs: CostModel, at_once: int = 1) -> dict[str, float]:
+    """Seconds of each kind under "auto" without a draft model; the mean over orders, as it learns from text to text."""
+    seconds = dict.fromkeys(texts, 0.0)
+    orders = list(_orders(list(texts)))
+    for order in orders:
+        policy = DraftLengthPolicy(costs, has_draft=False)
+        for kind in order:
+            for batch in _batches(texts[kind], at_once):
+                seconds[kind] += _automatic_seconds(batch, policy)
+    return {kind: total / len(orders) for kind, total in seconds.items()}
+
+
+def _batches(traces: list[Trace], size: int) -> list[list[Trace]]:
+    return [traces[first : first + size] for first in range(0, len(traces), size)]
+
+
+def _orders(kinds: list[str]) -> Iterator[list[str]]:
+    for names in (kinds, kinds[::-1]):
+        for first in range(len(names)):
+            yield names[first:] + names[:first]
+
+
+@dataclass
+class _Running:
+    """A text on its way."""
+
+    trace: Trace
+    history: DraftHistory
+    index: NgramIndex
+    done: int = 1
+    """Tokens it has; the first one is the prompt's."""
+    rounds: int = 1
+
+    @property
+    def is_over(self) -> bool:
+        return self.done >= len(self.trace.tokens)
+
+    @property
+    def num_left(self) -> int:
+        """Tokens it may still generate; where it will end is not known to anybody."""
+        return int(self.trace.params["max_tokens"]) - self.done
+
+    @property
+    def match_length(self) -> int:
+        return self.index.match_length
+
+    def request(self, worth: float) -> DraftRequest:
+        limit = max(0, min(MAX_DRAFT_LENGTH, self.num_left - 1))
+        proposed, match = self.index.propose(limit)
+        return DraftRequest(self.history, "ngram", limit, len(proposed), match, worth=worth)
+
+    def advance(self, length: int) -> tuple[Outcome, list[tuple[int, bool]]]:
+        """Verify a lookup of this length; returns what came of it, and what `NgramIndex.learn` says."""
+        rest = self.trace.tokens[self.done :]
+        right = _num_right(self.index.propose(length)[0], rest)
+        looked_up = self.index.learn(rest[: right + 1])
+        self.done += min(len(rest), right + 1)
+        self.rounds += 1
+        copied = sum(is_right for _, is_right in looked_up)
+        return Outcome(accepted=right, verified=length, copied=copied), looked_up
+
+
+def _automatic_seconds(traces: list[Trace], policy: DraftLengthPolicy) -> float:
+    """Seconds of these texts as one batch that nobody waits for."""
+    texts = [_Running(trace, policy.new_history(), _index(trace)) for trace in traces]
+    for text in texts:
+        text.index.learn(text.trace.tokens[:1])
+    seconds = 0.0
+    while texts := [text for text in texts if not text.is_over]:
+        plan = None
+        if not all(policy.rests(text.history, text.match_length, "ngram") for text in texts):
+            worths = _worths(texts, policy.costs)
+            plan = policy.choose([text.request(worth) for text, worth in zip(texts, worths, strict=True)])
+        lengths = [choice.k for choice in plan.choices] if plan else [0] * len(texts)
+        outcomes = []
+        for text, length in zip(texts, lengths, strict=True):
+            outcome, looked_up = text.advance(length)
+            policy.observe_ngram(text.history, looked_up, is_plain_alone=len(texts) == 1 and not length)
+            outcomes.append(outcome)
+        if plan is None:
+            policy.observe_rest([text.history for text in texts])
+        else:
+            policy.observe(plan, outcomes)
+        seconds += _step_seconds(policy.costs, sum(lengths), len(texts))
+    return seconds
+
+
+def _worths(texts: list[_Running], costs: CostModel) -> list[float]:
+    """What a token of each is worth, as the engine tells the policy."""
+    num = len(texts)
+    if num < 2:
+        return [1.0] * num
+    seconds = [costs.step_seconds(m, m) if m else 0.0 for m in range(num + 1)]
+    saved = seconds_saved([steps_left(text.num_left, text.rounds, text.done) for text in texts], seconds)
+    return [each * num / seconds[num] for each in saved]
+
+
+def plain_seconds_at_once(traces: list[Trace], costs: CostModel) -> float:
+    """Seconds of plain decoding as one batch, after the first tokens."""
+    longest = max(len(trace.tokens) for trace in traces)
+    running = [sum(len(trace.tokens) > done for trace in traces) for done in range(1, longest)]
+    return sum(_step_seconds(costs, 0, num) for num in running)
+
+
+def perfect_seconds(trace: Trace, costs: CostModel) -> float:
+    """Least seconds of all steps after the first token, if it were known beforehand which lookups are right."""
+    text, index = trace.tokens, _index(trace)
+    right = []
+    for place, token in enumerate(text):
+        right.append(_num_right(index.propose(MAX_DRAFT_LENGTH)[0], text[place:]))
+        index.learn([token])
+    least = [0.0] * (len(text) + 1)
+    for place in range(len(text) - 1, 0, -1):
+        least[place] = min(
+            _step_seconds(costs, length) + least[min(len(text), place + length + 1)]
+            for length in range(right[place] + 1)
+        )
+    return least[min(1, len(text))]
+
+
+def _index(trace: Trace) -> NgramIndex:
+    return NgramIndex(trace.prompt_ids, frozenset(trace.end_ids).__contains__)
+
+
+def _num_right(proposed: list[int], text: list[int]) -> int:
+    wrong = (place for place, (one, other) in enumerate(zip(proposed, text, strict=False)) if one != other)
+    return next(wrong, min(len(proposed), len(text)))
+
+
+def _step_seconds(costs: CostModel, num_drafted: int, num_sequences: int = 1) -> float:
+    """A step of some sequences; the plain one after a draft is dearer."""
+    seconds = costs.step_seconds(num_sequences + num_drafted, num_sequences)
+    return seconds + costs.return_seconds if num_drafted else seconds
