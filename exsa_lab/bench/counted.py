@@ -10,8 +10,9 @@ from exsa_lab.engine.acceptance_estimate import DraftHistory
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_length import DraftLengthPolicy
 from exsa_lab.engine.draft_plan import DraftRequest, Outcome
-from exsa_lab.engine.ngram import NgramIndex
-from exsa_lab.engine.token_worth import seconds_saved, steps_left
+from exsa_lab.engine.ngram import NgramIndex, num_right
+from exsa_lab.engine.replay import lookup_index
+from exsa_lab.engine.token_worth import steps_left, token_worths
 from exsa_lab.engine.trace import Trace
 
 Texts = dict[str, list[Trace]]
@@ -70,10 +71,6 @@ class _Running:
         """Tokens it may still generate; where it will end is not known to anybody."""
         return int(self.trace.params["max_tokens"]) - self.done
 
-    @property
-    def match_length(self) -> int:
-        return self.index.match_length
-
     def request(self, worth: float) -> DraftRequest:
         limit = max(0, min(MAX_DRAFT_LENGTH, self.num_left - 1))
         proposed, match = self.index.propose(limit)
@@ -82,7 +79,7 @@ class _Running:
     def advance(self, length: int) -> tuple[Outcome, list[tuple[int, bool]]]:
         """Verify a lookup of this length; returns what came of it, and what `NgramIndex.learn` says."""
         rest = self.trace.tokens[self.done :]
-        right = _num_right(self.index.propose(length)[0], rest)
+        right = num_right(self.index.propose(length)[0], rest)
         looked_up = self.index.learn(rest[: right + 1])
         self.done += min(len(rest), right + 1)
         self.rounds += 1
@@ -92,13 +89,13 @@ class _Running:
 
 def _automatic_seconds(traces: list[Trace], policy: DraftLengthPolicy) -> float:
     """Seconds of these texts as one batch that nobody waits for."""
-    texts = [_Running(trace, policy.new_history(), _index(trace)) for trace in traces]
+    texts = [_Running(trace, policy.new_history(), lookup_index(trace)) for trace in traces]
     for text in texts:
         text.index.learn(text.trace.tokens[:1])
     seconds = 0.0
     while texts := [text for text in texts if not text.is_over]:
         plan = None
-        if not all(policy.rests(text.history, text.match_length, "ngram") for text in texts):
+        if not all(policy.rests(text.history, text.index.match_length, "ngram") for text in texts):
             worths = _worths(texts, policy.costs)
             plan = policy.choose([text.request(worth) for text, worth in zip(texts, worths, strict=True)])
         lengths = [choice.k for choice in plan.choices] if plan else [0] * len(texts)
@@ -121,8 +118,7 @@ def _worths(texts: list[_Running], costs: CostModel) -> list[float]:
     if num < 2:
         return [1.0] * num
     seconds = [costs.step_seconds(m, m) if m else 0.0 for m in range(num + 1)]
-    saved = seconds_saved([steps_left(text.num_left, text.rounds, text.done) for text in texts], seconds)
-    return [each * num / seconds[num] for each in saved]
+    return token_worths([steps_left(text.num_left, text.rounds, text.done) for text in texts], seconds, num)
 
 
 def plain_seconds_at_once(traces: list[Trace], costs: CostModel) -> float:
@@ -134,10 +130,10 @@ def plain_seconds_at_once(traces: list[Trace], costs: CostModel) -> float:
 
 def perfect_seconds(trace: Trace, costs: CostModel) -> float:
     """Least seconds of all steps after the first token, if it were known beforehand which lookups are right."""
-    text, index = trace.tokens, _index(trace)
+    text, index = trace.tokens, lookup_index(trace)
     right = []
     for place, token in enumerate(text):
-        right.append(_num_right(index.propose(MAX_DRAFT_LENGTH)[0], text[place:]))
+        right.append(num_right(index.propose(MAX_DRAFT_LENGTH)[0], text[place:]))
         index.learn([token])
     least = [0.0] * (len(text) + 1)
     for place in range(len(text) - 1, 0, -1):
@@ -146,15 +142,6 @@ def perfect_seconds(trace: Trace, costs: CostModel) -> float:
             for length in range(right[place] + 1)
         )
     return least[min(1, len(text))]
-
-
-def _index(trace: Trace) -> NgramIndex:
-    return NgramIndex(trace.prompt_ids, frozenset(trace.end_ids).__contains__)
-
-
-def _num_right(proposed: list[int], text: list[int]) -> int:
-    wrong = (place for place, (one, other) in enumerate(zip(proposed, text, strict=False)) if one != other)
-    return next(wrong, min(len(proposed), len(text)))
 
 
 def _step_seconds(costs: CostModel, num_drafted: int, num_sequences: int = 1) -> float:

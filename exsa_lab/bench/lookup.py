@@ -13,6 +13,7 @@ import argparse
 from exsa_lab.bench.counted import Texts, automatic_seconds, fixed_seconds, perfect_seconds, plain_seconds_at_once
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, subjects
+from exsa_lab.bench.speculation import WANTED_OF_BEST_FIXED, WANTED_OVER_PLAIN
 from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, chosen_workloads
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.engine import Engine
@@ -21,8 +22,6 @@ from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("as-shipped", "Q8_0")
 FIXED_LENGTHS = (2, 4, 7, 8, 11, 15, 16)
-WANTED_OVER_PLAIN = 0.97
-WANTED_OF_BEST_FIXED = 0.92
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -174,11 +174,13 @@ class DraftLengthPolicy:
 
     def _trade_on_paper(self, history: DraftHistory, looked_up: Sequence[tuple[int, bool]]) -> None:
         """Enter what lookup would have gained with a draft that its stake does not cover."""
+        if history.on_paper is None and not looked_up:
+            return
         if self.accounts.stake("ngram", 1) >= self._paper_price() - 1.0:
             history.on_paper = None
             return
         if history.on_paper is None:
-            if not looked_up or not self._pays_on_paper(history, looked_up[0][0]):
+            if not self._pays_on_paper(history, looked_up[0][0]):
                 return
             history.on_paper = 0
         is_right = bool(looked_up) and looked_up[0][1]

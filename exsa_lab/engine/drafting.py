@@ -17,7 +17,7 @@ from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.steady_length import policy_for
-from exsa_lab.engine.token_worth import seconds_saved
+from exsa_lab.engine.token_worth import token_worths
 from exsa_lab.errors import EngineError
 
 OBSERVE_EVERY = 4
@@ -285,9 +285,9 @@ class Drafting:
         num = len(sequences)
         table = self.costs.target.table(max(num, len(company)))
         seconds = [table[n] + self.costs.sequences_seconds(n) for n in range(max(num, len(company)) + 1)]
-        saved = seconds_saved([each.steps_left for each in company], seconds)
-        by_id = {each.id: value for each, value in zip(company, saved, strict=True)}
-        return [by_id[sequence.id] * num / seconds[num] for sequence in sequences]
+        worths = token_worths([each.steps_left for each in company], seconds, num)
+        by_id = {each.id: worth for each, worth in zip(company, worths, strict=True)}
+        return [by_id[sequence.id] for sequence in sequences]
 
     def _request(self, sequence: Sequence, room: int, worth: float = 1.0) -> DraftRequest:
         limit = self._limit(sequence, room)

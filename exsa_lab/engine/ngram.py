@@ -7,7 +7,7 @@ stretches, and there this beats any draft model (prompt lookup decoding, Saxena 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 NGRAM = 2
 """Tokens that must have come before in this order for a match."""
@@ -19,8 +19,15 @@ COPY = 3
 """Proposed tokens right in a row that make a copy: where it goes on after a break is then a good guess."""
 RESUME_WITHIN, RESUME_SLACK = 8, 3
 """A copy is resumed so many tokens after its break at most, and so far from where it would be by now."""
+_NEAREST_FIRST = sorted(range(-RESUME_SLACK, RESUME_SLACK + 1), key=abs)
 RESUMED = 6
 """Tokens that such a match counts for beside its own: two tokens there are no coincidence any more."""
+
+
+def num_right(proposed: Sequence[int], text: Sequence[int]) -> int:
+    """Return how many proposed tokens are those with which the text goes on, up to the first that is not."""
+    wrong = (place for place, (one, other) in enumerate(zip(proposed, text, strict=False)) if one != other)
+    return next(wrong, min(len(proposed), len(text)))
 
 
 class NgramIndex:
@@ -138,7 +145,7 @@ class NgramIndex:
             return 0
         tokens, pair = self._tokens, self._tokens[end - NGRAM : end]
         reached = self._break[0] + end - self._break[1]
-        for source in sorted(range(reached - RESUME_SLACK, reached + RESUME_SLACK + 1), key=lambda s: abs(s - reached)):
+        for source in (reached + offset for offset in _NEAREST_FIRST):
             if NGRAM <= source < end and tokens[source - NGRAM : source] == pair:
                 return source
         return 0

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.events import RejectedEvent, Rejection, RoundEvent, Source, TokenEvent
-from exsa_lab.engine.ngram import NgramIndex
+from exsa_lab.engine.ngram import NgramIndex, num_right
 from exsa_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -135,19 +135,23 @@ def _recorded_drafter(trace: Trace) -> str:
     return "ngram" if "ngram" in drafters and "model" not in drafters and not trace.models.get("draft") else "model"
 
 
+def lookup_index(trace: Trace) -> NgramIndex:
+    """Return the index that the engine would have had after the prompt."""
+    return NgramIndex(trace.prompt_ids, frozenset(trace.end_ids).__contains__)
+
+
 def _look_up(trace: Trace, draft_length: int) -> Replay:
     """Look up along the text, as the engine would have: it is known, and so is every outcome."""
     text = trace.tokens
     max_tokens = int(trace.params.get("max_tokens", len(text)))
-    index = NgramIndex(trace.prompt_ids, frozenset(trace.end_ids).__contains__)
+    index = lookup_index(trace)
     by_length = [0.0] * (draft_length + 1)
     start = accepted = 0
     while start < len(text):
         # The first token comes from the prompt's last logits: nothing can be drafted for it.
         proposed, _ = index.propose(min(draft_length, max_tokens - start - 1) if start else 0)
         rest = text[start:]
-        right = next((i for i, (a, b) in enumerate(zip(proposed, rest, strict=False)) if a != b), len(proposed))
-        right = min(right, len(rest))
+        right = num_right(proposed, rest)
         by_length[len(proposed)] += 1
         accepted += right
         index.learn(rest[: right + 1])

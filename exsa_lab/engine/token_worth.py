@@ -27,6 +27,18 @@ def steps_left(num_left: int, rounds: int, num_generated: int) -> float:
     return num_left * (rounds + _PACE_STRENGTH) / (num_generated + _PACE_STRENGTH)
 
 
+def token_worths(left: Sequence[float], step_seconds: Sequence[float], num: int) -> list[float]:
+    """Return what a token of each sequence is worth, in mean tokens of a plain step of ``num`` of them.
+
+    ``left`` and ``step_seconds`` as in `seconds_saved`.
+
+    Example:
+        >>> token_worths([100, 10], [0.0, 5.0, 8.0], 2)
+        [1.25, 0.75]
+    """
+    return [seconds * num / step_seconds[num] for seconds in seconds_saved(left, step_seconds)]
+
+
 def seconds_saved(left: Sequence[float], step_seconds: Sequence[float]) -> list[float]:
     """Return for each sequence the seconds that one token of it, committed early, saves the batch.
 

@@ -19,7 +19,7 @@ from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcom
 from exsa_lab.engine.drafters import FEW
 from exsa_lab.engine.ngram import NgramIndex
 from exsa_lab.engine.steady_length import policy_for
-from exsa_lab.engine.token_worth import seconds_saved, steps_left
+from exsa_lab.engine.token_worth import steps_left, token_worths
 
 MS = 1e-3
 
@@ -235,8 +235,7 @@ class Simulation:
         if self.is_crowded or len(states) < 2:
             return [1.0] * len(states)
         table = self.policy.costs.target.table(len(states))
-        saved = seconds_saved([state.steps_left for state in states], table)
-        return [seconds * len(states) / table[len(states)] for seconds in saved]
+        return token_worths([state.steps_left for state in states], table, len(states))
 
     def _draft(
         self, states: list[_State], plan: StepPlan
