@@ -18,6 +18,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import DecodeError, GenerationCancelled, OutOfMemory
 from exsa_lab.testing import Entry, ScriptedContext, ScriptedModel, markov, scripted_engine
+from tests.gate import Gate
 
 LETTERS = [chr(ord("a") + i) for i in range(12)]
 PROMPTS = ["abc", "bcd", "cde", "def", "efg", "fgh"]
@@ -74,9 +75,10 @@ def test_cancel_while_waiting(engine: Engine, alone: dict[str, str]) -> None:
 
 
 def test_cancel_while_decoding_keeps_the_partial_text(engine: Engine, alone: dict[str, str]) -> None:
+    gate = Gate(engine, at=8)
     gens = submit_all(engine)
-    wait_until(lambda: len(gens[0].tokens) >= 5)
-    gens[0].cancel()
+    with gate:
+        gens[0].cancel()
     check_others(gens, gens[0], alone)
     assert gens[0].text
     assert alone["abc"].startswith(gens[0].text)
@@ -84,10 +86,11 @@ def test_cancel_while_decoding_keeps_the_partial_text(engine: Engine, alone: dic
 
 
 def test_cancel_in_the_middle_of_a_prefill(alone: dict[str, str]) -> None:
-    with scripted_engine(model(0.02), n_seq_max=3, n_ctx=256, step_tokens=16) as engine:
+    with scripted_engine(model(), n_seq_max=3, n_ctx=256, step_tokens=16) as engine:
+        gate = Gate(engine, at=3)
         gens = [engine.submit(p, max_tokens=30, draft_length=0) for p in ("abcdefgh" * 12, "abc")]
-        wait_until(lambda: gens[0].state == "running")
-        gens[0].cancel()
+        with gate:
+            gens[0].cancel()
         check_others(gens, gens[0], alone)
         assert gens[0].tokens == []
         assert engine.status().slots_used == 0

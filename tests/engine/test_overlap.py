@@ -16,6 +16,7 @@ from exsa_lab.errors import DecodeError, GenerationCancelled, OutOfMemory
 from exsa_lab.runtime.protocol import DecodeAborted
 from exsa_lab.testing import Entry, ScriptedContext, ScriptedModel, markov, scripted_engine
 from tests.engine.simulator import GRAPHS, GRAPHS_SWITCH
+from tests.gate import Gate
 
 LETTERS = list("abcdefghijklmnop")
 PROMPTS = ["abcd", "bcda", "cdab", "dabc" * 8]
@@ -112,16 +113,16 @@ def test_a_call_between_steps_sees_everything_told(engine: Engine) -> None:
 
 
 def test_cancelling_keeps_what_was_committed(engine: Engine) -> None:
-    gen = engine.submit("abcd", max_tokens=100_000, draft_length=0)
-    while len(gen.tokens) < 5:
-        pass
-    gen.cancel()
+    gate = Gate(engine, at=8)
+    gen = engine.submit("abcd", max_tokens=400, draft_length=0)
+    with gate:
+        gen.cancel()
     with pytest.raises(GenerationCancelled):
         gen.result(timeout=20)
     assert isinstance(gen.events[-1], StateEvent)
     assert gen.events[-1].state is State.CANCELLED
     assert "".join(event.text for event in gen.events if isinstance(event, TokenEvent)) == gen.text
-    assert len(gen.tokens) == gen.stats.generated_tokens
+    assert 5 < len(gen.tokens) == gen.stats.generated_tokens < 10
 
 
 @pytest.mark.parametrize("error", [OutOfMemory("full"), DecodeAborted()])
