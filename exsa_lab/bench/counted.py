@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from exsa_lab.bench.measure import median
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.acceptance_estimate import DraftHistory
 from exsa_lab.engine.cost_model import CostModel
@@ -17,6 +18,20 @@ from exsa_lab.engine.trace import Trace
 
 Texts = dict[str, list[Trace]]
 """Plain greedy runs by kind of text."""
+
+
+def typical_costs(measured: Sequence[CostModel]) -> CostModel:
+    """Return the middle of several measurements, each point against the single token of its own measurement."""
+    single = median(costs.target(1) for costs in measured)
+    shares: dict[int, list[float]] = {}
+    for costs in measured:
+        for tokens, seconds in costs.target.points.items():
+            shares.setdefault(tokens, []).append(seconds / costs.target(1))
+    return CostModel.from_measurements(
+        {tokens: single * median(found) for tokens, found in shares.items()},
+        seconds_per_sequence=single * median(costs.seconds_per_sequence / costs.target(1) for costs in measured),
+        switch_seconds={"target": single * median(costs.return_seconds / costs.target(1) for costs in measured)},
+    )
 
 
 def fixed_seconds(traces: list[Trace], costs: CostModel, length: int) -> float:

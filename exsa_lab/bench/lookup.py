@@ -2,15 +2,23 @@
 
 The texts are those of `speculation`, each written once by plain greedy decoding. What a looked-up draft would have
 been worth at any place of them is then known. So the steps of "auto", of every fixed length, and of somebody who
-knows beforehand what will be accepted can be counted, and priced at what verifying so many tokens costs here. That
-has the luck of the texts, but none of the clock's noise.
+knows beforehand what will be accepted can be counted, and priced at what verifying so many tokens costs here: the
+middle of several measurements, a few seconds apart. That has the luck of the texts and of the hour, but none of the
+noise within it.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from exsa_lab.bench.counted import Texts, automatic_seconds, fixed_seconds, perfect_seconds, plain_seconds_at_once
+from exsa_lab.bench.counted import (
+    Texts,
+    automatic_seconds,
+    fixed_seconds,
+    perfect_seconds,
+    plain_seconds_at_once,
+    typical_costs,
+)
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, subjects
 from exsa_lab.bench.speculation import WANTED_OF_BEST_FIXED, WANTED_OVER_PLAIN
@@ -22,6 +30,9 @@ from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("as-shipped", "Q8_0")
 FIXED_LENGTHS = (2, 4, 7, 8, 11, 15, 16)
+LEAST_MEASUREMENTS = 3
+SHOWN = (2, 4, 8, 12, 16, 32)
+"""Tokens in a step whose cost is shown."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,16 +46,22 @@ def run(options: Options) -> Report:
     tokens = options.given.tokens or options.pick(128, 16)
     report = Report("lookup", {"model": options.model, "tokens": tokens})
     for subject in subjects(options, prefix_cache_tokens=0, recalibrate=True):
-        with subject.open_engine() as engine:
-            costs = _measured(engine)
-            texts = {kind: _write(engine, kind, tokens, options) for kind in kinds}
+        texts: Texts = {}
+        measured: list[CostModel] = []
+        for kind in [*kinds, *[None] * (LEAST_MEASUREMENTS - len(kinds))]:
+            with subject.open_engine() as engine:
+                measured.append(_measured(engine))
+                if kind:
+                    texts[kind] = _write(engine, kind, tokens, options)
+        costs = typical_costs(measured)
+        _tabulate_costs(subject.name, costs, measured, report)
         _tabulate(subject.name, texts, costs, report)
         _tabulate_at_once(subject.name, texts, costs, report)
     return report
 
 
 def _measured(engine: Engine) -> CostModel:
-    """The costs as they were measured at load: what steps teach later is this hour's."""
+    """The costs as they were measured at load, without what steps teach later."""
     costs: CostModel | None = engine.call(lambda loop: loop.drafting.costs)
     if costs is None or costs.has_costly_shapes:
         raise ConfigError(
@@ -65,6 +82,13 @@ def _write(engine: Engine, kind: str, tokens: int, options: Options) -> list[Tra
         options.progress(f"writing {kind}, {number} of {len(prompts)}")
         traces.append(engine.generate(prompt, max_tokens=tokens, temperature=0, draft_length=0).trace)
     return traces
+
+
+def _tabulate_costs(name: str, costs: CostModel, measured: list[CostModel], report: Report) -> None:
+    table = report.table(f"{name}, what a step costs", "tokens", "single-token steps", "lowest", "highest")
+    for tokens in SHOWN:
+        found = [one.target(tokens) / one.target(1) for one in measured]
+        table.add(tokens, costs.target(tokens) / costs.target(1), min(found), max(found))
 
 
 def _tabulate(name: str, texts: Texts, costs: CostModel, report: Report) -> None:

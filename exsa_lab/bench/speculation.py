@@ -170,14 +170,14 @@ def _disturbed(subject: Subject, options: Options, engine: Engine, tokens: int, 
     for workload in [name for name in chosen_workloads(options) if name in ("chat", "repeat")]:
 
         def measure(params: dict[str, Any], number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
-            half = prompts[4 * (number % 2) : 4 * (number % 2) + 4]
-            return disturbed_speed(engine, half, tokens, subject.n_threads, **params)
+            return disturbed_speed(engine, _texts(prompts, number), tokens, subject.n_threads, **params)
 
         runs = {name: partial(measure, params) for name, params in settings.items()}
-        found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
-    _tabulate(title, found, report, _middle_round)
+        rounds = TEXTS_PER_REPEAT * options.repeats
+        found[workload] = interleaved(runs, rounds, progress=_prefixed(options, f"{title}, {workload}"))
+    _tabulate(title, found, report, _all_texts)
     for workload, speeds in found.items():
-        value = _middle_round(speeds[AUTO], speeds[PLAIN])
+        value = _all_texts(speeds[AUTO], speeds[PLAIN])
         report.checks.append(Check(f"{title}, {workload}: auto / plain", value, WANTED_OVER_PLAIN))
 
 

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exsa_lab.bench.counted import automatic_seconds, fixed_seconds, perfect_seconds, plain_seconds_at_once
+from exsa_lab.bench.counted import (
+    automatic_seconds,
+    fixed_seconds,
+    perfect_seconds,
+    plain_seconds_at_once,
+    typical_costs,
+)
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.events import Event, TokenEvent
 from exsa_lab.engine.trace import Trace
@@ -97,3 +103,21 @@ def test_a_text_of_one_token_has_no_steps() -> None:
     trace = replace(trace, events=[event for event in trace.events if not _is_later(event, 1)])
     assert perfect_seconds(trace, COSTS) == 0.0
     assert automatic_seconds({"one": [trace]}, COSTS) == {"one": 0.0}
+
+
+def test_typical_costs_are_the_middle_and_the_speed_of_the_machine_does_not_count() -> None:
+    def measured(single: float, eight: float) -> CostModel:
+        points = {1: single, 8: single * eight}
+        return CostModel.from_measurements(
+            points, seconds_per_sequence=single * 0.1, switch_seconds={"target": single * 0.2}
+        )
+
+    typical = typical_costs([measured(1.0, 3.6), measured(1.5, 6.0), measured(0.9, 3.9)])
+    assert typical.target.points == pytest.approx({1: 1.0, 8: 3.9})
+    assert (typical.seconds_per_sequence, typical.return_seconds) == pytest.approx((0.1, 0.2))
+
+
+def test_a_point_that_there_was_no_time_for_is_taken_from_the_others() -> None:
+    few, many = ({1: 1.0, 4: 2.0}, {1: 1.0, 4: 3.0, 8: 4.0})
+    typical = typical_costs([CostModel.from_measurements(points) for points in (few, many, few)])
+    assert typical.target.points == pytest.approx({1: 1.0, 4: 2.0, 8: 4.0})

@@ -68,7 +68,8 @@ def test_speculation(tmp_path: Path) -> None:
 
 def test_lookup(tmp_path: Path) -> None:
     argv = ("lookup", "--tokens", "24", "--workloads", "repeat", "--weights", "as-shipped")
-    (row,), (at_once,) = (table["rows"] for table in run(tmp_path, *argv)["tables"])
+    costs, (row,), (at_once,) = (table["rows"] for table in run(tmp_path, *argv)["tables"])
+    assert all(0 < cost["lowest"] <= cost["highest"] for cost in costs)
     assert row["kind of text"] == "repeat"
     assert row["perfect / plain"] >= row["best fixed / plain"] > 0
     assert row["perfect / plain"] >= row["auto / plain"] > 0

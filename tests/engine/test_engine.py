@@ -193,7 +193,7 @@ def test_a_trace_survives_the_disk(tmp_path: object) -> None:
 
 def test_a_long_prompt_is_prefilled_in_chunks_beside_decoding() -> None:
     with scripted_engine(model(endless(1), step_s=0.002), n_seq_max=2) as engine:
-        short = engine.submit("ab", max_tokens=60)
+        short = engine.submit("ab", max_tokens=200)
         while not short.tokens:
             time.sleep(0.001)
         long = engine.submit("abcdefgh" * 20, max_tokens=5)
