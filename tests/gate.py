@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 
 from exsa_lab.engine.engine import Engine
-from exsa_lab.testing import Entry, ScriptedContext
+from exsa_lab.testing import Entry
 
 
 class Gate:
@@ -28,10 +28,7 @@ class Gate:
                 self._reached.set()
                 assert self._opened.wait(20), "nobody opened the gate"
 
-        def install(context: ScriptedContext) -> None:
-            context.before_decode = before_decode
-
-        engine.call(lambda loop: install(loop.context))  # type: ignore[arg-type]
+        engine.call(lambda loop: setattr(loop.context, "before_decode", before_decode))
 
     def __enter__(self) -> None:
         assert self._reached.wait(20), "the decode was never reached"

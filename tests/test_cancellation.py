@@ -142,10 +142,7 @@ def fail_when(engine: Engine, is_hit: Callable[[list[Entry]], bool], error: Exce
         if is_hit(entries):
             raise error
 
-    def install(context: ScriptedContext) -> None:
-        context.before_decode = before_decode
-
-    engine.call(lambda loop: install(loop.context))  # type: ignore[arg-type]
+    engine.call(lambda loop: setattr(loop.context, "before_decode", before_decode))
 
 
 def test_a_decode_that_fails_for_one_sequence_fails_only_that(engine: Engine, alone: dict[str, str]) -> None:

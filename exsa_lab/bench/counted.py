@@ -132,8 +132,8 @@ def _worths(texts: list[_Running], costs: CostModel) -> list[float]:
     num = len(texts)
     if num < 2:
         return [1.0] * num
-    seconds = [costs.step_seconds(m, m) if m else 0.0 for m in range(num + 1)]
-    return token_worths([steps_left(text.num_left, text.rounds, text.done) for text in texts], seconds, num)
+    left = [steps_left(text.num_left, text.rounds, text.done) for text in texts]
+    return token_worths(left, costs.plain_steps(num), num)
 
 
 def plain_seconds_at_once(traces: list[Trace], costs: CostModel) -> float:

@@ -48,6 +48,7 @@ def run(options: Options) -> Report:
     for subject in subjects(options, prefix_cache_tokens=0, recalibrate=True):
         texts: Texts = {}
         measured: list[CostModel] = []
+        # An engine for each kind, and more for few kinds: each measures the costs as it loads, at another moment.
         for kind in [*kinds, *[None] * (LEAST_MEASUREMENTS - len(kinds))]:
             with subject.open_engine() as engine:
                 measured.append(_measured(engine))

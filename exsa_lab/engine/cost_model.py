@@ -240,6 +240,11 @@ class CostModel:
         """The part of a target decode, at the speed of calibration, that comes from having several sequences."""
         return self.seconds_per_sequence * max(0, num_sequences - 1)
 
+    def plain_steps(self, most: int) -> list[float]:
+        """Seconds of a plain step of 0 to ``most`` sequences, at the speed of calibration."""
+        table = self.target.table(most)
+        return [table[num] + self.sequences_seconds(num) for num in range(most + 1)]
+
     def observe(self, kind: Kind, num_tokens: int, num_sequences: int, seconds: float) -> None:
         """Learn from a decode that really ran. A single spike moves next to nothing."""
         if num_tokens < 1 or not 0 < seconds < math.inf:

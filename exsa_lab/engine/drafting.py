@@ -283,8 +283,7 @@ class Drafting:
         if self.costs is None or len(company) < 2 or self.costs.has_costly_shapes:
             return [1.0] * len(sequences)
         num = len(sequences)
-        table = self.costs.target.table(max(num, len(company)))
-        seconds = [table[n] + self.costs.sequences_seconds(n) for n in range(max(num, len(company)) + 1)]
+        seconds = self.costs.plain_steps(max(num, len(company)))
         worths = token_worths([each.steps_left for each in company], seconds, num)
         by_id = {each.id: worth for each, worth in zip(company, worths, strict=True)}
         return [by_id[sequence.id] for sequence in sequences]

@@ -234,8 +234,8 @@ class Simulation:
         """As `Drafting` tells the policy."""
         if self.is_crowded or len(states) < 2:
             return [1.0] * len(states)
-        table = self.policy.costs.target.table(len(states))
-        return token_worths([state.steps_left for state in states], table, len(states))
+        seconds = self.policy.costs.plain_steps(len(states))
+        return token_worths([state.steps_left for state in states], seconds, len(states))
 
     def _draft(
         self, states: list[_State], plan: StepPlan

@@ -61,6 +61,7 @@ def test_impossible_curves_are_refused(points: dict[int, float]) -> None:
 def test_sequences_cost_extra() -> None:
     costs = CostModel.from_measurements({1: 1.0, 8: 2.0}, seconds_per_sequence=0.1)
     assert costs.step_seconds(8, 5) == pytest.approx(2.4)
+    assert costs.plain_steps(8) == pytest.approx([0.0, *(costs.step_seconds(num, num) for num in range(1, 9))])
 
 
 def test_without_a_draft_drafting_is_infinitely_dear() -> None:

@@ -14,7 +14,7 @@ from exsa_lab.engine.events import Event, RoundEvent, State, StateEvent, TokenEv
 from exsa_lab.engine.later import Later
 from exsa_lab.errors import DecodeError, GenerationCancelled, OutOfMemory
 from exsa_lab.runtime.protocol import DecodeAborted
-from exsa_lab.testing import Entry, ScriptedContext, ScriptedModel, markov, scripted_engine
+from exsa_lab.testing import Entry, ScriptedModel, markov, scripted_engine
 from tests.engine.simulator import GRAPHS, GRAPHS_SWITCH
 from tests.gate import Gate
 
@@ -136,10 +136,7 @@ def test_a_decode_that_fails_loses_nothing(engine: Engine, error: Exception) -> 
         if count == 20:
             raise error
 
-    def install(context: ScriptedContext) -> None:
-        context.before_decode = fail_once
-
-    engine.call(lambda loop: install(loop.context))  # type: ignore[arg-type]
+    engine.call(lambda loop: setattr(loop.context, "before_decode", fail_once))
     gen = engine.submit("abcd", max_tokens=40, draft_length=0)
     gen.wait(timeout=20)
     with scripted_engine(models(is_asynchronous=False)[0]) as plain:
