@@ -110,8 +110,11 @@ def _automatic_seconds(traces: list[Trace], policy: DraftLengthPolicy) -> float:
     seconds = 0.0
     while texts := [text for text in texts if not text.is_over]:
         plan = None
-        if not all(policy.rests(text.history, text.index.match_length, "ngram") for text in texts):
-            worths = _worths(texts, policy.costs)
+        worths = _worths(texts, policy.costs)
+        if not all(
+            policy.rests(text.history, text.index.match_length, "ngram", worth=worth, num_sequences=len(texts))
+            for text, worth in zip(texts, worths, strict=True)
+        ):
             plan = policy.choose([text.request(worth) for text, worth in zip(texts, worths, strict=True)])
         lengths = [choice.k for choice in plan.choices] if plan else [0] * len(texts)
         outcomes = []

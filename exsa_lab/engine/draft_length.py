@@ -35,13 +35,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exsa_lab.config import DrafterName
-from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
+from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
+from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory, longest_alike
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_accounts import PAPER_TOKENS, Accounts
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
-from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, perfect_gain, token_price, worth
+from exsa_lab.engine.goodput import (
+    Candidate,
+    StepCosts,
+    best_lengths,
+    perfect_gain,
+    token_price,
+    values_in_batch,
+    worth,
+)
 from exsa_lab.engine.probing import MODEL_REST, ModelProbes, PlainSteps
 from exsa_lab.engine.surcharge import Surcharge
 
@@ -112,7 +120,8 @@ class DraftLengthPolicy:
             return self._plan(requests, costs, plain_rate, model_rest=self._rest_of_none)
         if self._plain_steps.is_due:
             return self._plan(requests, costs, plain_rate, plain_reason=DraftReason.PROBING)
-        for possible in (drafters, [names[:1] if "ngram" in names else () for names in drafters]):
+        only_lookup = [names[:1] if "ngram" in names else () for names in drafters]
+        for possible in [drafters] if only_lookup == drafters else [drafters, only_lookup]:
             if any(possible):
                 names, lengths, rate = self._best(requests, possible, costs)
                 least = MIN_GAIN * plain_rate * self.surcharge.factor(_main_drafter(names, lengths))
@@ -148,11 +157,31 @@ class DraftLengthPolicy:
     def interrupt(self) -> None:
         """A step went by in which nothing was chosen here, such as a prompt's."""
 
-    def rests(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> bool:
-        """Whether the next step is plain for this sequence by what was weighed before; ``match_length`` is lookup's."""
+    def rests(
+        self,
+        history: DraftHistory,
+        match_length: int,
+        drafter: DrafterName = "auto",
+        *,
+        worth: float = 1.0,
+        num_sequences: int = 1,
+    ) -> bool:
+        """Whether the next step is plain for this sequence by what was weighed before; ``match_length`` is lookup's.
+
+        ``worth`` is a token's, as in `DraftRequest`. ``num_sequences`` share the step, and nothing else does.
+        """
         if drafter != "ngram" and self.has_draft and not self._probes.is_resting:
             return False
-        return not match_length or (match_length <= history.lost_match and history.match_rest > 0)
+        if not match_length:
+            return True
+        is_alone = num_sequences == 1
+        known = history.lost_match if is_alone else longest_alike(history.lost_match)
+        if match_length <= known and history.match_rest > 0:
+            return True
+        if is_alone or not history.lost_match:
+            return False
+        (value,) = values_in_batch(self.estimate.ngram_survival(history, match_length, 1), worth)
+        return value <= self._least_price(history, num_sequences)
 
     def why_resting(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> DraftReason:
         """The reason of such a step."""
@@ -275,15 +304,17 @@ class DraftLengthPolicy:
             lags.pop()
         return lags[-1] if lags else 0
 
-    def _candidate(self, request: DraftRequest, drafter: DrafterName, longest: dict[DrafterName, int]) -> Candidate:
+    def _candidate(
+        self, request: DraftRequest, drafter: DrafterName, longest: dict[DrafterName, int], *, is_alone: bool
+    ) -> Candidate:
         length = min(request.limit, longest[drafter])
         if drafter == "model":
             survival = self.estimate.model_survival(request.history, length)
         else:
             length = min(length, request.ngram_tokens)
             survival = self.estimate.ngram_survival(request.history, request.match_length, length)
-        worth_of_each = [request.worth * chance for chance in survival] if request.worth != 1 else survival
-        return Candidate(worth_of_each, drafter == "model", request.draft_lag)
+        values = survival if is_alone else values_in_batch(survival, request.worth)
+        return Candidate(values, drafter == "model", request.draft_lag)
 
     def _best(
         self, requests: Sequence[DraftRequest], drafters: list[tuple[DrafterName, ...]], costs: StepCosts
@@ -292,29 +323,38 @@ class DraftLengthPolicy:
         longest = {name: self._longest(name, costs, len(requests)) for name in self.accounts.balance}
         if len(requests) == 1:
             request = requests[0]
-            found = [(name, *best_lengths([self._candidate(request, name, longest)], costs)) for name in drafters[0]]
+            candidates = {name: self._candidate(request, name, longest, is_alone=True) for name in drafters[0]}
+            found = [(name, *best_lengths([candidate], costs)) for name, candidate in candidates.items()]
             name, lengths, rate = max(found, key=lambda one: one[2])
             return [name], lengths, rate
         names: list[DrafterName] = []
-        candidates = []
+        chosen_ones = []
         price = self._token_price(costs, len(requests))
         for request, possible in zip(requests, drafters, strict=True):
             chosen: tuple[DrafterName, Candidate] = ("none", _NOTHING)
             best = 0.0
             for option in possible:
-                candidate = self._candidate(request, option, longest)
+                candidate = self._candidate(request, option, longest, is_alone=False)
                 value = worth(candidate, costs, len(requests), price)
                 if value > best:
                     chosen, best = (option, candidate), value
             names.append(chosen[0])
-            candidates.append(chosen[1])
-        return names, *best_lengths(candidates, costs)
+            chosen_ones.append(chosen[1])
+        return names, *best_lengths(chosen_ones, costs)
 
     def _token_price(self, costs: StepCosts, num_sequences: int) -> float:
         key = (num_sequences, costs.base_tokens, costs.max_tokens)
         if key not in self._prices:
             self._prices[key] = token_price(costs, num_sequences)
         return self._prices[key]
+
+    def _least_price(self, history: DraftHistory, num_sequences: int) -> float:
+        """`_token_price` of a step of so many sequences, such as that of ``history``, and nothing else."""
+        price = self._prices.get((num_sequences, num_sequences, num_sequences * (1 + MAX_DRAFT_LENGTH)))
+        if price is not None:
+            return price
+        costs = self._step_costs([DraftRequest(history)] * num_sequences, 0, 0, NO_LIMIT)
+        return self._token_price(costs, num_sequences)
 
     def _probe(
         self,

@@ -130,11 +130,14 @@ class Drafting:
                     automatic.append(item.sequence)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
-        if automatic and not self._rest(automatic, drafts):
-            others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
-            self._draft_automatic(
-                automatic, company, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model
-            )
+        if automatic and not self._leave_to_prompts(work, company, drafts):
+            worths = self._worths(automatic, company)
+            other_tokens = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
+            other_sequences = len(work) - len(automatic)
+            if other_sequences or not self._rest(automatic, worths, drafts):
+                self._draft_automatic(
+                    automatic, worths, other_tokens, other_sequences, room - fixed_tokens, drafts, to_model
+                )
         if self._policy is not None and self.step.plan is None and not self.step.resting:
             self._policy.interrupt()
         if to_model:
@@ -217,23 +220,36 @@ class Drafting:
         # gives the same text in any company.
         return "model" if has_model else "ngram"
 
-    def _rest(self, sequences: list[Sequence], drafts: dict[int, Draft]) -> bool:
+    def _leave_to_prompts(self, work: list[Work], company: Collection[Sequence], drafts: dict[int, Draft]) -> bool:
+        """Let no sequence draft beside prompts that are read, where nobody waits for what drafts would free.
+
+        Who waits for a first token would pay for them, and who decodes already is ahead: what that gains now is given
+        back when the batch grows small sooner.
+        """
+        assert self.costs is not None
+        if not company or self.costs.has_costly_shapes or all(item.is_decode for item in work):
+            return False
+        for item in work:
+            if item.is_decode and self._is_automatic(item.sequence):
+                drafts[item.sequence.id] = _PLAIN[DraftReason.PROMPTS]
+        return True
+
+    def _rest(self, sequences: list[Sequence], worths: list[float], drafts: dict[int, Draft]) -> bool:
         """Let all these sequences take a plain step where nothing is to be weighed for any of them."""
         assert self._policy is not None
-        for sequence in sequences:
+        for sequence, worth in zip(sequences, worths, strict=True):
+            history, drafter = sequence.history, sequence.params.drafter
             match_length = sequence.ngrams.match_length if sequence.ngrams is not None else 0
-            if not self._policy.rests(sequence.history, match_length, sequence.params.drafter):
+            if not self._policy.rests(history, match_length, drafter, worth=worth, num_sequences=len(sequences)):
                 return False
-            drafts[sequence.id] = _PLAIN[
-                self._policy.why_resting(sequence.history, match_length, sequence.params.drafter)
-            ]
+            drafts[sequence.id] = _PLAIN[self._policy.why_resting(history, match_length, drafter)]
         self.step.resting = sequences
         return True
 
     def _draft_automatic(
         self,
         sequences: list[Sequence],
-        company: Collection[Sequence],
+        worths: list[float],
         other_tokens: int,
         other_sequences: int,
         room: int,
@@ -249,7 +265,6 @@ class Drafting:
             for sequence, request in zip(sequences, plan.requests, strict=True):
                 request.limit, request.draft_lag = self._limit(sequence, room), self._lag(sequence)
         else:
-            worths = self._worths(sequences, company)
             requests = [self._request(sequence, room, worth) for sequence, worth in zip(sequences, worths, strict=True)]
             plan = self._policy.choose(
                 requests,

@@ -44,6 +44,7 @@ class DraftReason(StrEnum):
     NOT_WORTH_IT = "not worth it now"
     NO_DRAFTER = "no drafter"
     FIRST_TOKEN = "first token"
+    PROMPTS = "none beside prompts"
     REPRODUCIBLE = "none in company, to be reproducible"
 
 

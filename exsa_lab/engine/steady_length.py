@@ -130,7 +130,15 @@ class SteadyPolicy(DraftLengthPolicy):
         """See the base: the shape has changed anyway."""
         self._shape = (0, 0, 0)
 
-    def rests(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> bool:
+    def rests(
+        self,
+        history: DraftHistory,
+        match_length: int,
+        drafter: DrafterName = "auto",
+        *,
+        worth: float = 1.0,
+        num_sequences: int = 1,
+    ) -> bool:
         """Never: every step is entered into the regrets, and costs little beside a GPU's."""
         return False
 
