@@ -110,11 +110,8 @@ def _automatic_seconds(traces: list[Trace], policy: DraftLengthPolicy) -> float:
     seconds = 0.0
     while texts := [text for text in texts if not text.is_over]:
         plan = None
-        worths = _worths(texts, policy.costs)
-        if not all(
-            policy.rests(text.history, text.index.match_length, "ngram", worth=worth, num_sequences=len(texts))
-            for text, worth in zip(texts, worths, strict=True)
-        ):
+        if not policy.rests([(text.history, text.index.match_length, "ngram") for text in texts]):
+            worths = _worths(texts, policy.costs)
             plan = policy.choose([text.request(worth) for text, worth in zip(texts, worths, strict=True)])
         lengths = [choice.k for choice in plan.choices] if plan else [0] * len(texts)
         outcomes = []

@@ -35,7 +35,6 @@ MATCH_EDGES = (3, 4, 6, 8, 12, 17, 25, 40)
 _MATCH_PRIORS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95)
 _LONGEST = 128
 _MATCH_CLASS = [bisect_right(MATCH_EDGES, length) for length in range(_LONGEST)]
-_LONGEST_ALIKE = [next((edge - 1 for edge in MATCH_EDGES if edge > length), _LONGEST) for length in range(_LONGEST)]
 
 _SHARED_MEMORY = 0.998
 _MATCH_MEMORY = 0.985
@@ -53,16 +52,6 @@ _COPY_MEMORY = 0.95
 _COPY_STRENGTH = 8.0
 _MOST_RATE = 0.985
 _FIRST_RATE = 0.6
-
-
-def longest_alike(match_length: int) -> int:
-    """Return the length of the longest match that is expected to fare like one of ``match_length`` tokens.
-
-    Example:
-        >>> longest_alike(2), longest_alike(4)
-        (2, 5)
-    """
-    return _LONGEST_ALIKE[min(match_length, _LONGEST - 1)]
 
 
 class Rates:

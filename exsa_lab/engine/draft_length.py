@@ -28,15 +28,16 @@ Three more rules keep "auto" from being slower than plain decoding where the est
 
 Deciding has a price too: after a decode that went through all weights nothing else is left in the processor's caches,
 and this arithmetic takes 0.1 of 8 ms. What was weighed and lost is therefore not weighed again for some steps, and
-where nothing else is to be weighed the step is plain at once (`rests`).
+where nothing else is to be weighed the step is plain at once (`rests`). In a batch hardly a step passes in which no
+sequence has anything new: there none is weighed for two steps after one that lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
-from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory, longest_alike
+from exsa_lab.config import DrafterName
+from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_accounts import PAPER_TOKENS, Accounts
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
@@ -53,12 +54,14 @@ from exsa_lab.engine.goodput import (
 from exsa_lab.engine.probing import MODEL_REST, ModelProbes, PlainSteps
 from exsa_lab.engine.surcharge import Surcharge
 
-__all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "StepPlan", "Take"]
+__all__ = ["Choice", "DraftLengthPolicy", "DraftRequest", "Outcome", "Resting", "StepPlan", "Take"]
 
 MIN_GAIN = 1.02
 """Expected speed-up below which drafting is not worth its risk."""
 _MATCH_REST = 8
 """Steps for which matches no longer than one that was not worth a draft are not weighed again."""
+_BATCH_REST = 2
+"""Steps for which a batch that was not worth a draft is not weighed again."""
 _FORGET_EVERY = 64
 _MEASURE_EVERY = 4
 """Of the steps in which all rest, one in so many is measured."""
@@ -70,6 +73,8 @@ _NAMES: dict[tuple[bool, bool], tuple[DrafterName, ...]] = {
     (False, True): ("model",),
     (True, True): ("ngram", "model"),
 }
+Resting = tuple[DraftHistory, int, DrafterName]
+"""One sequence that may rest: what is known of it, how long lookup's match is, who may draft."""
 _NOTHING = Candidate([], False)
 _PLAIN = {reason: Choice("none", 0, reason) for reason in DraftReason}
 
@@ -78,7 +83,7 @@ class DraftLengthPolicy:
     """Chooses draft lengths; learns acceptance and keeps the account. Owned by the engine thread.
 
     Each step: `choose`, then for model drafts `StepPlan.take` before each token, then `observe` with what came of
-    it. `choose` changes nothing. Or, where `rests` says so for every sequence, a plain step and `observe_rest`.
+    it. `choose` changes nothing. Or, where `rests` says so, a plain step and `observe_rest`.
     """
 
     def __init__(self, costs: CostModel, *, has_draft: bool, estimate: AcceptanceEstimate | None = None) -> None:
@@ -88,6 +93,7 @@ class DraftLengthPolicy:
         self.accounts = Accounts()
         self.surcharge = Surcharge()
         self._steps = 0
+        self._batch_rest = 0
         self._plain_steps = PlainSteps(costs)
         self._probes = ModelProbes()
         self._winnable: dict[tuple[DrafterName, int, int], bool] = {}
@@ -138,6 +144,7 @@ class DraftLengthPolicy:
         self._count_step()
         decodes: list[int] = []
         self._probes.count_step(plan.model_rest)
+        self._batch_rest = _BATCH_REST if len(plan.requests) > 1 and _has_lost(plan.choices) else 0
         for request, choice, outcome in zip(plan.requests, plan.choices, outcomes, strict=True):
             if choice.drafter != "model" or not (outcome.verified or outcome.peeked is not None):
                 request.history.idle += 1
@@ -157,31 +164,16 @@ class DraftLengthPolicy:
     def interrupt(self) -> None:
         """A step went by in which nothing was chosen here, such as a prompt's."""
 
-    def rests(
-        self,
-        history: DraftHistory,
-        match_length: int,
-        drafter: DrafterName = "auto",
-        *,
-        worth: float = 1.0,
-        num_sequences: int = 1,
-    ) -> bool:
-        """Whether the next step is plain for this sequence by what was weighed before; ``match_length`` is lookup's.
+    def rests(self, sequences: Sequence[Resting]) -> bool:
+        """Whether the next step is plain for all of these sequences by what was weighed before."""
+        if len(sequences) > 1 and self._batch_rest > 0:
+            return True
+        return all(self._has_nothing_new(*each) for each in sequences)
 
-        ``worth`` is a token's, as in `DraftRequest`. ``num_sequences`` share the step, and nothing else does.
-        """
+    def _has_nothing_new(self, history: DraftHistory, match_length: int, drafter: DrafterName) -> bool:
         if drafter != "ngram" and self.has_draft and not self._probes.is_resting:
             return False
-        if not match_length:
-            return True
-        is_alone = num_sequences == 1
-        known = history.lost_match if is_alone else longest_alike(history.lost_match)
-        if match_length <= known and history.match_rest > 0:
-            return True
-        if is_alone or not history.lost_match:
-            return False
-        (value,) = values_in_batch(self.estimate.ngram_survival(history, match_length, 1), worth)
-        return value <= self._least_price(history, num_sequences)
+        return not match_length or (match_length <= history.lost_match and history.match_rest > 0)
 
     def why_resting(self, history: DraftHistory, match_length: int, drafter: DrafterName = "auto") -> DraftReason:
         """The reason of such a step."""
@@ -192,6 +184,7 @@ class DraftLengthPolicy:
         """Learn from one plain step in which every sequence rested; ``seconds`` as in `observe`."""
         self._count_step()
         self._probes.count_step()
+        self._batch_rest -= 1
         for history in histories:
             history.idle += 1
             history.match_rest -= 1
@@ -348,14 +341,6 @@ class DraftLengthPolicy:
             self._prices[key] = token_price(costs, num_sequences)
         return self._prices[key]
 
-    def _least_price(self, history: DraftHistory, num_sequences: int) -> float:
-        """`_token_price` of a step of so many sequences, such as that of ``history``, and nothing else."""
-        price = self._prices.get((num_sequences, num_sequences, num_sequences * (1 + MAX_DRAFT_LENGTH)))
-        if price is not None:
-            return price
-        costs = self._step_costs([DraftRequest(history)] * num_sequences, 0, 0, NO_LIMIT)
-        return self._token_price(costs, num_sequences)
-
     def _probe(
         self,
         requests: Sequence[DraftRequest],
@@ -465,6 +450,11 @@ class DraftLengthPolicy:
     def _rest_of_none(self) -> int:
         """How long the draft model rests after a step in which it may not draft: one that rests already goes on."""
         return 0 if self._probes.is_resting else MODEL_REST
+
+
+def _has_lost(choices: Sequence[Choice]) -> bool:
+    """Whether nobody drafts because it would not pay."""
+    return all(choice.drafter == "none" and choice.reason is not DraftReason.PROBING for choice in choices)
 
 
 def _main_drafter(names: Sequence[DrafterName], lengths: Sequence[int]) -> DrafterName:

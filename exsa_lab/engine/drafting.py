@@ -10,7 +10,7 @@ from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.engine.acceptance import Verdict
 from exsa_lab.engine.acceptance_estimate import DraftHistory
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_length import DraftRequest, Outcome, StepPlan, Take
+from exsa_lab.engine.draft_length import DraftRequest, Outcome, Resting, StepPlan, Take
 from exsa_lab.engine.drafters import Draft, ModelDrafter, ModelRequest, draft_by_lookup
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.ngram import NgramIndex
@@ -130,14 +130,11 @@ class Drafting:
                     automatic.append(item.sequence)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
-        if automatic and not self._leave_to_prompts(work, company, drafts):
-            worths = self._worths(automatic, company)
-            other_tokens = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
-            other_sequences = len(work) - len(automatic)
-            if other_sequences or not self._rest(automatic, worths, drafts):
-                self._draft_automatic(
-                    automatic, worths, other_tokens, other_sequences, room - fixed_tokens, drafts, to_model
-                )
+        if automatic and not self._leave_to_prompts(work, company, drafts) and not self._rest(automatic, drafts):
+            others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
+            self._draft_automatic(
+                automatic, company, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model
+            )
         if self._policy is not None and self.step.plan is None and not self.step.resting:
             self._policy.interrupt()
         if to_model:
@@ -234,22 +231,24 @@ class Drafting:
                 drafts[item.sequence.id] = _PLAIN[DraftReason.PROMPTS]
         return True
 
-    def _rest(self, sequences: list[Sequence], worths: list[float], drafts: dict[int, Draft]) -> bool:
+    def _rest(self, sequences: list[Sequence], drafts: dict[int, Draft]) -> bool:
         """Let all these sequences take a plain step where nothing is to be weighed for any of them."""
         assert self._policy is not None
-        for sequence, worth in zip(sequences, worths, strict=True):
-            history, drafter = sequence.history, sequence.params.drafter
+        waiting: list[Resting] = []
+        for sequence in sequences:
             match_length = sequence.ngrams.match_length if sequence.ngrams is not None else 0
-            if not self._policy.rests(history, match_length, drafter, worth=worth, num_sequences=len(sequences)):
-                return False
-            drafts[sequence.id] = _PLAIN[self._policy.why_resting(history, match_length, drafter)]
+            waiting.append((sequence.history, match_length, sequence.params.drafter))
+        if not self._policy.rests(waiting):
+            return False
+        for sequence, each in zip(sequences, waiting, strict=True):
+            drafts[sequence.id] = _PLAIN[self._policy.why_resting(*each)]
         self.step.resting = sequences
         return True
 
     def _draft_automatic(
         self,
         sequences: list[Sequence],
-        worths: list[float],
+        company: Collection[Sequence],
         other_tokens: int,
         other_sequences: int,
         room: int,
@@ -265,6 +264,7 @@ class Drafting:
             for sequence, request in zip(sequences, plan.requests, strict=True):
                 request.limit, request.draft_lag = self._limit(sequence, room), self._lag(sequence)
         else:
+            worths = self._worths(sequences, company)
             requests = [self._request(sequence, room, worth) for sequence, worth in zip(sequences, worths, strict=True)]
             plan = self._policy.choose(
                 requests,

@@ -30,9 +30,9 @@ import math
 from collections.abc import Sequence
 
 from exsa_lab.config import DrafterName
-from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
+from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_length import MIN_GAIN, NO_LIMIT, DraftLengthPolicy
+from exsa_lab.engine.draft_length import MIN_GAIN, NO_LIMIT, DraftLengthPolicy, Resting
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan
 from exsa_lab.engine.events import DraftReason
 from exsa_lab.engine.goodput import StepCosts
@@ -130,15 +130,7 @@ class SteadyPolicy(DraftLengthPolicy):
         """See the base: the shape has changed anyway."""
         self._shape = (0, 0, 0)
 
-    def rests(
-        self,
-        history: DraftHistory,
-        match_length: int,
-        drafter: DrafterName = "auto",
-        *,
-        worth: float = 1.0,
-        num_sequences: int = 1,
-    ) -> bool:
+    def rests(self, sequences: Sequence[Resting]) -> bool:
         """Never: every step is entered into the regrets, and costs little beside a GPU's."""
         return False
 

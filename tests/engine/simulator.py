@@ -200,13 +200,7 @@ class Simulation:
 
     def _policy_step(self, states: list[_State]) -> None:
         self._step_seconds = 0.0
-        worths = self._worths(states)
-        if all(
-            self.policy.rests(
-                state.history, state.index.match_length, state.drafter, worth=worth, num_sequences=len(states)
-            )
-            for state, worth in zip(states, worths, strict=True)
-        ):
+        if self.policy.rests([(state.history, state.index.match_length, state.drafter) for state in states]):
             for state in states:
                 reason = self.policy.why_resting(state.history, state.index.match_length, state.drafter)
                 self.result.reasons[reason] = self.result.reasons.get(reason, 0) + 1
@@ -214,7 +208,7 @@ class Simulation:
             self.policy.observe_rest([state.history for state in states], self._step_seconds)
             return
         requests = []
-        for state, worth in zip(states, worths, strict=True):
+        for state, worth in zip(states, self._worths(states), strict=True):
             limit = min(16, state.left - 1)
             proposal, match = state.index.propose(limit)
             requests.append(DraftRequest(state.history, state.drafter, limit, len(proposal), match, state.lag, worth))
