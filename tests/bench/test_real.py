@@ -62,7 +62,10 @@ def test_speculation(tmp_path: Path) -> None:
         "one request, other processes take the cores halfway",
         "one request, temperature 0",
         "8 requests at once, temperature 0",
+        "8 requests at once, temperature 0, in turns of 4 steps",
     ]
+    (in_turn,) = report["tables"][3]["rows"]
+    assert 0 < in_turn["lowest"] <= in_turn["auto / plain"] <= in_turn["highest"]
     assert {"plain", "auto", "model, k=2", "ngram, k=8"} == {row["setting"] for row in report["tables"][1]["rows"]}
 
 

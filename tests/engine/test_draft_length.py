@@ -12,7 +12,7 @@ from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_accounts import FIRST_CREDIT, NEXT_CREDIT, PAPER_GAIN, PAPER_TOKENS
-from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Take
+from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Resting, Take
 from exsa_lab.engine.events import DraftReason
 from tests.engine.simulator import DRAFT_CPU, H100, MACHINES, Machine
 
@@ -111,6 +111,34 @@ def test_a_draft_model_that_turns_good_is_found() -> None:
             return
         policy.observe(plan, [Outcome(k, k, (0.9,) * k)])
     pytest.fail("never drafted again")
+
+
+def test_a_batch_rests_after_a_step_that_was_not_worth_a_draft() -> None:
+    policy = policy_on(has_draft=False)
+    requests = [request_for(policy, ngram_tokens=4, match_length=2) for _ in range(4)]
+    for _ in range(100):
+        policy.observe_ngram(requests[0].history, [(2, False)])
+    new: list[Resting] = [(request.history, 40, "auto") for request in requests]
+    plan = policy.choose(requests)
+    assert not any(choice.k for choice in plan.choices)
+    policy.observe(plan, [Outcome()] * 4)
+    assert not policy.rests(new[:1]), "a lone sequence is weighed as soon as it has a longer match"
+    num_rests = 0
+    while policy.rests(new):
+        policy.observe_rest([request.history for request in requests])
+        num_rests += 1
+    assert 1 <= num_rests <= 4
+
+
+def test_a_batch_that_drafts_does_not_rest() -> None:
+    policy = policy_on(has_draft=False)
+    requests = [request_for(policy, **COPY) for _ in range(2)]
+    policy.accounts.balance["ngram"] = 20.0
+    plan = policy.choose(requests)
+    lengths = [choice.k for choice in plan.choices]
+    assert any(lengths)
+    policy.observe(plan, [Outcome(accepted=k, verified=k) for k in lengths])
+    assert not policy.rests([(request.history, 40, "auto") for request in requests])
 
 
 def test_an_overdrawn_account_stops_its_drafter_only() -> None:

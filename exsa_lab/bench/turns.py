@@ -1,0 +1,83 @@
+"""Two engines that take turns of a few steps, so that what slows the machine for a second slows both.
+
+A round of eight requests takes seconds, in which other programs come and go: on two shared cores the ratio of a round
+to the next one of the same kind scatters by 0.12, and that of two engines in turn by 0.03.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.generation import Generation
+from exsa_lab.engine.loop import Loop
+
+STEPS = 4
+"""Steps of a turn: a tenth of a second with eight requests of the default pair on two cores."""
+
+
+class Turns:
+    """Paces two engines. Each engine's thread asks before a step and tells after it; nothing else may use them.
+
+    Example::
+
+        turns = Turns(plain, auto)
+        speeds = turns.run(lambda: [plain.submit("Hi", draft_length=0)], lambda: [auto.submit("Hi")])
+    """
+
+    def __init__(self, *engines: Engine) -> None:
+        self._changed = threading.Condition()
+        self._is_busy = [False, False]
+        self._whose = 0
+        self._steps_left = STEPS
+        self._seconds = [0.0, 0.0]
+        for number, engine in enumerate(engines):
+            engine.call(lambda loop, number=number: self._pace(loop, number))  # type: ignore[misc]
+
+    def run(self, *submits: Callable[[], Sequence[Generation]]) -> tuple[float, float]:
+        """Let each engine do what its function submits; returns their tokens per second, by the time of its own steps.
+
+        Reading the prompts is included.
+        """
+        with self._changed:  # no step begins before all is submitted
+            self._is_busy, self._seconds = [True, True], [0.0, 0.0]
+            self._whose, self._steps_left = 1 - self._whose, STEPS
+            submitted = [submit() for submit in submits]
+        try:
+            for generation in itertools.chain(*submitted):
+                generation.result()
+        finally:
+            with self._changed:
+                self._is_busy = [False, False]
+                self._changed.notify_all()
+        first, second = (sum(generation.stats.generated_tokens for generation in each) for each in submitted)
+        return first / self._seconds[0], second / self._seconds[1]
+
+    def _pace(self, loop: Loop, number: int) -> None:
+        step = loop.step
+
+        def in_turn() -> None:
+            self._wait_for_turn(number)
+            begin = time.perf_counter()
+            try:
+                step()
+            finally:
+                self._end_step(number, time.perf_counter() - begin, is_busy=loop.has_work)
+
+        setattr(loop, "step", in_turn)  # noqa: B010  (a method of one object is replaced)
+
+    def _wait_for_turn(self, number: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._whose == number or not self._is_busy[1 - number])
+
+    def _end_step(self, number: int, seconds: float, *, is_busy: bool) -> None:
+        with self._changed:
+            self._seconds[number] += seconds
+            self._steps_left -= 1
+            if self._steps_left <= 0 or not is_busy:
+                self._whose, self._steps_left = 1 - number, STEPS
+            self._is_busy[number] = self._is_busy[number] and is_busy
+            self._changed.notify_all()

@@ -1,0 +1,71 @@
+"""Who drafts in a step that others share: the engine on a scripted model whose texts repeat."""
+
+from __future__ import annotations
+
+import pytest
+
+from exsa_lab.config import EngineConfig
+from exsa_lab.engine.assembly import Models
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.events import DraftReason, RoundEvent
+from exsa_lab.engine.generation import Generation
+from exsa_lab.testing import ScriptedModel
+from tests.engine.simulator import Machine
+from tests.gate import Gate
+
+LETTERS = list("abcdefgh")
+TURN = "".join(LETTERS)
+
+
+def in_turn(tokens: tuple[int, ...]) -> list[float]:
+    """The alphabet again and again: what lookup proposes is right."""
+    return [float(letter == (tokens[-1] + 1) % len(LETTERS)) for letter in range(len(LETTERS))]
+
+
+def open_engine(*, slots: int) -> Engine:
+    config = EngineConfig(n_ctx=2048, n_seq_max=slots)
+    costs = Machine.named("Q8_0").believed
+    return Engine(lambda progress: Models(ScriptedModel(LETTERS, in_turn), costs=costs), config)
+
+
+def rounds(gen: Generation) -> list[RoundEvent]:
+    return [event for event in gen.events if isinstance(event, RoundEvent)]
+
+
+def decoded_beside_a_prompt(*, num_waiting: int) -> Generation:
+    """One of two slots decodes while the other reads a prompt and so many more wait."""
+    with open_engine(slots=2) as engine:
+        gate = Gate(engine, at=8)
+        gen = engine.submit(TURN * 3, max_tokens=400)
+        with gate:
+            others = [engine.submit(TURN * 40, max_tokens=2) for _ in range(1 + num_waiting)]
+        for other in [*others, gen]:
+            other.result(timeout=30)
+    return gen
+
+
+def test_nothing_is_drafted_beside_a_prompt() -> None:
+    gen = decoded_beside_a_prompt(num_waiting=0)
+    found = [event for event in rounds(gen) if event.reason is DraftReason.PROMPTS]
+    assert found
+    assert all(event.k == 0 for event in found)
+    last = found[-1].round
+    assert any(event.k and event.round > last for event in rounds(gen)), "it drafts again when the prompt is read"
+
+
+def test_where_others_wait_for_a_slot_drafts_pay_beside_a_prompt_too() -> None:
+    gen = decoded_beside_a_prompt(num_waiting=3)
+    crowded = [event for event in rounds(gen) if event.batch_tokens > 1 + event.k and event.k]
+    assert crowded
+
+
+@pytest.mark.parametrize("drafter", ["ngram", "auto"])
+def test_a_length_that_the_user_fixed_is_kept_beside_a_prompt(drafter: str) -> None:
+    with open_engine(slots=2) as engine:
+        gate = Gate(engine, at=8)
+        gen = engine.submit(TURN * 3, max_tokens=400, draft_length=3, drafter=drafter)
+        with gate:
+            other = engine.submit(TURN * 40, max_tokens=2)
+        for each in (other, gen):
+            each.result(timeout=30)
+    assert {event.k for event in rounds(gen)[1:-1]} == {3}
