@@ -11,11 +11,10 @@ from exsa_lab.engine.draft_plan import Outcome, StepPlan
 SHARE = 0.005
 """Share of the time that each drafter may lose for good."""
 FIRST_CREDIT: dict[DrafterName, float] = {"model": 8.0, "ngram": 5.0}
-"""Plain steps that each drafter may lose before it earned any, once in the life of an engine."""
+"""Plain steps that each drafter may lose before it earned any, once in the life of an engine; and the most that another
+text begins with, which may be of another kind."""
 MAX_CREDIT = 24.0
 """Most plain steps that a drafter can save up: what a sudden turn of the text may cost."""
-NEXT_CREDIT = 8.0
-"""Most of it that the next request begins with: another text may be of another kind."""
 
 PAPER_TOKENS = 7
 """Length of the drafts that lookup makes on paper where its stake covers none; eight tokens are verified cheaply."""
@@ -37,7 +36,7 @@ class Accounts:
     def new_text(self) -> None:
         """Another text begins: what was saved up on the last one says little of it."""
         for name, balance in self.balance.items():
-            self.balance[name] = min(NEXT_CREDIT, balance)
+            self.balance[name] = min(FIRST_CREDIT[name], balance)
         self._paper = min(0.0, self._paper)
 
     def trade_on_paper(self, gain: float) -> None:
@@ -45,7 +44,7 @@ class Accounts:
         self._paper = max(-FIRST_CREDIT["ngram"], self._paper + gain)
         if self._paper >= PAPER_GAIN:
             balance = self.balance["ngram"]
-            self.balance["ngram"] = max(balance, min(NEXT_CREDIT, max(0.0, balance) + self._paper))
+            self.balance["ngram"] = max(balance, min(FIRST_CREDIT["ngram"], max(0.0, balance) + self._paper))
             self._paper = 0.0
 
     def steps(self, drafter: DrafterName, num_sequences: int) -> float:

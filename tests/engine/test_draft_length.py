@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exsa_lab.config import DrafterName
 from exsa_lab.engine.acceptance_estimate import AcceptanceEstimate, DraftHistory
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_accounts import FIRST_CREDIT, NEXT_CREDIT, PAPER_GAIN, PAPER_TOKENS
+from exsa_lab.engine.draft_accounts import FIRST_CREDIT, PAPER_GAIN, PAPER_TOKENS
 from exsa_lab.engine.draft_length import DraftLengthPolicy, DraftRequest, Outcome, Resting, Take
 from exsa_lab.engine.events import DraftReason
 from tests.engine.simulator import DRAFT_CPU, H100, MACHINES, Machine
@@ -226,7 +226,7 @@ def test_another_text_begins_with_a_part_of_what_was_saved_up() -> None:
     policy = policy_on()
     policy.accounts.balance.update({"model": 3.0, "ngram": 24.0})
     policy.new_history()
-    assert policy.accounts.balance == {"model": 3.0, "ngram": NEXT_CREDIT}
+    assert policy.accounts.balance == {"model": 3.0, "ngram": FIRST_CREDIT["ngram"]}
 
 
 def test_a_poor_account_stakes_little() -> None:
