@@ -42,15 +42,7 @@ from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.draft_accounts import PAPER_TOKENS, Accounts
 from exsa_lab.engine.draft_plan import Choice, DraftRequest, Outcome, StepPlan, Take
 from exsa_lab.engine.events import DraftReason
-from exsa_lab.engine.goodput import (
-    Candidate,
-    StepCosts,
-    best_lengths,
-    perfect_gain,
-    token_price,
-    values_in_batch,
-    worth,
-)
+from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, doubted, perfect_gain, token_price, worth
 from exsa_lab.engine.probing import MODEL_REST, ModelProbes, PlainSteps
 from exsa_lab.engine.surcharge import Surcharge
 
@@ -306,8 +298,10 @@ class DraftLengthPolicy:
         else:
             length = min(length, request.ngram_tokens)
             survival = self.estimate.ngram_survival(request.history, request.match_length, length)
-        values = survival if is_alone else values_in_batch(survival, request.worth)
-        return Candidate(values, drafter == "model", request.draft_lag)
+        if not is_alone:
+            survival = doubted(survival)
+        worth_of_each = [request.worth * chance for chance in survival] if request.worth != 1 else survival
+        return Candidate(worth_of_each, drafter == "model", request.draft_lag)
 
     def _best(
         self, requests: Sequence[DraftRequest], drafters: list[tuple[DrafterName, ...]], costs: StepCosts
@@ -316,12 +310,14 @@ class DraftLengthPolicy:
         longest = {name: self._longest(name, costs, len(requests)) for name in self.accounts.balance}
         if len(requests) == 1:
             request = requests[0]
-            candidates = {name: self._candidate(request, name, longest, is_alone=True) for name in drafters[0]}
-            found = [(name, *best_lengths([candidate], costs)) for name, candidate in candidates.items()]
+            found = [
+                (name, *best_lengths([self._candidate(request, name, longest, is_alone=True)], costs))
+                for name in drafters[0]
+            ]
             name, lengths, rate = max(found, key=lambda one: one[2])
             return [name], lengths, rate
         names: list[DrafterName] = []
-        chosen_ones = []
+        candidates = []
         price = self._token_price(costs, len(requests))
         for request, possible in zip(requests, drafters, strict=True):
             chosen: tuple[DrafterName, Candidate] = ("none", _NOTHING)
@@ -332,8 +328,8 @@ class DraftLengthPolicy:
                 if value > best:
                     chosen, best = (option, candidate), value
             names.append(chosen[0])
-            chosen_ones.append(chosen[1])
-        return names, *best_lengths(chosen_ones, costs)
+            candidates.append(chosen[1])
+        return names, *best_lengths(candidates, costs)
 
     def _token_price(self, costs: StepCosts, num_sequences: int) -> float:
         key = (num_sequences, costs.base_tokens, costs.max_tokens)

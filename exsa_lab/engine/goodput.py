@@ -69,14 +69,14 @@ class StepCosts:
         return self.verify[self.base_tokens + num_drafted] - self.verify[self.base_tokens] + self.return_seconds
 
 
-def values_in_batch(survival: Sequence[float], worth: float) -> list[float]:
-    """Return what the draft tokens of one of many sequences are counted on for: survival, doubted, times worth.
+def doubted(survival: Sequence[float]) -> list[float]:
+    """Return what the survival of one of many sequences' drafts is counted on for.
 
     Example:
-        >>> [round(value, 2) for value in values_in_batch([1.0, 0.5], worth=1.0)]
+        >>> [round(chance, 2) for chance in doubted([1.0, 0.5])]
         [1.0, 0.4]
     """
-    return [worth * chance * (1.0 - DOUBT * (1.0 - chance)) for chance in survival]
+    return [chance * (1.0 - DOUBT * (1.0 - chance)) for chance in survival]
 
 
 def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[list[int], float]:

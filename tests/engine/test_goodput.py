@@ -9,15 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.goodput import (
-    Candidate,
-    StepCosts,
-    best_lengths,
-    perfect_gain,
-    token_price,
-    values_in_batch,
-    worth,
-)
+from exsa_lab.engine.goodput import Candidate, StepCosts, best_lengths, doubted, perfect_gain, token_price, worth
 from tests.engine.simulator import MACHINES, Q8_0
 
 survivals = st.lists(st.floats(0.021, 1), max_size=4).map(lambda values: sorted(values, reverse=True))
@@ -127,10 +119,9 @@ def test_perfect_drafts_gain_what_the_curve_allows() -> None:
     assert perfect_gain(StepCosts(steep, [], 1, steep[1], 17), 1, 15, uses_model=False) == (pytest.approx(1.0), 0)
 
 
-@given(survival=survivals, token_worth=st.floats(0.1, 3))
-def test_doubt_takes_nothing_from_what_is_certain_and_turns_no_order(survival: list[float], token_worth: float) -> None:
-    values = values_in_batch([1.0, *survival, 0.0], token_worth)
-    assert values[0] == token_worth
-    assert values[-1] == 0.0
-    assert values == sorted(values, reverse=True)
-    assert all(value <= token_worth * chance for value, chance in zip(values[1:], survival, strict=False))
+@given(survival=survivals)
+def test_doubt_takes_nothing_from_what_is_certain_and_turns_no_order(survival: list[float]) -> None:
+    chances = doubted([1.0, *survival, 0.0])
+    assert (chances[0], chances[-1]) == (1.0, 0.0)
+    assert chances == sorted(chances, reverse=True)
+    assert all(chance <= before for chance, before in zip(chances[1:], survival, strict=False))
