@@ -10,8 +10,11 @@ from exsa_lab.bench.baselines.llama_high_level import HighLevelLlama
 from exsa_lab.bench.baselines.xllama import SPECULATION, XllamaServer, is_installed
 from exsa_lab.bench.setting import Subject, chat_tokens
 from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.generation import Generation
 
 PLAIN, AUTO = "plain", "auto"
+PLAIN_AND_AUTO: dict[str, dict[str, Any]] = {PLAIN: {"draft_length": 0}, AUTO: {}}
+"""Generation parameters of the two that are compared most."""
 N_SLOTS = 8
 LOOKUP_TOKENS = 10
 """LlamaPromptLookupDecoding's own default."""
@@ -52,14 +55,18 @@ class EngineSetting:
 
     def at_once(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> float:
         begin = time.perf_counter()
-        generations = [
-            self._engine.submit(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed, **self._params)
-            for prompt in prompts
-        ]
+        generations = self.submit(prompts, max_tokens, temperature, seed)
         for generation in generations:
             generation.result()
         seconds = time.perf_counter() - begin
         return sum(generation.stats.generated_tokens for generation in generations) / seconds
+
+    def submit(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> list[Generation]:
+        """Submit all of them and wait for none."""
+        return [
+            self._engine.submit(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed, **self._params)
+            for prompt in prompts
+        ]
 
 
 class Peer:
@@ -89,7 +96,7 @@ class Peer:
 
 def engine_settings(engine: Engine, model_lengths: range, ngram_lengths: tuple[int, ...]) -> dict[str, Contender]:
     """Plain, automatic and every fixed draft length of both drafters, by name."""
-    found: dict[str, Contender] = {PLAIN: EngineSetting(engine, draft_length=0), AUTO: EngineSetting(engine)}
+    found: dict[str, Contender] = {name: EngineSetting(engine, **given) for name, given in PLAIN_AND_AUTO.items()}
     if engine.draft is not None:
         found |= {f"model, k={k}": EngineSetting(engine, drafter="model", draft_length=k) for k in model_lengths}
     return found | {f"ngram, k={k}": EngineSetting(engine, drafter="ngram", draft_length=k) for k in ngram_lengths}

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from exsa_lab.bench.contenders import AUTO, N_SLOTS, PLAIN, Contender, engine_settings, peers
+from exsa_lab.bench.contenders import (
+    AUTO,
+    N_SLOTS,
+    PLAIN,
+    PLAIN_AND_AUTO,
+    Contender,
+    EngineSetting,
+    engine_settings,
+    peers,
+)
 from exsa_lab.bench.disturbance import disturbed_speed
 from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio
 from exsa_lab.bench.report import Check, Report
@@ -16,7 +25,6 @@ from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.turns import STEPS, Turns
 from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, chosen_workloads, short_prompts
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.generation import Generation
 
 WEIGHTS = ("as-shipped", "Q8_0")
 REPEATS = 4
@@ -34,6 +42,7 @@ SINGLE_ONLY = {
 }
 """Left out of the batches, where they would only make the measurement longer."""
 
+T = TypeVar("T")
 Speeds = dict[str, list[float]]
 Compare = Callable[[list[float], list[float]], float]
 """Speeds of one setting, those of another: how many times as fast the first is."""
@@ -93,15 +102,12 @@ def _single(
     report: Report,
 ) -> None:
     title = f"{subject.name}, one request, temperature {temperature:g}"
-    found: dict[str, Speeds] = {}
-    for workload in chosen_workloads(options):
 
-        def measure(contender: Contender, number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
-            return contender.in_turn(_texts(prompts, number), tokens, temperature, seed=number)
+    def measure(contender: Contender, prompts: tuple[str, ...], number: int) -> float:
+        return contender.in_turn(_texts(prompts, number), tokens, temperature, seed=number)
 
-        runs = {name: partial(measure, contender) for name, contender in contenders.items()}
-        rounds = TEXTS_PER_REPEAT * options.repeats
-        found[workload] = interleaved(runs, rounds, progress=_prefixed(options, f"{title}, {workload}"))
+    rounds = TEXTS_PER_REPEAT * options.repeats
+    found = _interleaved(title, contenders, measure, chosen_workloads(options), rounds, options)
     _tabulate(title, found, report, _all_texts)
     for workload, speeds in found.items():
         wanted = WANTED_OVER_PLAIN
@@ -148,28 +154,14 @@ def _eight(
 ) -> None:
     title = f"{subject.name}, {N_SLOTS} requests at once, temperature {temperature:g}"
     able = {name: one for name, one in contenders.items() if one.can_batch and name not in SINGLE_ONLY}
-    if able.keys() > {PLAIN, AUTO}:
-        _eight_by_rounds(title, options, able, temperature, tokens, report)
+
+    def measure(contender: Contender, prompts: tuple[str, ...], number: int) -> float:
+        return contender.at_once(prompts[:N_SLOTS], tokens, temperature, seed=number)
+
+    if able.keys() > PLAIN_AND_AUTO.keys():
+        found = _interleaved(title, able, measure, chosen_workloads(options), options.repeats, options)
+        _tabulate(title, found, report, _middle_round)
     _eight_in_turn(title, subject, options, temperature, tokens, report)
-
-
-def _eight_by_rounds(
-    title: str,
-    options: Options,
-    contenders: dict[str, Contender],
-    temperature: float,
-    tokens: int,
-    report: Report,
-) -> None:
-    found: dict[str, Speeds] = {}
-    for workload in chosen_workloads(options):
-
-        def measure(contender: Contender, number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
-            return contender.at_once(prompts[:N_SLOTS], tokens, temperature, seed=number)
-
-        runs = {name: partial(measure, contender) for name, contender in contenders.items()}
-        found[workload] = interleaved(runs, options.repeats, progress=_prefixed(options, f"{title}, {workload}"))
-    _tabulate(title, found, report, _middle_round)
 
 
 def _eight_in_turn(
@@ -179,7 +171,6 @@ def _eight_in_turn(
     found: dict[str, Speeds] = {}
     table = report.table(f"{title}, in turns of {STEPS} steps", "kind of text", "auto / plain", "lowest", "highest")
     report.values[table.title] = found
-    settings: dict[str, dict[str, Any]] = {PLAIN: {"draft_length": 0}, AUTO: {}}
     with subject.open_engine() as one, subject.open_engine() as other:
         turns = Turns(one, other)
         for workload in chosen_workloads(options):
@@ -189,9 +180,8 @@ def _eight_in_turn(
                 options.progress(f"{title}, {workload}: round {number} of {options.repeats}")
                 # Two engines never lie in memory alike: the settings change places.
                 names = (PLAIN, AUTO) if number % 2 else (AUTO, PLAIN)
-                given = {"max_tokens": tokens, "temperature": temperature, "seed": number}
                 submits = [
-                    partial(_submit, engine, prompts, **given, **settings[name])
+                    partial(EngineSetting(engine, **PLAIN_AND_AUTO[name]).submit, prompts, tokens, temperature, number)
                     for engine, name in zip((one, other), names, strict=True)
                 ]
                 for name, speed in zip(names, turns.run(*submits), strict=True):
@@ -201,29 +191,40 @@ def _eight_in_turn(
             report.checks.append(Check(f"{title}, {workload}: auto / plain", gain.median, WANTED_OVER_PLAIN))
 
 
-def _submit(engine: Engine, prompts: tuple[str, ...], **params: Any) -> list[Generation]:
-    return [engine.submit(prompt, **params) for prompt in prompts]
-
-
 # One request while another program takes the cores
 
 
 def _disturbed(subject: Subject, options: Options, engine: Engine, tokens: int, report: Report) -> None:
     title = f"{subject.name}, one request, other processes take the cores halfway"
-    settings: dict[str, dict[str, Any]] = {PLAIN: {"draft_length": 0}, AUTO: {}}
-    found: dict[str, Speeds] = {}
-    for workload in [name for name in chosen_workloads(options) if name in ("chat", "repeat")]:
 
-        def measure(params: dict[str, Any], number: int, prompts: tuple[str, ...] = WORKLOADS[workload]) -> float:
-            return disturbed_speed(engine, _texts(prompts, number), tokens, subject.n_threads, **params)
+    def measure(params: dict[str, Any], prompts: tuple[str, ...], number: int) -> float:
+        return disturbed_speed(engine, _texts(prompts, number), tokens, subject.n_threads, **params)
 
-        runs = {name: partial(measure, params) for name, params in settings.items()}
-        rounds = TEXTS_PER_REPEAT * options.repeats
-        found[workload] = interleaved(runs, rounds, progress=_prefixed(options, f"{title}, {workload}"))
+    kinds = [name for name in chosen_workloads(options) if name in ("chat", "repeat")]
+    found = _interleaved(title, PLAIN_AND_AUTO, measure, kinds, TEXTS_PER_REPEAT * options.repeats, options)
     _tabulate(title, found, report, _all_texts)
     for workload, speeds in found.items():
         value = _all_texts(speeds[AUTO], speeds[PLAIN])
         report.checks.append(Check(f"{title}, {workload}: auto / plain", value, WANTED_OVER_PLAIN))
+
+
+# All of them
+
+
+def _interleaved(
+    title: str,
+    contenders: Mapping[str, T],
+    measure: Callable[[T, tuple[str, ...], int], float],
+    workloads: Iterable[str],
+    rounds: int,
+    options: Options,
+) -> dict[str, Speeds]:
+    """Measure the contenders on each kind of text; ``measure`` takes one, the texts and the round."""
+    found: dict[str, Speeds] = {}
+    for workload in workloads:
+        runs = {name: partial(measure, contender, WORKLOADS[workload]) for name, contender in contenders.items()}
+        found[workload] = interleaved(runs, rounds, progress=_prefixed(options, f"{title}, {workload}"))
+    return found
 
 
 def _prefixed(options: Options, title: str) -> Progress:

@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
@@ -28,14 +29,14 @@ class Turns:
         speeds = turns.run(lambda: [plain.submit("Hi", draft_length=0)], lambda: [auto.submit("Hi")])
     """
 
-    def __init__(self, *engines: Engine) -> None:
+    def __init__(self, one: Engine, other: Engine) -> None:
         self._changed = threading.Condition()
         self._is_busy = [False, False]
         self._whose = 0
         self._steps_left = STEPS
         self._seconds = [0.0, 0.0]
-        for number, engine in enumerate(engines):
-            engine.call(lambda loop, number=number: self._pace(loop, number))  # type: ignore[misc]
+        for number, engine in enumerate((one, other)):
+            engine.call(partial(self._pace, number))
 
     def run(self, *submits: Callable[[], Sequence[Generation]]) -> tuple[float, float]:
         """Let each engine do what its function submits; returns their tokens per second, by the time of its own steps.
@@ -56,7 +57,7 @@ class Turns:
         first, second = (sum(generation.stats.generated_tokens for generation in each) for each in submitted)
         return first / self._seconds[0], second / self._seconds[1]
 
-    def _pace(self, loop: Loop, number: int) -> None:
+    def _pace(self, number: int, loop: Loop) -> None:
         step = loop.step
 
         def in_turn() -> None:

@@ -130,7 +130,11 @@ class Drafting:
                     automatic.append(item.sequence)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
-        if automatic and not self._leave_to_prompts(work, company, drafts) and not self._rest(automatic, drafts):
+        if (
+            automatic
+            and not self._leave_to_prompts(automatic, work, company, drafts)
+            and not self._rest(automatic, drafts)
+        ):
             others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
             self._draft_automatic(
                 automatic, company, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model
@@ -217,8 +221,10 @@ class Drafting:
         # gives the same text in any company.
         return "model" if has_model else "ngram"
 
-    def _leave_to_prompts(self, work: list[Work], company: Collection[Sequence], drafts: dict[int, Draft]) -> bool:
-        """Let no sequence draft beside prompts that are read, where nobody waits for what drafts would free.
+    def _leave_to_prompts(
+        self, sequences: list[Sequence], work: list[Work], company: Collection[Sequence], drafts: dict[int, Draft]
+    ) -> bool:
+        """Let none of these draft beside prompts that are read, where nobody waits for what drafts would free.
 
         Who waits for a first token would pay for them, and who decodes already is ahead: what that gains now is given
         back when the batch grows small sooner.
@@ -226,9 +232,8 @@ class Drafting:
         assert self.costs is not None
         if not company or self.costs.has_costly_shapes or all(item.is_decode for item in work):
             return False
-        for item in work:
-            if item.is_decode and self._is_automatic(item.sequence):
-                drafts[item.sequence.id] = _PLAIN[DraftReason.PROMPTS]
+        for sequence in sequences:
+            drafts[sequence.id] = _PLAIN[DraftReason.PROMPTS]
         return True
 
     def _rest(self, sequences: list[Sequence], drafts: dict[int, Draft]) -> bool:
