@@ -10,7 +10,7 @@ from exsa_lab.engine.draft_plan import Outcome, StepPlan
 
 SHARE = 0.005
 """Share of the time that each drafter may lose for good."""
-FIRST_CREDIT: dict[DrafterName, float] = {"model": 8.0, "ngram": 5.0}
+FIRST_CREDIT = 5.0
 """Plain steps that each drafter may lose before it earned any, once in the life of an engine; and the most that another
 text begins with, which may be of another kind."""
 MAX_CREDIT = 24.0
@@ -26,30 +26,30 @@ class Accounts:
     """One account for each drafter, in plain steps of one sequence. Owned by the policy.
 
     A batch's outcomes vary less than those of a single sequence, by the square root of their number, so it can do
-    with less: its steps are entered at that multiple.
+    with less: its steps are entered at `_weight`.
     """
 
     def __init__(self) -> None:
-        self.balance = dict(FIRST_CREDIT)
+        self.balance: dict[DrafterName, float] = {"model": FIRST_CREDIT, "ngram": FIRST_CREDIT}
         self._paper = 0.0
 
     def new_text(self) -> None:
         """Another text begins: what was saved up on the last one says little of it."""
         for name, balance in self.balance.items():
-            self.balance[name] = min(FIRST_CREDIT[name], balance)
+            self.balance[name] = min(FIRST_CREDIT, balance)
         self._paper = min(0.0, self._paper)
 
     def trade_on_paper(self, gain: float) -> None:
         """Enter what a draft that was only thought of would have gained, in plain steps; enough of it is credit."""
-        self._paper = max(-FIRST_CREDIT["ngram"], self._paper + gain)
+        self._paper = max(-FIRST_CREDIT, self._paper + gain)
         if self._paper >= PAPER_GAIN:
             balance = self.balance["ngram"]
-            self.balance["ngram"] = max(balance, min(FIRST_CREDIT["ngram"], max(0.0, balance) + self._paper))
+            self.balance["ngram"] = max(balance, min(FIRST_CREDIT, max(0.0, balance) + self._paper))
             self._paper = 0.0
 
     def steps(self, drafter: DrafterName, num_sequences: int) -> float:
-        """The account in plain steps of a batch; overdrawn below 0."""
-        return self.balance[drafter] / math.sqrt(num_sequences)
+        """The account in plain steps of so many sequences; overdrawn below 0."""
+        return self.balance[drafter] / _weight(num_sequences)
 
     def stake(self, drafter: DrafterName, num_sequences: int) -> float:
         """Plain steps this drafter may lose in one step, so that a few failures in a row do not empty its account."""
@@ -58,7 +58,7 @@ class Accounts:
 
     def rest(self, num_sequences: int) -> None:
         """Enter a plain step."""
-        earned = SHARE * math.sqrt(num_sequences)
+        earned = SHARE * _weight(num_sequences)
         for name, balance in self.balance.items():
             self.balance[name] = min(MAX_CREDIT, balance + earned)
 
@@ -83,4 +83,12 @@ class Accounts:
             earned = SHARE * (1.0 + verify + draft) + accepted[name] / num
             spent = verify * drafted[name] / max(1, total) + (draft if name == "model" else 0.0)
             spent += extra * (drafted[name] / total if total else float(name == "model"))
-            self.balance[name] = min(MAX_CREDIT, balance + (earned - spent) * math.sqrt(num))
+            self.balance[name] = min(MAX_CREDIT, balance + (earned - spent) * _weight(num))
+
+
+def _weight(num_sequences: int) -> float:
+    """What a plain step of a batch counts for in the accounts.
+
+    Less than the square root: where only drafts of all sequences at once win, one trial takes many plain steps.
+    """
+    return max(1.0, 0.6 * math.sqrt(num_sequences))

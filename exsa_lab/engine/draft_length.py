@@ -298,8 +298,8 @@ class DraftLengthPolicy:
         else:
             length = min(length, request.ngram_tokens)
             survival = self.estimate.ngram_survival(request.history, request.match_length, length)
-        if not is_alone:
-            survival = doubted(survival)
+            if not is_alone:
+                survival = doubted(survival)
         worth_of_each = [request.worth * chance for chance in survival] if request.worth != 1 else survival
         return Candidate(worth_of_each, drafter == "model", request.draft_lag)
 

@@ -16,9 +16,11 @@ _MOST_PLACES = MAX_DRAFT_LENGTH
 SMALL = 0.02
 """Survival below which a draft token is not looked at."""
 DOUBT = 0.4
-"""Of what a draft token of a batch may miss to be certain, what is taken off again. The drafts of many sequences are
-the best of many estimates, and the best are mostly too high. Counted for the six kinds of text of the benchmarks,
-eight at once at four cost curves: none at all loses up to 0.015 where drafts hardly pay and 0.04 where they do."""
+"""Of what a looked-up token of a batch may miss to be certain, what is taken off again. The drafts of many sequences
+are the best of many estimates, and the best are mostly too high. Counted for the six kinds of text of the benchmarks,
+eight at once at four cost curves: none at all loses up to 0.015 where drafts hardly pay and 0.04 where they do. A draft
+model's chances, which confidence tells apart again before each token, are taken as they are: doubted, drafts of a model
+that is right 4 times of 5 would gain nothing in a batch of eight where 5 % are to be had."""
 _CATCH_UP_STEPS = 32
 """Steps over which the draft's catch-up prefill is spread when deciding: who resumes drafting will go on with it."""
 
@@ -70,7 +72,7 @@ class StepCosts:
 
 
 def doubted(survival: Sequence[float]) -> list[float]:
-    """Return what the survival of one of many sequences' drafts is counted on for.
+    """Return what the survival of one of many sequences' looked-up drafts is counted on for.
 
     Example:
         >>> [round(chance, 2) for chance in doubted([1.0, 0.5])]

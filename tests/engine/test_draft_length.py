@@ -207,7 +207,7 @@ def test_on_paper_it_gains_what_a_draft_would_have(outcomes: list[bool]) -> None
         look_up_alone(policy, history, [(40, is_right)])
         right += is_right
         if right == PAPER_TOKENS or not is_right:
-            gain, right = max(-FIRST_CREDIT["ngram"], gain + right + (not is_right) - price), 0.0
+            gain, right = max(-FIRST_CREDIT, gain + right + (not is_right) - price), 0.0
             most = max(most, gain)
     assert (policy.accounts.balance["ngram"] > 0) == (most >= PAPER_GAIN)
 
@@ -226,7 +226,7 @@ def test_another_text_begins_with_a_part_of_what_was_saved_up() -> None:
     policy = policy_on()
     policy.accounts.balance.update({"model": 3.0, "ngram": 24.0})
     policy.new_history()
-    assert policy.accounts.balance == {"model": 3.0, "ngram": FIRST_CREDIT["ngram"]}
+    assert policy.accounts.balance == {"model": 3.0, "ngram": FIRST_CREDIT}
 
 
 def test_a_poor_account_stakes_little() -> None:
