@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -102,20 +103,28 @@ def _single(
     report: Report,
 ) -> None:
     title = f"{subject.name}, one request, temperature {temperature:g}"
+    rounds = TEXTS_PER_REPEAT * options.repeats
 
     def measure(contender: Contender, prompts: tuple[str, ...], number: int) -> float:
         return contender.in_turn(_texts(prompts, number), tokens, temperature, seed=number)
 
-    rounds = TEXTS_PER_REPEAT * options.repeats
-    found = _interleaved(title, contenders, measure, chosen_workloads(options), rounds, options)
-    _tabulate(title, found, report, _all_texts)
-    for workload, speeds in found.items():
-        wanted = WANTED_OVER_PLAIN
-        if temperature == 0 and options.device == "gpu":
-            wanted = WANTED_ON_GPU.get(workload, WANTED_OVER_PLAIN)
-        elif temperature == 0 and workload == "repeat":
-            wanted = WANTED_ON_REPEAT.get(weights, WANTED_OVER_PLAIN)
-        _check_auto(f"{title}, {workload}", speeds, contenders, wanted, report)
+    is_gpu = options.device == "gpu"  # computes on while an engine waits for its turn
+    if is_gpu or contenders.keys() > PLAIN_AND_AUTO.keys():
+        found = _interleaved(title, contenders, measure, chosen_workloads(options), rounds, options)
+        _tabulate(title, found, report, _all_texts)
+        for workload, speeds in found.items():
+            if is_gpu:
+                wanted = WANTED_ON_GPU.get(workload, WANTED_OVER_PLAIN) if temperature == 0 else WANTED_OVER_PLAIN
+                _check_over_plain(f"{title}, {workload}", _all_texts(speeds[AUTO], speeds[PLAIN]), wanted, report)
+            _check_best(f"{title}, {workload}", speeds, contenders, report)
+    if not is_gpu:
+        pace = Pace(rounds, _texts, _all_texts, with_prompts=False)
+        gains = _in_turns(title, subject, options, pace, temperature, tokens, report)
+        for workload, gain in gains.items():
+            wanted = WANTED_OVER_PLAIN
+            if temperature == 0 and workload == "repeat":
+                wanted = WANTED_ON_REPEAT.get(weights, WANTED_OVER_PLAIN)
+            _check_over_plain(f"{title}, {workload}", gain, wanted, report)
 
 
 def _texts(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
@@ -123,13 +132,16 @@ def _texts(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
 
     llama-server's n-gram caches remember earlier answers: a prompt that came before would be copied from there.
     """
-    if number == 0:
+    if number < 1:
         return tuple(short_prompts(TEXTS_PER_REPEAT))
     return (prompts[(number - 1) % len(prompts)],)
 
 
-def _check_auto(title: str, speeds: Speeds, contenders: dict[str, Contender], wanted: float, report: Report) -> None:
-    report.checks.append(Check(f"{title}: auto / plain", _all_texts(speeds[AUTO], speeds[PLAIN]), wanted))
+def _check_over_plain(title: str, gain: float, wanted: float, report: Report) -> None:
+    report.checks.append(Check(f"{title}: auto / plain", gain, wanted))
+
+
+def _check_best(title: str, speeds: Speeds, contenders: dict[str, Contender], report: Report) -> None:
     groups = {
         "best fixed setting": ([n for n in speeds if n != AUTO and not contenders[n].is_peer], WANTED_OF_BEST_FIXED),
         "best peer": ([n for n in speeds if contenders[n].is_peer], WANTED_OVER_PEERS),
@@ -161,34 +173,60 @@ def _eight(
     if able.keys() > PLAIN_AND_AUTO.keys():
         found = _interleaved(title, able, measure, chosen_workloads(options), options.repeats, options)
         _tabulate(title, found, report, _middle_round)
-    _eight_in_turn(title, subject, options, temperature, tokens, report)
+    pace = Pace(options.repeats, lambda prompts, _: prompts[:N_SLOTS], _middle_round)
+    for workload, gain in _in_turns(title, subject, options, pace, temperature, tokens, report).items():
+        _check_over_plain(f"{title}, {workload}", gain, WANTED_OVER_PLAIN, report)
 
 
-def _eight_in_turn(
-    title: str, subject: Subject, options: Options, temperature: float, tokens: int, report: Report
-) -> None:
-    """Plain decoding and auto alone, in turns of a few steps: whole rounds scatter too much to tell 0.97 from 1."""
+# Plain decoding against auto, in turns
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How two engines take turns on each kind of text."""
+
+    rounds: int
+    texts: Callable[[tuple[str, ...], int], tuple[str, ...]]
+    """Of the prompts of a kind those of a round; rounds 0 and before only warm up."""
+    compare: Compare
+    with_prompts: bool = True
+
+
+def _in_turns(
+    title: str, subject: Subject, options: Options, pace: Pace, temperature: float, tokens: int, report: Report
+) -> dict[str, float]:
+    """Return auto against plain for each kind of text, in turns of a few steps.
+
+    Whole rounds scatter too much to tell 0.97 from 1.
+    """
+    table = report.table(
+        f"{title}, in turns of {STEPS} steps", "kind of text", "plain", "auto / plain", "lowest", "highest"
+    )
     found: dict[str, Speeds] = {}
-    table = report.table(f"{title}, in turns of {STEPS} steps", "kind of text", "auto / plain", "lowest", "highest")
     report.values[table.title] = found
+    gains: dict[str, float] = {}
     with subject.open_engine() as one, subject.open_engine() as other:
-        turns = Turns(one, other)
+        turns = Turns(one, other, with_prompts=pace.with_prompts)
         for workload in chosen_workloads(options):
-            prompts = WORKLOADS[workload][:N_SLOTS]
             speeds = found[workload] = {PLAIN: [], AUTO: []}
-            for number in range(1, options.repeats + 1):
-                options.progress(f"{title}, {workload}: round {number} of {options.repeats}")
+            for number in range(-1, pace.rounds + 1):
+                options.progress(f"{title}, {workload}: round {number} of {pace.rounds}")
                 # Two engines never lie in memory alike: the settings change places.
                 names = (PLAIN, AUTO) if number % 2 else (AUTO, PLAIN)
+                texts = pace.texts(WORKLOADS[workload], number)
                 submits = [
-                    partial(EngineSetting(engine, **PLAIN_AND_AUTO[name]).submit, prompts, tokens, temperature, number)
+                    partial(
+                        EngineSetting(engine, **PLAIN_AND_AUTO[name]).submit, texts, tokens, temperature, abs(number)
+                    )
                     for engine, name in zip((one, other), names, strict=True)
                 ]
                 for name, speed in zip(names, turns.run(*submits), strict=True):
-                    speeds[name].append(speed)
-            gain = ratio(speeds[AUTO], speeds[PLAIN])
-            table.add(workload, gain.median, gain.low, gain.high)
-            report.checks.append(Check(f"{title}, {workload}: auto / plain", gain.median, WANTED_OVER_PLAIN))
+                    if number > 0:
+                        speeds[name].append(speed)
+            gain = gains[workload] = pace.compare(speeds[AUTO], speeds[PLAIN])
+            scatter = ratio(speeds[AUTO], speeds[PLAIN])
+            table.add(workload, f"{median(speeds[PLAIN]):.0f} tok/s", gain, scatter.low, scatter.high)
+    return gains
 
 
 # One request while another program takes the cores
