@@ -54,6 +54,16 @@ def test_batches(name: str, texts: str, num_sequences: int) -> None:
     assert best >= (0.92 if (name, num_sequences) == ("H100", 8) else 0.95)
 
 
+@pytest.mark.parametrize(("texts", "num_sequences"), [("60 % right", 4), ("80 % right", 8)])
+def test_a_batch_takes_the_chances_of_a_model_as_they_are(texts: str, num_sequences: int) -> None:
+    """Doubted like those of lookup, they would seem to gain nothing where 5 to 10 % are to be had."""
+    plain, best = compare(
+        lambda: Machine.named("Q8_0"), MODEL_TEXTS[texts], "model", num_sequences=num_sequences, tokens=600
+    )
+    assert plain >= 1.03
+    assert best >= 0.98
+
+
 @pytest.mark.parametrize("name", ["Q4_1", "Q8_0"])
 @pytest.mark.parametrize("num_copying", [1, 4, 8])
 def test_a_batch_that_nobody_waits_for(name: str, num_copying: int) -> None:
