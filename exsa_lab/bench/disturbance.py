@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from types import TracebackType
 
-from exsa_lab.engine.engine import Engine
+import psutil
+
+from exsa_lab.engine.loop import Loop
 
 
-@contextmanager
-def busy_cores(count: int) -> Iterator[None]:
-    """Keep ``count`` cores busy from other processes inside the block."""
-    processes = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
+class Disturbance:
+    """Processes that keep some cores busy from half of each text on, whoever is in turn (`turns.Turns`).
+
+    Example::
+
+        with Disturbance(cores=2, from_token=32) as disturbance:
+            turns = Turns(plain, auto, before_step=disturbance.follow)
+    """
+
+    def __init__(self, cores: int, from_token: int) -> None:
+        self._from_token = from_token
+        self._is_on = True
+        self._processes = [psutil.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(cores)]
+        self.switch(is_on=False)
+
+    def __enter__(self) -> Disturbance:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process in self._processes:
             process.kill()
-        for process in processes:
+        for process in self._processes:
             process.wait()
 
+    def follow(self, loop: Loop) -> None:
+        """Take the cores, or leave them, for this engine's next step."""
+        self.switch(is_on=all(sequence.num_generated >= self._from_token for sequence in loop.sequences))
 
-def disturbed_speed(engine: Engine, prompts: tuple[str, ...], max_tokens: int, cores: int, **params: Any) -> float:
-    """Return tokens per second over all prompts, where the cores are taken halfway through each of them."""
-    tokens, seconds = 0, 0.0
-    for prompt in prompts:
-        generation = engine.submit(prompt, max_tokens=max_tokens, **params)
-        while generation.stats.generated_tokens < max_tokens // 2 and not generation.state.is_final:
-            time.sleep(0.005)
-        with busy_cores(cores):
-            generation.result()
-        tokens += generation.stats.generated_tokens - 1
-        seconds += generation.stats.decode_s
-    return tokens / seconds if seconds else 0.0
+    def switch(self, *, is_on: bool) -> None:
+        """Take the cores or leave them."""
+        if is_on != self._is_on:
+            for process in self._processes:
+                process.resume() if is_on else process.suspend()
+            self._is_on = is_on

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from exsa_lab.bench.contenders import (
     AUTO,
@@ -19,13 +19,13 @@ from exsa_lab.bench.contenders import (
     engine_settings,
     peers,
 )
-from exsa_lab.bench.disturbance import disturbed_speed
+from exsa_lab.bench.disturbance import Disturbance
 from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.turns import STEPS, Turns
 from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, chosen_workloads, short_prompts
-from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.loop import Loop
 
 WEIGHTS = ("as-shipped", "Q8_0")
 REPEATS = 4
@@ -72,7 +72,7 @@ def run(options: Options) -> Report:
             fixed = (range(0), ()) if options.given.no_grid else lengths
             contenders = engine_settings(engine, *fixed)
             if options.given.only in (None, "disturbed"):
-                _disturbed(subject, options, engine, tokens // 2, report)
+                _disturbed(subject, options, tokens // 2, report)
             if not options.given.no_peers:
                 contenders |= peers(subject, engine, stack)
             for temperature in _temperatures(options):
@@ -108,23 +108,29 @@ def _single(
     def measure(contender: Contender, prompts: tuple[str, ...], number: int) -> float:
         return contender.in_turn(_texts(prompts, number), tokens, temperature, seed=number)
 
-    is_gpu = options.device == "gpu"  # computes on while an engine waits for its turn
+    gains: dict[str, float] = {}
+    is_gpu = options.device == "gpu"  # it would compute on while its engine waits for a turn
     if is_gpu or contenders.keys() > PLAIN_AND_AUTO.keys():
         found = _interleaved(title, contenders, measure, chosen_workloads(options), rounds, options)
         _tabulate(title, found, report, _all_texts)
         for workload, speeds in found.items():
-            if is_gpu:
-                wanted = WANTED_ON_GPU.get(workload, WANTED_OVER_PLAIN) if temperature == 0 else WANTED_OVER_PLAIN
-                _check_over_plain(f"{title}, {workload}", _all_texts(speeds[AUTO], speeds[PLAIN]), wanted, report)
+            gains[workload] = _all_texts(speeds[AUTO], speeds[PLAIN])
             _check_best(f"{title}, {workload}", speeds, contenders, report)
     if not is_gpu:
         pace = Pace(rounds, _texts, _all_texts, with_prompts=False)
-        gains = _in_turns(title, subject, options, pace, temperature, tokens, report)
-        for workload, gain in gains.items():
-            wanted = WANTED_OVER_PLAIN
-            if temperature == 0 and workload == "repeat":
-                wanted = WANTED_ON_REPEAT.get(weights, WANTED_OVER_PLAIN)
-            _check_over_plain(f"{title}, {workload}", gain, wanted, report)
+        gains = _in_turns(title, subject, options, chosen_workloads(options), pace, temperature, tokens, report)
+    for workload, gain in gains.items():
+        wanted = _wanted(workload, weights, temperature, is_gpu=is_gpu)
+        _check_over_plain(f"{title}, {workload}", gain, wanted, report)
+
+
+def _wanted(workload: str, weights: str, temperature: float, *, is_gpu: bool) -> float:
+    """Promised gain of auto over plain decoding."""
+    if temperature:
+        return WANTED_OVER_PLAIN
+    if is_gpu:
+        return WANTED_ON_GPU.get(workload, WANTED_OVER_PLAIN)
+    return WANTED_ON_REPEAT.get(weights, WANTED_OVER_PLAIN) if workload == "repeat" else WANTED_OVER_PLAIN
 
 
 def _texts(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
@@ -174,7 +180,9 @@ def _eight(
         found = _interleaved(title, able, measure, chosen_workloads(options), options.repeats, options)
         _tabulate(title, found, report, _middle_round)
     pace = Pace(options.repeats, lambda prompts, _: prompts[:N_SLOTS], _middle_round)
-    for workload, gain in _in_turns(title, subject, options, pace, temperature, tokens, report).items():
+    for workload, gain in _in_turns(
+        title, subject, options, chosen_workloads(options), pace, temperature, tokens, report
+    ).items():
         _check_over_plain(f"{title}, {workload}", gain, WANTED_OVER_PLAIN, report)
 
 
@@ -190,10 +198,18 @@ class Pace:
     """Of the prompts of a kind those of a round; rounds 0 and before only warm up."""
     compare: Compare
     with_prompts: bool = True
+    before_step: Callable[[Loop], None] = lambda loop: None
 
 
 def _in_turns(
-    title: str, subject: Subject, options: Options, pace: Pace, temperature: float, tokens: int, report: Report
+    title: str,
+    subject: Subject,
+    options: Options,
+    workloads: Iterable[str],
+    pace: Pace,
+    temperature: float,
+    tokens: int,
+    report: Report,
 ) -> dict[str, float]:
     """Return auto against plain for each kind of text, in turns of a few steps.
 
@@ -206,8 +222,8 @@ def _in_turns(
     report.values[table.title] = found
     gains: dict[str, float] = {}
     with subject.open_engine() as one, subject.open_engine() as other:
-        turns = Turns(one, other, with_prompts=pace.with_prompts)
-        for workload in chosen_workloads(options):
+        turns = Turns(one, other, with_prompts=pace.with_prompts, before_step=pace.before_step)
+        for workload in workloads:
             speeds = found[workload] = {PLAIN: [], AUTO: []}
             for number in range(-1, pace.rounds + 1):
                 options.progress(f"{title}, {workload}: round {number} of {pace.rounds}")
@@ -232,18 +248,16 @@ def _in_turns(
 # One request while another program takes the cores
 
 
-def _disturbed(subject: Subject, options: Options, engine: Engine, tokens: int, report: Report) -> None:
+def _disturbed(subject: Subject, options: Options, tokens: int, report: Report) -> None:
     title = f"{subject.name}, one request, other processes take the cores halfway"
-
-    def measure(params: dict[str, Any], prompts: tuple[str, ...], number: int) -> float:
-        return disturbed_speed(engine, _texts(prompts, number), tokens, subject.n_threads, **params)
-
     kinds = [name for name in chosen_workloads(options) if name in ("chat", "repeat")]
-    found = _interleaved(title, PLAIN_AND_AUTO, measure, kinds, TEXTS_PER_REPEAT * options.repeats, options)
-    _tabulate(title, found, report, _all_texts)
-    for workload, speeds in found.items():
-        value = _all_texts(speeds[AUTO], speeds[PLAIN])
-        report.checks.append(Check(f"{title}, {workload}: auto / plain", value, WANTED_OVER_PLAIN))
+    with Disturbance(subject.n_threads, from_token=tokens // 2) as disturbance:
+        pace = Pace(
+            TEXTS_PER_REPEAT * options.repeats, _texts, _all_texts, with_prompts=False, before_step=disturbance.follow
+        )
+        gains = _in_turns(title, subject, options, kinds, pace, 0.0, tokens, report)
+    for workload, gain in gains.items():
+        _check_over_plain(f"{title}, {workload}", gain, WANTED_OVER_PLAIN, report)
 
 
 # All of them

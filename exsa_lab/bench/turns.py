@@ -1,7 +1,7 @@
 """Two engines that take turns of a few steps, so that what slows the machine for a second slows both.
 
-A round of eight requests takes seconds, in which other programs come and go: on two shared cores the ratio of a round
-to the next one of the same kind scatters by 0.12, and that of two engines in turn by 0.03.
+A round takes a second or more, in which other programs come and go: on two shared cores the ratio of one round of eight
+requests to the next scatters by 0.12, and that of two engines in turn by 0.03; so do short texts alone.
 """
 
 from __future__ import annotations
@@ -29,9 +29,17 @@ class Turns:
         speeds = turns.run(lambda: [plain.submit("Hi", draft_length=0)], lambda: [auto.submit("Hi")])
     """
 
-    def __init__(self, one: Engine, other: Engine, *, with_prompts: bool = True) -> None:
-        """``with_prompts``: the time until the first tokens counts, too."""
+    def __init__(
+        self,
+        one: Engine,
+        other: Engine,
+        *,
+        with_prompts: bool = True,
+        before_step: Callable[[Loop], None] = lambda loop: None,
+    ) -> None:
+        """``with_prompts``: the time until the first tokens counts, too. Who is in turn calls ``before_step``."""
         self._with_prompts = with_prompts
+        self._before_step = before_step
         self._changed = threading.Condition()
         self._is_busy = [False, False]
         self._whose = 0
@@ -70,6 +78,7 @@ class Turns:
 
         def in_turn() -> None:
             self._wait_for_turn(number)
+            self._before_step(loop)
             counts = self._with_prompts or all(sequence.num_generated for sequence in loop.sequences)
             begin = time.perf_counter()
             try:
