@@ -21,7 +21,7 @@ class Disturbance:
 
     def __init__(self, cores: int, from_token: int) -> None:
         self._from_token = from_token
-        self._is_on = True
+        self.is_on = True  # as processes are that just began
         self._processes = [psutil.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(cores)]
         self.switch(is_on=False)
 
@@ -40,7 +40,7 @@ class Disturbance:
 
     def switch(self, *, is_on: bool) -> None:
         """Take the cores or leave them."""
-        if is_on != self._is_on:
+        if is_on != self.is_on:
             for process in self._processes:
                 process.resume() if is_on else process.suspend()
-            self._is_on = is_on
+            self.is_on = is_on
