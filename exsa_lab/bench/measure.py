@@ -49,8 +49,8 @@ def _turned(names: list[str], places: int) -> list[str]:
 
 
 def ratio(values: Sequence[float], baseline: Sequence[float]) -> Ratio:
-    """Compare two contenders of `interleaved`, round by round."""
-    ratios = [value / base for value, base in zip(values, baseline, strict=True)]
+    """Compare two contenders, round by round; rounds in which the baseline has no speed do not count."""
+    ratios = [value / base for value, base in zip(values, baseline, strict=True) if base] or [0.0]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 

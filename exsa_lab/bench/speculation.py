@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from exsa_lab.bench.contenders import (
     AUTO,
@@ -43,7 +42,6 @@ SINGLE_ONLY = {
 }
 """Left out of the batches, where they would only make the measurement longer."""
 
-T = TypeVar("T")
 Speeds = dict[str, list[float]]
 Compare = Callable[[list[float], list[float]], float]
 """Speeds of one setting, those of another: how many times as fast the first is."""
@@ -180,9 +178,8 @@ def _eight(
         found = _interleaved(title, able, measure, chosen_workloads(options), options.repeats, options)
         _tabulate(title, found, report, _middle_round)
     pace = Pace(options.repeats, lambda prompts, _: prompts[:N_SLOTS], _middle_round)
-    for workload, gain in _in_turns(
-        title, subject, options, chosen_workloads(options), pace, temperature, tokens, report
-    ).items():
+    gains = _in_turns(title, subject, options, chosen_workloads(options), pace, temperature, tokens, report)
+    for workload, gain in gains.items():
         _check_over_plain(f"{title}, {workload}", gain, WANTED_OVER_PLAIN, report)
 
 
@@ -226,7 +223,8 @@ def _in_turns(
         for workload in workloads:
             speeds = found[workload] = {PLAIN: [], AUTO: []}
             for number in range(-1, pace.rounds + 1):
-                options.progress(f"{title}, {workload}: round {number} of {pace.rounds}")
+                step = f"round {number} of {pace.rounds}" if number > 0 else "warm-up"
+                options.progress(f"{title}, {workload}: {step}")
                 # Two engines never lie in memory alike: the settings change places.
                 names = (PLAIN, AUTO) if number % 2 else (AUTO, PLAIN)
                 texts = pace.texts(WORKLOADS[workload], number)
@@ -265,8 +263,8 @@ def _disturbed(subject: Subject, options: Options, tokens: int, report: Report) 
 
 def _interleaved(
     title: str,
-    contenders: Mapping[str, T],
-    measure: Callable[[T, tuple[str, ...], int], float],
+    contenders: Mapping[str, Contender],
+    measure: Callable[[Contender, tuple[str, ...], int], float],
     workloads: Iterable[str],
     rounds: int,
     options: Options,

@@ -30,6 +30,8 @@ def test_a_ratio_compares_within_rounds() -> None:
     # The second round was slow for both: the medians' ratio would be 1.5, each round's is 2.
     assert ratio([20.0, 2.0, 30.0], [10.0, 1.0, 15.0]) == Ratio(2.0, 2.0, 2.0)
     assert ratio([1.0, 3.0, 2.0], [1.0, 1.0, 1.0]) == Ratio(2.0, 1.0, 3.0)
+    assert ratio([0.0, 3.0], [0.0, 1.0]) == Ratio(3.0, 3.0, 3.0)
+    assert ratio([0.0], [0.0]) == Ratio(0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="zip"):
         ratio([1.0], [1.0, 2.0])
 
