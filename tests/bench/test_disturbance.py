@@ -15,14 +15,14 @@ from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 pytestmark = pytest.mark.skipif(psutil.WINDOWS, reason="tells stopped processes by their status")
 
 
-def are_stopped(processes: list[psutil.Process]) -> bool:
-    """A signal takes effect a moment later."""
-    for _ in range(100):
-        states = {process.status() == psutil.STATUS_STOPPED for process in processes}
-        if len(states) == 1:
-            return states.pop()
+def become(processes: list[psutil.Process], *, stopped: bool) -> bool:
+    """Whether all of them are stopped or running in the end: a signal takes effect a moment later."""
+    deadline = time.monotonic() + 10
+    while any((process.status() == psutil.STATUS_STOPPED) != stopped for process in processes):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.01)
-    raise AssertionError("some were stopped and some were not")
+    return True
 
 
 def children() -> list[psutil.Process]:
@@ -47,9 +47,9 @@ def test_the_cores_are_taken_from_the_given_token_on_and_left_at_the_end() -> No
                 lambda: [one.submit("ab", max_tokens=9, draft_length=0)],
                 lambda: [other.submit("ab", max_tokens=9, draft_length=0)],
             )
-            assert not are_stopped(mine)
+            assert become(mine, stopped=False)
             disturbance.switch(is_on=False)
-            assert are_stopped(mine)
+            assert become(mine, stopped=True)
         assert not any(process.is_running() for process in mine)
     assert {number for number, _ in taken} == set(range(9))
     assert all(is_on == (number >= 5) for number, is_on in taken)
