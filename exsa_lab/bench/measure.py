@@ -36,11 +36,16 @@ def interleaved(
     for number in range(0 if warm_up else 1, rounds + 1):
         for name in _turned(list(runs), number):
             if progress is not None:
-                progress(f"{'warm-up' if number == 0 else f'round {number} of {rounds}'}: {name}")
+                progress(f"{round_name(number, rounds)}: {name}")
             value = runs[name](number)
             if number:
                 values[name].append(value)
     return values
+
+
+def round_name(number: int, rounds: int) -> str:
+    """Return how a round is called while it runs."""
+    return f"round {number} of {rounds}" if number > 0 else "warm-up"
 
 
 def _turned(names: list[str], places: int) -> list[str]:

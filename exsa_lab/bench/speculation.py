@@ -19,7 +19,7 @@ from exsa_lab.bench.contenders import (
     peers,
 )
 from exsa_lab.bench.disturbance import Disturbance
-from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio
+from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio, round_name
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.turns import STEPS, Turns
@@ -117,18 +117,16 @@ def _single(
     if not is_gpu:
         pace = Pace(rounds, _texts, _all_texts, with_prompts=False)
         gains = _in_turns(title, subject, options, chosen_workloads(options), pace, temperature, tokens, report)
-    for workload, gain in gains.items():
-        wanted = _wanted(workload, weights, temperature, is_gpu=is_gpu)
-        _check_over_plain(f"{title}, {workload}", gain, wanted, report)
+    _check_over_plain(title, gains, _wanted(weights, temperature, is_gpu=is_gpu), report)
 
 
-def _wanted(workload: str, weights: str, temperature: float, *, is_gpu: bool) -> float:
-    """Promised gain of auto over plain decoding."""
+def _wanted(weights: str, temperature: float, *, is_gpu: bool) -> Mapping[str, float]:
+    """Promised gain of auto over plain decoding by kind of text, where it is not `WANTED_OVER_PLAIN`."""
     if temperature:
-        return WANTED_OVER_PLAIN
+        return {}
     if is_gpu:
-        return WANTED_ON_GPU.get(workload, WANTED_OVER_PLAIN)
-    return WANTED_ON_REPEAT.get(weights, WANTED_OVER_PLAIN) if workload == "repeat" else WANTED_OVER_PLAIN
+        return WANTED_ON_GPU
+    return {"repeat": WANTED_ON_REPEAT[weights]} if weights in WANTED_ON_REPEAT else {}
 
 
 def _texts(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
@@ -141,8 +139,10 @@ def _texts(prompts: tuple[str, ...], number: int) -> tuple[str, ...]:
     return (prompts[(number - 1) % len(prompts)],)
 
 
-def _check_over_plain(title: str, gain: float, wanted: float, report: Report) -> None:
-    report.checks.append(Check(f"{title}: auto / plain", gain, wanted))
+def _check_over_plain(title: str, gains: Mapping[str, float], wanted: Mapping[str, float], report: Report) -> None:
+    for workload, gain in gains.items():
+        least = wanted.get(workload, WANTED_OVER_PLAIN)
+        report.checks.append(Check(f"{title}, {workload}: auto / plain", gain, least))
 
 
 def _check_best(title: str, speeds: Speeds, contenders: dict[str, Contender], report: Report) -> None:
@@ -179,8 +179,7 @@ def _eight(
         _tabulate(title, found, report, _middle_round)
     pace = Pace(options.repeats, lambda prompts, _: prompts[:N_SLOTS], _middle_round)
     gains = _in_turns(title, subject, options, chosen_workloads(options), pace, temperature, tokens, report)
-    for workload, gain in gains.items():
-        _check_over_plain(f"{title}, {workload}", gain, WANTED_OVER_PLAIN, report)
+    _check_over_plain(title, gains, {}, report)
 
 
 # Plain decoding against auto, in turns
@@ -222,9 +221,9 @@ def _in_turns(
         turns = Turns(one, other, with_prompts=pace.with_prompts, before_step=pace.before_step)
         for workload in workloads:
             speeds = found[workload] = {PLAIN: [], AUTO: []}
+            progress = _prefixed(options, f"{title}, {workload}")
             for number in range(-1, pace.rounds + 1):
-                step = f"round {number} of {pace.rounds}" if number > 0 else "warm-up"
-                options.progress(f"{title}, {workload}: {step}")
+                progress(round_name(number, pace.rounds))
                 # Two engines never lie in memory alike: the settings change places.
                 names = (PLAIN, AUTO) if number % 2 else (AUTO, PLAIN)
                 texts = pace.texts(WORKLOADS[workload], number)
@@ -254,8 +253,7 @@ def _disturbed(subject: Subject, options: Options, tokens: int, report: Report) 
             TEXTS_PER_REPEAT * options.repeats, _texts, _all_texts, with_prompts=False, before_step=disturbance.follow
         )
         gains = _in_turns(title, subject, options, kinds, pace, 0.0, tokens, report)
-    for workload, gain in gains.items():
-        _check_over_plain(f"{title}, {workload}", gain, WANTED_OVER_PLAIN, report)
+    _check_over_plain(title, gains, {}, report)
 
 
 # All of them

@@ -71,7 +71,8 @@ class Turns:
         return first, second
 
     def _num_tokens(self, generation: Generation) -> int:
-        return generation.stats.generated_tokens - (not self._with_prompts)
+        num_tokens = generation.stats.generated_tokens
+        return num_tokens if self._with_prompts else num_tokens - 1
 
     def _pace(self, number: int, loop: Loop) -> None:
         step = loop.step
@@ -84,7 +85,8 @@ class Turns:
             try:
                 step()
             finally:
-                self._end_step(number, counts * (time.perf_counter() - begin), is_busy=loop.has_work)
+                seconds = time.perf_counter() - begin if counts else 0.0
+                self._end_step(number, seconds, is_busy=loop.has_work)
 
         setattr(loop, "step", in_turn)  # noqa: B010  (a method of one object is replaced)
 
