@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from exsa_lab.distill import distill
     from exsa_lab.engine.engine import Engine
     from exsa_lab.engine.generation import Generation
-    from exsa_lab.engine.trace import Trace
     from exsa_lab.loading import get_engine, load, unload
     from exsa_lab.manager import BatchManager
     from exsa_lab.sweeps import sweep
+    from exsa_lab.trace.trace import Trace
     from exsa_lab.tuner import Tuner
     from exsa_lab.widgets.step_through import StepThrough
     from exsa_lab.widgets.timeline import show_timeline
@@ -64,7 +64,7 @@ _HOMES = {
     "Generation": "exsa_lab.engine.generation",
     "SamplingParams": "exsa_lab.config",
     "StepThrough": "exsa_lab.widgets.step_through",
-    "Trace": "exsa_lab.engine.trace",
+    "Trace": "exsa_lab.trace.trace",
     "Tuner": "exsa_lab.tuner",
     "distill": "exsa_lab.distill",
     "get_engine": "exsa_lab.loading",

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any
 
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
 from exsa_lab.experiments import Setting, run_experiment
+from exsa_lab.trace.trace import Trace
 
 OpenEngine = Callable[[], Engine]
 

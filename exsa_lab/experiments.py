@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from exsa_lab.config import DrafterName, SamplingParams
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import State
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError
+from exsa_lab.events import State
 
 METRICS = {
     "tokens_per_second": "tok/s, all together",

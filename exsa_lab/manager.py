@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import Event, StateEvent
 from exsa_lab.engine.generation import Generation, Message
+from exsa_lab.events import Event, StateEvent
 
 
 async def stream_events(generation: Generation) -> AsyncIterator[Event]:

@@ -10,13 +10,13 @@ import pytest
 from exsa_lab import loading
 from exsa_lab.cli import main
 from exsa_lab.config import EngineConfig
+from exsa_lab.costs.model import CostModel
 from exsa_lab.doctor import machine, models, report, status
 from exsa_lab.doctor.report import SECTIONS, DoctorReport
 from exsa_lab.doctor.scorecard import Patient, Score, scores
 from exsa_lab.doctor.scorecard import _gpu_offload as gpu_offload
 from exsa_lab.doctor.speculation import _from_costs as from_costs
 from exsa_lab.doctor.units import count, size
-from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.engine import Engine
 from exsa_lab.hardware import GPU, Hardware
 from exsa_lab.runtime import library

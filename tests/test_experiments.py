@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import State
 from exsa_lab.errors import ConfigError
+from exsa_lab.events import State
 from exsa_lab.experiments import METRICS, Experiment, Setting, run_experiment
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 

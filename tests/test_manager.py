@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from exsa_lab.engine.events import StateEvent, TokenEvent
 from exsa_lab.errors import ConfigError, QueueFull
+from exsa_lab.events import StateEvent, TokenEvent
 from exsa_lab.manager import BatchManager
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 

@@ -19,10 +19,10 @@ import pytest
 import exsa_lab as xl
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.sampling import apply_chain
 from exsa_lab.errors import ExsaError, InvalidModel, ModelNotFound, OutOfMemory, PromptTooLong
 from exsa_lab.models.resolve import resolve
 from exsa_lab.runtime.model import LlamaModel
+from exsa_lab.speculation.sampling import apply_chain
 
 pytestmark = pytest.mark.real
 

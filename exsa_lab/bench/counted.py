@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from exsa_lab.bench.measure import median
 from exsa_lab.config import MAX_DRAFT_LENGTH
-from exsa_lab.engine.acceptance_estimate import DraftHistory
-from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_length import DraftLengthPolicy
-from exsa_lab.engine.draft_plan import DraftRequest, Outcome
-from exsa_lab.engine.ngram import NgramIndex, num_right
-from exsa_lab.engine.replay import lookup_index
-from exsa_lab.engine.token_worth import steps_left, token_worths
-from exsa_lab.engine.trace import Trace
+from exsa_lab.costs.model import CostModel
+from exsa_lab.speculation.acceptance_rates import DraftHistory
+from exsa_lab.speculation.draft_length import DraftLengthPolicy
+from exsa_lab.speculation.draft_plan import DraftRequest, Outcome
+from exsa_lab.speculation.ngram import NgramIndex, num_right
+from exsa_lab.speculation.token_worth import steps_left, token_worths
+from exsa_lab.trace.replay import lookup_index
+from exsa_lab.trace.trace import Trace
 
 Texts = dict[str, list[Trace]]
 """Plain greedy runs by kind of text."""

@@ -12,8 +12,8 @@ from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.text import long_text
 from exsa_lab.bench.workloads import PASSAGES, short_prompts
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import RoundEvent
 from exsa_lab.engine.generation import Generation
+from exsa_lab.events import RoundEvent
 
 NUM_DECODING = 7
 WANTED_GAP = 3.0

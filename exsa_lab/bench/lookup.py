@@ -23,10 +23,10 @@ from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, subjects
 from exsa_lab.bench.speculation import WANTED_OF_BEST_FIXED, WANTED_OVER_PLAIN
 from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, chosen_workloads
-from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
+from exsa_lab.trace.trace import Trace
 
 WEIGHTS = ("as-shipped", "Q8_0")
 FIXED_LENGTHS = (2, 4, 7, 8, 11, 15, 16)

@@ -22,7 +22,7 @@ from exsa_lab.bench.report import Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import CHAT
 from exsa_lab.config import SamplingParams
-from exsa_lab.engine.prompts import encode_prompt
+from exsa_lab.models.prompts import encode_prompt
 from exsa_lab.runtime.model import LlamaModel
 from exsa_lab.runtime.protocol import Batch, Context
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.prompts import encode_prompt
 from exsa_lab.errors import ConfigError
 from exsa_lab.loading import machine, prepare
 from exsa_lab.models.conversion import check_format, convert
 from exsa_lab.models.gguf_facts import read_facts
+from exsa_lab.models.prompts import encode_prompt
 from exsa_lab.models.resolve import resolve, resolve_draft
 from exsa_lab.planner import plan
 

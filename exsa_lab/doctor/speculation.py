@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exsa_lab.engine.break_even import best_case_speedup, break_even, round_cost, verdict_sentence
-from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.engine import Engine
+from exsa_lab.trace.break_even import best_case_speedup, break_even, round_cost, verdict_sentence
 from exsa_lab.widgets.panel import Section
 
 _LENGTHS = (1, 2, 3, 4, 6, 8, 16)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine.cost_cache import Facts
-from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.drafters import ModelDrafter
+from exsa_lab.costs.cache import Facts
+from exsa_lab.costs.measure import find_costs
+from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.drafting import Drafting
+from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.loop import Loop
-from exsa_lab.engine.measure_costs import find_costs
-from exsa_lab.engine.slots import SlotTable
+from exsa_lab.engine.proposers import ModelDrafter
 from exsa_lab.runtime.protocol import Model
 
 SLOTS_PER_SEQUENCE = 4

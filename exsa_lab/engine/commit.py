@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exsa_lab.engine.acceptance import Verdict
-from exsa_lab.engine.drafters import Draft
-from exsa_lab.engine.events import RejectedEvent, Rejection, Source, TokenEvent
+from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.sequence import Sequence
+from exsa_lab.events import RejectedEvent, Rejection, Source, TokenEvent
 from exsa_lab.runtime.protocol import Model
+from exsa_lab.speculation.rejection_sampling import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,18 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
-from exsa_lab.engine.acceptance import Verdict
-from exsa_lab.engine.acceptance_estimate import DraftHistory
-from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.draft_length import DraftRequest, Outcome, Resting, StepPlan, Take
-from exsa_lab.engine.drafters import Draft, ModelDrafter, ModelRequest, draft_by_lookup
-from exsa_lab.engine.events import DraftReason
-from exsa_lab.engine.ngram import NgramIndex
+from exsa_lab.costs.model import CostModel
+from exsa_lab.engine.proposers import Draft, ModelDrafter, ModelRequest, draft_by_lookup
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.engine.steady_length import policy_for
-from exsa_lab.engine.token_worth import token_worths
 from exsa_lab.errors import EngineError
+from exsa_lab.events import DraftReason
+from exsa_lab.speculation.acceptance_rates import DraftHistory
+from exsa_lab.speculation.draft_length import DraftRequest, Outcome, Resting, StepPlan, Take
+from exsa_lab.speculation.ngram import NgramIndex
+from exsa_lab.speculation.rejection_sampling import Verdict
+from exsa_lab.speculation.steady_length import policy_for
+from exsa_lab.speculation.token_worth import token_worths
 
 OBSERVE_EVERY = 4
 """Steps in a row of the same number of tokens of which one is learned from."""

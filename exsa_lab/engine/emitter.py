@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from exsa_lab.engine.events import Event, TokenEvent
 from exsa_lab.engine.text import TextStream
+from exsa_lab.events import Event, TokenEvent
 
 
 class Emitter:

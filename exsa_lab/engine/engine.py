@@ -17,15 +17,15 @@ from typing import Any, Self, TypeVar
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.assembly import Models, assemble
 from exsa_lab.engine.emitter import Emitter
-from exsa_lab.engine.events import State, StateEvent
 from exsa_lab.engine.generation import Generation, Message
 from exsa_lab.engine.loop import Loop
-from exsa_lab.engine.prompts import encode_prompt
-from exsa_lab.engine.sampling import RequestRandom
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.stats import EngineStatus, StepRecord
 from exsa_lab.errors import DecodeError, EngineClosed, ExsaError, QueueFull
+from exsa_lab.events import State, StateEvent
+from exsa_lab.models.prompts import encode_prompt
 from exsa_lab.runtime.protocol import Model, ProgressCallback
+from exsa_lab.speculation.sampling import RequestRandom
 
 T = TypeVar("T")
 MAX_RECENT = 200

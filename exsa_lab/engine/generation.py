@@ -10,10 +10,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from exsa_lab.config import SamplingParams
-from exsa_lab.engine.events import Event, State, StateEvent, TokenEvent
 from exsa_lab.engine.stats import Stats
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ExsaError, GenerationCancelled
+from exsa_lab.events import Event, State, StateEvent, TokenEvent
+from exsa_lab.trace.trace import Trace
 
 if TYPE_CHECKING:
     from exsa_lab.engine.engine import Engine

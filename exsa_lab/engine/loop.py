@@ -10,21 +10,21 @@ import time
 from collections import deque
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine.acceptance import accept
+from exsa_lab.costs.prefill_budget import PrefillBudget
 from exsa_lab.engine.commit import commit, emit
-from exsa_lab.engine.drafters import Draft
 from exsa_lab.engine.drafting import Drafting
-from exsa_lab.engine.events import DraftReason, PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.engine.generation import Generation
+from exsa_lab.engine.kv_slots import Share, SlotTable
 from exsa_lab.engine.later import Later
-from exsa_lab.engine.prefill_budget import PrefillBudget
+from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.rounds import CommittedRound, StepCount
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.engine.slots import Share, SlotTable
 from exsa_lab.engine.stats import EngineStatus, StepRecord
 from exsa_lab.errors import DecodeError, EngineError, ExsaError
+from exsa_lab.events import DraftReason, PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.runtime.protocol import Context, DecodeAborted, Logits, Model
+from exsa_lab.speculation.rejection_sampling import accept
 
 MAX_STEP_RECORDS = 20_000
 

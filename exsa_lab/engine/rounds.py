@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from exsa_lab.engine.acceptance import Verdict
 from exsa_lab.engine.commit import Outcome
-from exsa_lab.engine.drafters import Draft
 from exsa_lab.engine.drafting import DraftStep
+from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.sequence import Sequence
+from exsa_lab.speculation.rejection_sampling import Verdict
 
 
 @dataclass(slots=True)

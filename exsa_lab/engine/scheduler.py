@@ -27,8 +27,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.engine.slots import SlotTable
 
 
 @dataclass(frozen=True, slots=True)

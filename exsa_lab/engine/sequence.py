@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from exsa_lab.config import SamplingParams
-from exsa_lab.engine.acceptance_estimate import DraftHistory
-from exsa_lab.engine.token_worth import steps_left
+from exsa_lab.speculation.acceptance_rates import DraftHistory
+from exsa_lab.speculation.token_worth import steps_left
 
 if TYPE_CHECKING:
     from exsa_lab.engine.emitter import Emitter
     from exsa_lab.engine.generation import Generation
-    from exsa_lab.engine.ngram import NgramIndex
-    from exsa_lab.engine.sampling import RequestRandom
+    from exsa_lab.speculation.ngram import NgramIndex
+    from exsa_lab.speculation.sampling import RequestRandom
 
 
 @dataclass(slots=True, eq=False)

@@ -13,8 +13,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine.cost_cache import Facts, default_folder, load_costs, save_costs
-from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.costs.cache import Facts, default_folder, load_costs, save_costs
+from exsa_lab.costs.model import CostModel
 from exsa_lab.hardware import Hardware
 from exsa_lab.runtime.protocol import Context
 

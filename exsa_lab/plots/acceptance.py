@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from exsa_lab.engine.events import Event, RejectedEvent, Rejection, Source, TokenEvent
-from exsa_lab.engine.trace import Trace
+from exsa_lab.events import Event, RejectedEvent, Rejection, Source, TokenEvent
 from exsa_lab.plots.figure import (
     BLUE,
     COLORS,
@@ -20,6 +19,7 @@ from exsa_lab.plots.figure import (
     traces_of,
     wilson,
 )
+from exsa_lab.trace.trace import Trace
 
 
 class Place(NamedTuple):

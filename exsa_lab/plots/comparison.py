@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from plotly.subplots import make_subplots
 
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
 from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, TEXT, Figure, error_bars, label, traces_of
+from exsa_lab.trace.trace import Trace
 
 METRICS: dict[str, str] = {
     "tokens_per_second": "tokens per second",

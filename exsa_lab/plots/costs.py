@@ -6,11 +6,11 @@ from typing import Any
 
 from plotly.subplots import make_subplots
 
-from exsa_lab.engine.break_even import break_even, round_cost, speed_up
-from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.events import RoundEvent
+from exsa_lab.costs.model import CostModel
+from exsa_lab.events import RoundEvent
 from exsa_lab.plots.acceptance import count_places
 from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, Figure, label, traces_of
+from exsa_lab.trace.break_even import break_even, round_cost, speed_up
 
 
 def cost_curve(costs: CostModel, source: Any = (), *, longest: int = 8, uses_model: bool | None = None) -> Figure:

@@ -9,8 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
+from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.rows import visible
 
 # Mid-tones with some 3:1 on white and on near-black. Nothing relies on them alone: bars differ in pattern, lines in

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from exsa_lab.plots.figure import BLUE, COLORS, GREEN, GREY, ORANGE, Figure, label
 
 if TYPE_CHECKING:
-    from exsa_lab.engine.sampling import Distribution
+    from exsa_lab.speculation.sampling import Distribution
 
 
 _BARS = (

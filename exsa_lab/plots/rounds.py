@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from exsa_lab.config import MAX_DRAFT_LENGTH
-from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.replay import Replay
-from exsa_lab.engine.trace import Trace
+from exsa_lab.costs.model import CostModel
 from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, Figure, traces_of
+from exsa_lab.trace.replay import Replay
+from exsa_lab.trace.trace import Trace
 
 
 class RoundTime(NamedTuple):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from exsa_lab.engine.events import Event, StateEvent
+from exsa_lab.events import Event, StateEvent
 
 logger = logging.getLogger(__name__)
 

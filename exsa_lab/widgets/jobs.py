@@ -13,8 +13,8 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.engine.events import RoundEvent, State
 from exsa_lab.engine.generation import Generation
+from exsa_lab.events import RoundEvent, State
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.panel import Section, to_html, to_text
 from exsa_lab.widgets.rows import visible

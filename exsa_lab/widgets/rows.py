@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from exsa_lab.engine.events import (
+from exsa_lab.events import (
     Event,
     PrefillEvent,
     RejectedEvent,

@@ -12,7 +12,7 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from exsa_lab.engine.events import Event, TokenEvent
+from exsa_lab.events import Event, TokenEvent
 from exsa_lab.widgets.rows import REJECTED_KINDS, TOKEN_KINDS, Row, Tally, to_rows, visible
 
 MAX_DETAILED_TOKENS = 4_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from exsa_lab.engine.events import StateEvent
-from exsa_lab.engine.trace import Trace
+from exsa_lab.events import StateEvent
+from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.rows import Row, to_rows
 
 MAX_STATIC_ROUNDS = 100

@@ -10,8 +10,8 @@ from typing import Any
 
 import traitlets
 
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
+from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, visible
 from exsa_lab.widgets.scripts import read_scripts

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.display import display, update_display
 
-from exsa_lab.engine.events import Event, TokenEvent
+from exsa_lab.events import Event, TokenEvent
 from exsa_lab.widgets.feed import Feed
 from exsa_lab.widgets.rows import visible
 

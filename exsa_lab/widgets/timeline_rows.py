@@ -16,8 +16,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from exsa_lab.engine.events import Event, PrefillEvent, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.engine.stats import StepRecord
+from exsa_lab.events import Event, PrefillEvent, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.widgets.rows import visible
 
 Row = list[Any]

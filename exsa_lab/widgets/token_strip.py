@@ -15,7 +15,7 @@ from typing import Any
 
 import traitlets
 
-from exsa_lab.engine.events import Event
+from exsa_lab.events import Event
 from exsa_lab.widgets.feed import Feed
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, Tally, to_rows

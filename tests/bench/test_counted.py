@@ -15,10 +15,10 @@ from exsa_lab.bench.counted import (
     plain_seconds_at_once,
     typical_costs,
 )
-from exsa_lab.engine.cost_model import CostModel
-from exsa_lab.engine.events import Event, TokenEvent
-from exsa_lab.engine.trace import Trace
+from exsa_lab.costs.model import CostModel
+from exsa_lab.events import Event, TokenEvent
 from exsa_lab.testing import ScriptedModel, scripted_engine
+from exsa_lab.trace.trace import Trace
 
 VOCAB = 30
 PIECES = [chr(ord("a") + i % 26) + str(i // 26) for i in range(VOCAB)]

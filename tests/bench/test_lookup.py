@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from exsa_lab.bench.lookup import _measured
-from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.costs.model import CostModel
 from exsa_lab.errors import ConfigError
 
 

@@ -22,7 +22,7 @@ with scripted_engine(ScriptedModel(pieces, right, step_s=0.01), draft) as engine
 gen.trace.save("run.json")
 """
 SHOW = """
-from exsa_lab.engine.trace import Trace
+from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.step_through import StepThrough
 StepThrough(Trace.load("run.json"))
 """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exsa_lab.engine.kv_slots import Share, SlotTable
 from exsa_lab.engine.scheduler import Scheduler
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.engine.slots import Share, SlotTable
 from tests.engine.test_scheduler import sequence
 
 SLOTS, CELLS = 6, 48

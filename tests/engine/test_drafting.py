@@ -7,11 +7,11 @@ import pytest
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import DraftReason, RoundEvent
 from exsa_lab.engine.generation import Generation
+from exsa_lab.events import DraftReason, RoundEvent
 from exsa_lab.testing import ScriptedModel
-from tests.engine.simulator import Machine
 from tests.gate import Gate
+from tests.speculation.simulator import Machine
 
 LETTERS = list("abcdefgh")
 TURN = "".join(LETTERS)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.engine.events import (
+from exsa_lab.errors import ConfigError, EngineClosed, PromptTooLong, QueueFull
+from exsa_lab.events import (
     Event,
     PrefillEvent,
     RejectedEvent,
@@ -25,10 +26,9 @@ from exsa_lab.engine.events import (
     from_json,
     to_json,
 )
-from exsa_lab.engine.trace import Trace
-from exsa_lab.errors import ConfigError, EngineClosed, PromptTooLong, QueueFull
 from exsa_lab.runtime.protocol import ProgressCallback
 from exsa_lab.testing import NextProbs, ScriptedModel, markov, scripted_engine
+from exsa_lab.trace.trace import Trace
 
 LETTERS = [chr(ord("a") + i) for i in range(12)]
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from exsa_lab.config import EngineConfig
+from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.assembly import Models
-from exsa_lab.engine.cost_model import CostModel
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import Event, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.engine.later import Later
 from exsa_lab.errors import DecodeError, GenerationCancelled, OutOfMemory
+from exsa_lab.events import Event, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.runtime.protocol import DecodeAborted
 from exsa_lab.testing import Entry, ScriptedModel, markov, scripted_engine
-from tests.engine.simulator import GRAPHS, GRAPHS_SWITCH
 from tests.gate import Gate
+from tests.speculation.simulator import GRAPHS, GRAPHS_SWITCH
 
 LETTERS = list("abcdefghijklmnop")
 PROMPTS = ["abcd", "bcda", "cdab", "dabc" * 8]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from exsa_lab.config import SamplingParams
+from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.scheduler import Schedule, Scheduler
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.engine.slots import SlotTable
 
 UNUSED: Any = SimpleNamespace()
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from exsa_lab import plots
-from exsa_lab.engine.cost_model import CostModel
+from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import Rejection, RoundEvent, Source
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
+from exsa_lab.events import Rejection, RoundEvent, Source
 from exsa_lab.plots.acceptance import bin_confidences, count_places
 from exsa_lab.plots.figure import PLOTLY, label, wilson
 from exsa_lab.plots.rounds import split_times
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from exsa_lab.trace.trace import Trace
 from tests.widgets.fake import refused, token
 
 EVIL = "<script>alert(1)</script><a href='https://example.org'>x</a>"

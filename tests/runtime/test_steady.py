@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine.measure_costs import measure_costs
+from exsa_lab.costs.measure import measure_costs
 from exsa_lab.models.resolve import resolve
 from exsa_lab.runtime.batch import LlamaBatch
 from exsa_lab.runtime.context import LlamaContext

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from exsa_lab.engine.events import (
+from exsa_lab.engine.stats import Stats
+from exsa_lab.events import (
     DraftReason,
     Event,
     PrefillEvent,
@@ -22,7 +23,6 @@ from exsa_lab.engine.events import (
     StateEvent,
     TokenEvent,
 )
-from exsa_lab.engine.stats import Stats
 from exsa_lab.widgets import live
 
 PROSE = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exsa_lab.engine.events import Event
+from exsa_lab.events import Event
 from exsa_lab.widgets.rows import Tally, to_rows
 from exsa_lab.widgets.token_strip import TokenStrip
 

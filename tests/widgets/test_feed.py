@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from exsa_lab.engine.events import Event, State, StateEvent
+from exsa_lab.events import Event, State, StateEvent
 from exsa_lab.widgets import feed as feeds
 from exsa_lab.widgets.feed import Feed, wait_for_round
 from tests.widgets.fake import FakeGeneration, token

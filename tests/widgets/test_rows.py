@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from exsa_lab.engine.events import RejectedEvent, Rejection, RoundEvent, Source, State, StateEvent, TokenEvent
 from exsa_lab.engine.stats import Stats
+from exsa_lab.events import RejectedEvent, Rejection, RoundEvent, Source, State, StateEvent, TokenEvent
 from exsa_lab.widgets.rows import TOKEN_KINDS, Tally, to_rows, visible
 from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
 

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from exsa_lab.engine.events import Event, Rejection, Source, State, StateEvent
 from exsa_lab.engine.stats import Stats
+from exsa_lab.events import Event, Rejection, Source, State, StateEvent
 from exsa_lab.widgets import static
 from exsa_lab.widgets.scripts import in_view
 from exsa_lab.widgets.static import static_html, static_text

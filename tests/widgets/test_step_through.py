@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from ipywidgets import Widget
 
-from exsa_lab.engine.events import Source, State, StateEvent
-from exsa_lab.engine.trace import Trace
 from exsa_lab.errors import ConfigError
+from exsa_lab.events import Source, State, StateEvent
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets import step_through
 from exsa_lab.widgets.scripts import WIDGET_VIEW
 from exsa_lab.widgets.step_static import static_html, static_text
@@ -105,7 +105,7 @@ def test_anything_else_is_refused() -> None:
 def test_no_model_runtime_is_needed(trace: Trace, tmp_path: Path) -> None:
     path = trace.save(tmp_path / "run.json")
     code = (
-        "import sys; from exsa_lab.engine.trace import Trace; from exsa_lab.widgets.step_through import StepThrough;"
+        "import sys; from exsa_lab.trace.trace import Trace; from exsa_lab.widgets.step_through import StepThrough;"
         f"StepThrough(Trace.load({str(path)!r})); assert 'llama_cpp' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exsa_lab.engine.events import Event, Source, State, StateEvent
+from exsa_lab.events import Event, Source, State, StateEvent
 from exsa_lab.widgets.rows import to_rows
 from exsa_lab.widgets.scripts import in_view
 from exsa_lab.widgets.static import static_html

@@ -16,8 +16,8 @@ import pytest
 from ipywidgets import Widget
 
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.events import PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.engine.stats import StepRecord
+from exsa_lab.events import PrefillEvent, RoundEvent, State, StateEvent
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets import timeline_rows
 from exsa_lab.widgets.timeline import MAX_LIVE, BatchTimeline, show_timeline

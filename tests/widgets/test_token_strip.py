@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ipywidgets import Widget
 
-from exsa_lab.engine.events import Event, State, StateEvent
 from exsa_lab.errors import ConfigError
+from exsa_lab.events import Event, State, StateEvent
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets import token_strip
 from exsa_lab.widgets.rows import to_rows

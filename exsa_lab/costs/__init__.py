@@ -1,0 +1,1 @@
+"""What a step costs on this machine: measured curves, calibration at load, their cache on disk."""

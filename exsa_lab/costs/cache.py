@@ -1,0 +1,122 @@
+"""Measured cost curves on disk, so that a second load need not measure again. Nothing here ever breaks a load."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exsa_lab.costs.model import CostModel
+
+_FORMAT = 3
+
+Facts = Mapping[str, str | int | float | bool | None]
+"""All the costs depend on: model hashes, machine, build of llama.cpp, threads, context settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What the cache had. ``note`` says in one sentence what was wrong with it, and is empty if nothing was."""
+
+    costs: CostModel | None = None
+    note: str = ""
+
+
+def default_folder() -> Path:
+    """The user's cache folder for exsa_lab; it need not exist."""
+    if local := os.environ.get("LOCALAPPDATA"):
+        return Path(local) / "exsa_lab" / "cache"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "exsa_lab"
+
+
+def cache_path(folder: Path, facts: Facts) -> Path:
+    """The file for these facts: any difference in one of them names another file."""
+    text = json.dumps(dict(facts), sort_keys=True)
+    return folder / f"costs-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def load_costs(folder: Path, facts: Facts) -> Cached:
+    """Read the curves measured under exactly these facts. Raises nothing: what fails is told in the note.
+
+    A file that does not exist is no failure. One that is unreadable, broken or about other facts (copied from
+    another machine) is, and its curves are not used.
+    """
+    path = cache_path(folder, facts)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != _FORMAT:
+            return Cached(note=f"The cost cache {path} has format {data['format']}, not {_FORMAT}; measuring anew.")
+        if data["facts"] != dict(facts):
+            return Cached(note=f"The cost cache {path} is about another machine or model; measuring anew.")
+        return Cached(_from_json(data))
+    except FileNotFoundError:
+        return Cached()
+    except OSError as error:
+        return Cached(note=f"The cost cache {path} cannot be read ({error.strerror or error}); measuring anew.")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return Cached(note=f"The cost cache {path} is damaged; measuring anew.")
+
+
+def save_costs(folder: Path, facts: Facts, costs: CostModel) -> str:
+    """Write the curves as they were measured, whole or not at all; returns a note where that failed, else ""."""
+    data = {"format": _FORMAT, "facts": dict(facts), **_to_json(costs)}
+    path = cache_path(folder, facts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, json.dumps(data, indent=1))
+    except (OSError, ValueError) as error:
+        return f"The measured costs could not be kept in {folder} ({error}); the next load measures again."
+    return ""
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write to a neighbour first and rename: a reader sees the old file or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _to_json(costs: CostModel) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "target": costs.target.points,
+        "draft": costs.draft.points if costs.draft else None,
+        "seconds_per_sequence": costs.seconds_per_sequence,
+    }
+    if any(costs.switch_seconds.values()):
+        data["switch_seconds"] = costs.switch_seconds
+    return data
+
+
+def _from_json(data: dict[str, Any]) -> CostModel:
+    draft = _points(data["draft"]) if data["draft"] is not None else None
+    switch = data.get("switch_seconds", {})
+    return CostModel.from_measurements(
+        _points(data["target"]),
+        draft,
+        seconds_per_sequence=_seconds(data["seconds_per_sequence"]),
+        switch_seconds={"target": _seconds(switch.get("target", 0)), "draft": _seconds(switch.get("draft", 0))},
+    )
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < 10:
+        raise ValueError(f"{seconds} is no cost in seconds")
+    return seconds
+
+
+def _points(data: dict[str, Any]) -> dict[int, float]:
+    return {int(n): float(seconds) for n, seconds in data.items()}

@@ -1,0 +1,90 @@
+"""Measure on the real contexts what a step costs, or take it from the cache on disk."""
+
+from __future__ import annotations
+
+import time
+
+from exsa_lab.costs.cache import Facts, default_folder, load_costs, save_costs
+from exsa_lab.costs.calibration import calibrate
+from exsa_lab.costs.model import CostModel, Kind
+from exsa_lab.engine.proposers import ModelDrafter
+from exsa_lab.runtime.protocol import Batch, Context
+
+DEPTH = 128
+"""Tokens of context that the measured decodes attend to."""
+ENOUGH_POINTS = 6
+"""Fewer points of the target's curve than this are not worth keeping."""
+TOKEN = 1
+"""Any token costs the same."""
+
+
+def find_costs(
+    context: Context, drafter: ModelDrafter | None, facts: Facts, *, anew: bool, in_a_row: bool = False
+) -> tuple[CostModel, str]:
+    """Return the costs under these facts and a note on the cache ("" where there is nothing to say).
+
+    The caches must be empty, and are empty again afterwards. ``anew`` measures even where the cache has them.
+    ``in_a_row`` is for a GPU, see `calibrate`.
+    """
+    folder = default_folder()
+    if in_a_row:
+        facts = {**facts, "in_a_row": True}  # costs measured otherwise are of changing shapes
+    note = ""
+    if not anew:
+        cached = load_costs(folder, facts)
+        if cached.costs is not None:
+            return cached.costs, ""
+        note = cached.note
+    contexts: dict[Kind, Context] = {"target": context}
+    if drafter is not None:
+        contexts["draft"] = drafter.context
+    costs = measure_costs(contexts, in_a_row=in_a_row)
+    if len(costs.target.points) < ENOUGH_POINTS:
+        kept = "The machine was too busy to measure what a step costs; the next load measures again."
+    else:
+        kept = save_costs(folder, facts, costs)
+    return costs, " ".join(part for part in (note, kept) if part)
+
+
+def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> CostModel:
+    """Measure decodes of several sizes, after `DEPTH` tokens of context, as a verification pays for them."""
+    batches = {kind: context.new_batch() for kind, context in contexts.items()}
+    depths = {kind: min(DEPTH, context.n_ctx // 4, context.n_batch) for kind, context in contexts.items()}
+    for kind, context in contexts.items():
+        _decode(context, batches[kind], 0, depths[kind], num_sequences=1, outputs=0)
+        for slot in range(1, min(8, context.n_seq_max)):
+            context.copy(0, slot, 0, depths[kind])
+
+    def measure(kind: Kind, num_tokens: int, num_sequences: int) -> float:
+        context, depth = contexts[kind], depths[kind]
+        if num_sequences > context.n_seq_max:
+            num_sequences = 1  # too few slots to tell what a further sequence adds: then it adds nothing
+        seconds = 0.0
+        until_usual = context.settle(num_tokens)
+        for _ in range(1 if in_a_row else 1 + until_usual):
+            begin = time.perf_counter()
+            _decode(context, batches[kind], depth, num_tokens, num_sequences=num_sequences, outputs=num_tokens)
+            seconds = time.perf_counter() - begin
+            for slot in range(num_sequences):
+                context.remove(slot, depth)
+        return seconds
+
+    room = min(min(context.n_batch, context.n_ctx // 2) for context in contexts.values())
+    try:
+        return calibrate(
+            measure, time.perf_counter, has_draft="draft" in contexts, max_tokens=min(64, room), in_a_row=in_a_row
+        )
+    finally:
+        for context in contexts.values():
+            for slot in range(context.n_seq_max):
+                context.remove(slot, 0)
+
+
+def _decode(
+    context: Context, batch: Batch, position: int, num_tokens: int, *, num_sequences: int, outputs: int
+) -> None:
+    batch.clear()
+    share = num_tokens // num_sequences
+    for slot in range(num_sequences):
+        batch.add([TOKEN] * share, position, slot, min(outputs, share))
+    context.decode(batch)

@@ -1,0 +1,204 @@
+"""Who proposes draft tokens: a small model, or the text itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from exsa_lab.engine.kv_slots import SlotTable
+from exsa_lab.engine.sequence import Sequence
+from exsa_lab.events import DraftReason
+from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
+from exsa_lab.speculation.draft_plan import Take
+from exsa_lab.speculation.sampling import Distribution, apply_chain, greedy_token, top_with_probability
+
+FEW = 4
+"""Tokens of lag that are caught up one by one where the shape of the batch matters."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """Tokens proposed for one sequence in one round."""
+
+    drafter: str = "none"
+    reason: DraftReason = DraftReason.NO_DRAFTER
+    """Why it is as long as it is."""
+    tokens: list[int] = field(default_factory=list)
+    probs: list[float | None] = field(default_factory=list)
+    """The drafter's own probability of each token: the q that is shown, where it was asked for."""
+    dists: list[Distribution | None] = field(default_factory=list)
+    """The distribution each token was drawn from; None where nothing was drawn."""
+    confidences: list[float | None] = field(default_factory=list)
+    """Draft model: probability of the most probable token at each place, where it was asked for."""
+    peeked: tuple[int, float] | None = None
+    """Draft model: most probable token and its probability where the draft stopped short of taking one."""
+    padding: int = 0
+    """Tokens that the target computes after these only to keep the shape of its batch: nobody proposed them, and they
+    are never tested."""
+
+    @property
+    def fed(self) -> list[int]:
+        """The tokens as the target gets them."""
+        return self.tokens + (self.tokens[-1:] or [0]) * self.padding if self.padding else self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """A sequence that is to be drafted for by the model."""
+
+    sequence: Sequence
+    limit: int
+    """Most tokens."""
+    decide: Callable[[float], Take]
+    """Asked with the confidence before each token is drawn."""
+    reason: DraftReason
+    wants_confidence: bool = True
+    """Whether a greedy draft's confidence is looked at by anybody; ``decide`` is told 0 where it is not."""
+
+
+def draft_by_lookup(sequence: Sequence, length: int, reason: DraftReason) -> Draft:
+    """Propose what followed the same words before (prompt lookup); costs no model."""
+    assert sequence.ngrams is not None
+    tokens, _ = sequence.ngrams.propose(length)
+    return Draft("ngram", reason, tokens, [1.0] * len(tokens), [None] * len(tokens))
+
+
+class ModelDrafter:
+    """Drafts with a small model, all sequences in lockstep. Owned by the engine thread.
+
+    Its KV cache uses the target's slots. It may lag behind the target; drafting first catches up, with the
+    tokens it has not seen yet.
+    """
+
+    def __init__(self, model: Model, context: Context, slots: SlotTable, vocab_size: int | None = None) -> None:
+        """``vocab_size`` is the target's: families pad their vocabularies differently."""
+        self.context = context
+        self.on_decode: Callable[[int, int, float], None] = lambda num_tokens, num_sequences, seconds: None
+        """Told of every decode: tokens, sequences, seconds."""
+        self._model = model
+        self._vocab_size = model.vocab_size if vocab_size is None else vocab_size
+        self._slots = slots
+        self._batch: Batch = context.new_batch()
+        self.has_costly_shapes = False
+        """Whether to keep the shape of the batches: each sequence then gets one token a decode."""
+
+    def lag(self, sequence: Sequence) -> int:
+        """Tokens of the sequence it has not seen."""
+        assert sequence.slot is not None
+        return sequence.num_tokens - self._slots.num_drafted(sequence.slot)
+
+    def draft(self, requests: list[ModelRequest]) -> list[Draft]:
+        """Propose tokens for each request, in lockstep; raises OutOfMemory when the draft's cache is full.
+
+        A draft ends at its limit, at an end token, or when ``decide`` says so. Afterwards the cache holds each
+        sequence's tokens and its draft but for the draft's last token.
+        """
+        drafts = [Draft("model", request.reason) for request in requests]
+        self._catch_up([request.sequence for request in requests])
+        active = list(zip(requests, drafts, strict=True))
+        while active:
+            rows = self._decode([(request.sequence, draft) for request, draft in active])
+            active = [pair for pair, row in zip(active, rows, strict=True) if self._choose(*pair, row)]
+        return drafts
+
+    def forget(self, sequence: Sequence) -> None:
+        """Drop the sequence from the draft's cache; it is caught up again when drafting resumes."""
+        assert sequence.slot is not None
+        self.context.remove(sequence.slot, 0)
+        self._slots.set_drafted(sequence.slot, 0)
+
+    def _catch_up(self, sequences: list[Sequence]) -> None:
+        """Leave each sequence with so few unseen tokens that one batch takes them all."""
+        is_begun = all(sequence.num_tokens > self.lag(sequence) for sequence in sequences)
+        if self.has_costly_shapes and is_begun and max(map(self.lag, sequences)) <= FEW:
+            self._catch_up_in_step(sequences)
+            return
+        share = max(1, self.context.n_batch // len(sequences))
+        for sequence in sequences:
+            while (lag := self.lag(sequence)) > share:
+                self._batch.clear()
+                self._feed(sequence, min(self.context.n_batch, lag - share), outputs=0)
+                self.context.decode(self._batch)
+
+    def _catch_up_in_step(self, sequences: list[Sequence]) -> None:
+        """Leave each with one unseen token by decodes of the shape that drafting has; who lags less repeats a token."""
+        while max(map(self.lag, sequences)) > 1:
+            self._batch.clear()
+            for sequence in sequences:
+                if self.lag(sequence) == 1:
+                    self._take_back(sequence)
+                self._feed(sequence, 1, outputs=1)
+            self._run(len(sequences))
+
+    def _take_back(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        length = self._slots.num_drafted(sequence.slot) - 1
+        self.context.remove(sequence.slot, length)
+        self._slots.set_drafted(sequence.slot, length)
+
+    def _feed(self, sequence: Sequence, count: int, outputs: int) -> None:
+        assert sequence.slot is not None
+        start = self._slots.num_drafted(sequence.slot)
+        tokens = sequence.tokens[start : start + count]
+        if self._vocab_size > self._model.vocab_size:
+            # The draft has no such token. Whatever it reads instead makes its guess worse, not the output wrong.
+            tokens = [token if token < self._model.vocab_size else 0 for token in tokens]
+        self._batch.add(tokens, start, sequence.slot, outputs)
+        self._slots.set_drafted(sequence.slot, start + count)
+
+    def _decode(self, active: list[tuple[Sequence, Draft]]) -> Logits:
+        self._batch.clear()
+        for sequence, draft in active:
+            assert sequence.slot is not None
+            if draft.tokens:
+                position = sequence.num_tokens + len(draft.tokens) - 1
+                self._batch.add(draft.tokens[-1:], position, sequence.slot, 1)
+                self._slots.set_drafted(sequence.slot, position + 1)
+            else:
+                self._feed(sequence, self.lag(sequence), outputs=1)
+        return with_vocabulary(self._run(len(active)), self._vocab_size)
+
+    def _run(self, num_sequences: int) -> Logits:
+        if self.has_costly_shapes:
+            self.context.settle(self._batch.num_tokens)
+        begin = time.perf_counter()
+        logits = self.context.decode(self._batch)
+        self.on_decode(self._batch.num_tokens, num_sequences, time.perf_counter() - begin)
+        return logits
+
+    def _choose(self, request: ModelRequest, draft: Draft, row: Logits) -> bool:
+        """Take the next token, or leave it; returns whether to go on."""
+        sequence = request.sequence
+        dist: Distribution | None = None
+        confidence: float | None = None
+        if sequence.params.temperature > 0:
+            dist = apply_chain(row, sequence.params)
+            best, confidence = dist.top()
+        elif request.wants_confidence:
+            best, confidence = top_with_probability(row)
+        else:
+            best = greedy_token(row)
+        # Decided by the confidence, which is known before the draw: deciding by the token drawn would bend the output.
+        take = request.decide(confidence or 0.0)
+        if take is Take.STOP:
+            draft.peeked = (best, confidence or 0.0)
+            return False
+        token = best if dist is None else dist.sample(sequence.random.draft_uniform())
+        draft.tokens.append(token)
+        draft.probs.append(confidence if dist is None else dist.probability(token))
+        draft.dists.append(dist)
+        draft.confidences.append(confidence)
+        return take is Take.MORE and len(draft.tokens) < request.limit and not self._model.is_end(token)
+
+
+def with_vocabulary(logits: Logits, vocab_size: int) -> Logits:
+    """Cut or pad rows to a vocabulary; tokens the draft does not have are impossible."""
+    num_rows, own_size = logits.shape
+    if own_size >= vocab_size:
+        return logits[:, :vocab_size]
+    padded = np.full((num_rows, vocab_size), -np.inf, np.float32)
+    padded[:, :own_size] = logits
+    return padded

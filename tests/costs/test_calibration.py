@@ -1,0 +1,107 @@
+"""What calibration measures, in which order, and that it stops in time."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from exsa_lab.costs.calibration import Measurement, calibrate, calibration_plan
+from exsa_lab.costs.model import CostCurve, Kind
+from tests.speculation.simulator import DRAFT_CPU, GRAPHS, GRAPHS_SWITCH, Q4_1, Machine
+
+
+class Bench:
+    """A clock that only measuring moves."""
+
+    def __init__(self, scale: float = 1.0, spikes: frozenset[int] = frozenset()) -> None:
+        self.now = 100.0
+        self.scale = scale
+        self.spikes = spikes
+        self.calls: list[Measurement] = []
+        self.target, self.draft = CostCurve(Q4_1), CostCurve(DRAFT_CPU)
+
+    def measure(self, kind: Kind, num_tokens: int, num_sequences: int) -> float:
+        curve = self.target if kind == "target" else self.draft
+        seconds = self.scale * curve(num_tokens) + 0.0001 * (num_sequences - 1)
+        if len(self.calls) in self.spikes:
+            seconds *= 20
+        self.calls.append(Measurement(kind, num_tokens, num_sequences))
+        self.now += seconds
+        return seconds
+
+
+def test_the_default_pair_is_measured_in_time_with_several_samples() -> None:
+    bench = Bench()
+    costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, deadline_s=1.5)
+    assert bench.now <= 101.5
+    for n in (1, 2, 3, 4, 5, 8, 16):
+        assert costs.step_seconds(n) == pytest.approx(Q4_1[n])
+    assert costs.draft_seconds(1) == pytest.approx(DRAFT_CPU[1])
+    assert bench.calls.count(Measurement("target", 4)) >= 2
+    assert costs.seconds_per_sequence == pytest.approx(0.0001)
+
+
+def test_a_slow_machine_gets_fewer_points_and_still_stops_in_time() -> None:
+    bench = Bench(scale=20)
+    costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, deadline_s=1.5)
+    assert bench.now <= 101.5
+    assert costs.step_seconds(1) == pytest.approx(20 * Q4_1[1])
+    assert 4 in costs.target.points
+
+
+def test_single_steps_are_measured_even_without_time() -> None:
+    bench = Bench()
+    costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, deadline_s=0.0)
+    assert list(costs.target.points) == [1]
+    assert costs.draft is not None
+
+
+def test_a_spike_while_calibrating_does_not_count() -> None:
+    bench = Bench(spikes=frozenset({4}))
+    costs = calibrate(bench.measure, lambda: bench.now, has_draft=False, deadline_s=3.0)
+    assert bench.calls[4].num_tokens in Q4_1
+    for n in (1, 2, 4, 8, 16):
+        assert costs.step_seconds(n) == pytest.approx(Q4_1[n])
+
+
+def test_the_first_decode_only_warms_up() -> None:
+    bench = Bench(spikes=frozenset({0}))
+    costs = calibrate(bench.measure, lambda: bench.now, has_draft=False, deadline_s=0.0)
+    assert costs.step_seconds(1) == pytest.approx(Q4_1[1])
+
+
+@pytest.mark.parametrize(("max_tokens", "has_draft"), list(itertools.product((1, 5, 64), (True, False))))
+def test_the_plan_fits_the_batch(max_tokens: int, has_draft: bool) -> None:
+    plan = calibration_plan(max_tokens, has_draft=has_draft)
+    assert plan[0] == Measurement("target", 1)
+    assert len(set(plan)) == len(plan)
+    assert all(point.num_tokens <= max_tokens for point in plan)
+    assert any(point.kind == "draft" for point in plan) == has_draft
+
+
+def test_in_a_row_the_steady_price_and_that_of_a_change_are_told_apart() -> None:
+    machine, now = Machine.with_graphs(), [0.0]
+
+    def measure(kind: Kind, num_tokens: int, num_sequences: int) -> float:
+        seconds = machine.seconds(kind, num_tokens, num_sequences)
+        now[0] += seconds
+        return seconds
+
+    costs = calibrate(measure, lambda: now[0], has_draft=True, in_a_row=True)
+    assert now[0] <= 1.5
+    target, draft = GRAPHS
+    for n in (1, 4, 8, 16, 64):
+        assert costs.target.points[n] == pytest.approx(target[n])
+    assert costs.draft is not None
+    assert costs.draft.points[1] == pytest.approx(draft[1])
+    assert costs.switch_seconds == pytest.approx(GRAPHS_SWITCH)
+    assert costs.has_costly_shapes
+
+
+def test_where_shapes_do_not_matter_a_change_costs_nothing() -> None:
+    bench = Bench()
+    for in_a_row in (False, True):
+        costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, in_a_row=in_a_row)
+        assert costs.switch_seconds == pytest.approx({"target": 0.0, "draft": 0.0})
+        assert not costs.has_costly_shapes
