@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import DecodeError
 from exsa_lab.events import Source
+from exsa_lab.speculation import rejection_sampling
 from exsa_lab.speculation.rejection_sampling import Verdict, accept, residual
 from exsa_lab.speculation.sampling import Distribution, RequestRandom, apply_chain, greedy_token, softmax_probability
 
