@@ -1,66 +1,15 @@
-"""The asyncio face of the engine: await, stream, gather, drain - from any loop, whatever thread it runs in."""
+"""The asyncio face of the engine: submit, await, stream, gather, drain; see also `exsa_lab.awaiting`."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
+from exsa_lab.awaiting import wait_until_over
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation, Message
-from exsa_lab.events import Event, StateEvent
-
-
-async def stream_events(generation: Generation) -> AsyncIterator[Event]:
-    """Yield the generation's events, those so far included, until its final state.
-
-    Leaving the iteration early does not cancel the generation.
-    """
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[list[Event]] = asyncio.Queue()
-
-    def listener(events: list[Event]) -> None:
-        # put_nowait from another thread would not wake the loop; a loop that is closed needs no events.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(arrived.put_nowait, events)
-
-    unsubscribe = generation.subscribe(listener)
-    try:
-        while True:
-            for event in await arrived.get():
-                yield event
-                if isinstance(event, StateEvent) and event.state.is_final:
-                    return
-    finally:
-        unsubscribe()
-
-
-async def wait_for(generation: Generation) -> str:
-    """Wait for the text; cancelling the awaiting task cancels the generation. Raises as `Generation.result` does."""
-    try:
-        await wait_until_over(generation)
-    except asyncio.CancelledError:
-        generation.cancel("the awaiting task was cancelled")
-        raise
-    return generation.result(timeout=5)
-
-
-async def wait_until_over(generation: Generation) -> None:
-    """Wait for its end, however it ends; leaving early does not cancel it."""
-    loop = asyncio.get_running_loop()
-    is_over = asyncio.Event()
-
-    def wake() -> None:
-        # Setting it from another thread would not wake the loop; a loop that is closed waits for nothing.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(is_over.set)
-
-    forget = generation.on_end(wake)
-    try:
-        await is_over.wait()
-    finally:
-        forget()
+from exsa_lab.events import Event
 
 
 class BatchManager:

@@ -14,11 +14,8 @@ from exsa_lab.config import EngineConfig, did_you_mean
 from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.hardware import Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts
-from exsa_lab.models.memory import compute_bytes, copied_weight_bytes, kv_bytes
+from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, copied_weight_bytes, kv_bytes
 
-GIB = 1 << 30
-GPU_MARGIN = GIB
-"""Left free on each GPU for the driver's context and other programs (llama.cpp's own fit leaves as much)."""
 HOST_MARGIN = GIB // 4
 CONTEXTS = (8192, 4096, 2048, 1024, 512)
 GPU_THREADS = 2
@@ -32,7 +29,7 @@ PREFERRED_CONTEXT = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PlannedSetting:
     """One setting and why it has its value."""
 
     name: str
@@ -68,7 +65,7 @@ class Plan:
     """Settings for one engine, the reason for each, and what they will take."""
 
     config: EngineConfig
-    choices: tuple[Choice, ...]
+    choices: tuple[PlannedSetting, ...]
     memory: Memory
     warnings: tuple[str, ...] = ()
 
@@ -167,7 +164,9 @@ class _Planner:
         self.hardware, self.target, self.draft, self.wishes = hardware, target, draft, wishes
         _check_names(wishes)
         self.config = EngineConfig(**wishes)  # Refuses impossible values before anything is decided.
-        self.choices = {name: Choice(name, getattr(self.config, name), "set by you", by_user=True) for name in wishes}
+        self.choices = {
+            name: PlannedSetting(name, getattr(self.config, name), "set by you", by_user=True) for name in wishes
+        }
         self.warnings: list[str] = []
         self.can_use_gpu = hardware.can_offload and bool(hardware.gpus)
 
@@ -187,7 +186,7 @@ class _Planner:
     def _choose(self, name: str, value: Any, reason: str) -> None:
         if name not in self.wishes:
             self.config = replace(self.config, **{name: value})
-            self.choices[name] = Choice(name, value, reason)
+            self.choices[name] = PlannedSetting(name, value, reason)
 
     def _estimate(self, **changes: Any) -> Memory:
         """Estimate with other settings, except those the user has set."""

@@ -14,8 +14,8 @@ from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.hardware import GPU, Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts, VocabularyFacts
 from exsa_lab.models.gguf_reader import ArrayRegion
-from exsa_lab.models.memory import compute_bytes, kv_bytes
-from exsa_lab.planner import GIB, GPU_MARGIN, Plan, plan, step_down
+from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, kv_bytes
+from exsa_lab.planner import Plan, plan, step_down
 
 MIB = 1 << 20
 

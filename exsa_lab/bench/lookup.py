@@ -63,7 +63,7 @@ def run(options: Options) -> Report:
 
 def _measured(engine: Engine) -> CostModel:
     """The costs as they were measured at load, without what steps teach later."""
-    costs: CostModel | None = engine.call(lambda loop: loop.drafting.costs)
+    costs = engine.costs
     if costs is None or costs.has_costly_shapes:
         raise ConfigError(
             "steps are priced by the number of their tokens, and that is not what they cost here.",

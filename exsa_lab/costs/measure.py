@@ -7,7 +7,6 @@ import time
 from exsa_lab.costs.cache import Facts, default_folder, load_costs, save_costs
 from exsa_lab.costs.calibration import calibrate
 from exsa_lab.costs.model import CostModel, Kind
-from exsa_lab.engine.proposers import ModelDrafter
 from exsa_lab.runtime.protocol import Batch, Context
 
 DEPTH = 128
@@ -19,11 +18,12 @@ TOKEN = 1
 
 
 def find_costs(
-    context: Context, drafter: ModelDrafter | None, facts: Facts, *, anew: bool, in_a_row: bool = False
+    contexts: dict[Kind, Context], facts: Facts, *, anew: bool, in_a_row: bool = False
 ) -> tuple[CostModel, str]:
     """Return the costs under these facts and a note on the cache ("" where there is nothing to say).
 
-    The caches must be empty, and are empty again afterwards. ``anew`` measures even where the cache has them.
+    ``contexts`` are the target's and, where there is a draft model, the draft's. Their KV caches must be empty, and are
+    empty again afterwards. ``anew`` measures even where the cache has the costs.
     ``in_a_row`` is for a GPU, see `calibrate`.
     """
     folder = default_folder()
@@ -35,9 +35,6 @@ def find_costs(
         if cached.costs is not None:
             return cached.costs, ""
         note = cached.note
-    contexts: dict[Kind, Context] = {"target": context}
-    if drafter is not None:
-        contexts["draft"] = drafter.context
     costs = measure_costs(contexts, in_a_row=in_a_row)
     if len(costs.target.points) < ENOUGH_POINTS:
         kept = "The machine was too busy to measure what a step costs; the next load measures again."

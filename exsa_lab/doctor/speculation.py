@@ -14,7 +14,7 @@ def speculation_section(engine: Engine | None) -> Section:
     """The verdict in a sentence, and for each draft length what it costs and what it needs."""
     if engine is None:
         return Section("Speculation", summary="Load an engine: what pays is measured then.")
-    return engine.call(lambda loop: _from_costs(loop.drafting.costs))  # the engine thread owns the cost model
+    return _from_costs(engine.costs)
 
 
 def _from_costs(costs: CostModel | None) -> Section:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.cache import Facts
 from exsa_lab.costs.measure import find_costs
-from exsa_lab.costs.model import CostModel
+from exsa_lab.costs.model import CostModel, Kind
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.proposers import ModelDrafter
-from exsa_lab.runtime.protocol import Model
+from exsa_lab.runtime.protocol import Context, Model
 
 SLOTS_PER_SEQUENCE = 4
 """Slots for each sequence that can run at once. Slots take no memory, and as long as there are empty ones nothing in
@@ -64,8 +64,11 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
         elif not can_roll_back:
             models.notes += (f"{models.target.name} cannot roll its memory back, so draft_length is 0.",)
         if models.costs is None and models.cost_facts is not None:
+            contexts: dict[Kind, Context] = {"target": context}
+            if drafter is not None:
+                contexts["draft"] = drafter.context
             models.costs, note = find_costs(
-                context, drafter, models.cost_facts, anew=config.recalibrate, in_a_row=config.n_gpu_layers != 0
+                contexts, models.cost_facts, anew=config.recalibrate, in_a_row=config.n_gpu_layers != 0
             )
             models.notes += (note,) if note else ()
         drafting = Drafting(drafter, models.costs, config, can_roll_back=can_roll_back, is_end=models.target.is_end)

@@ -1,6 +1,6 @@
-"""From a verdict to committed tokens: what becomes text, and whether it is over; then the events that tell of it.
+"""From a verdict to committed tokens (`commit`), and the events of them (`emit`).
 
-The two are apart because the next decode waits for the tokens and not for the events.
+They are two functions because the next decode needs the tokens at once; the events can wait until it is submitted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from exsa_lab.speculation.rejection_sampling import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Committed:
     """What one round added to a sequence."""
 
     tokens: list[int]
@@ -29,7 +29,7 @@ class Outcome:
     round: int
 
 
-def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> Outcome:
+def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> Committed:
     """Append the accepted draft tokens and the target's own token, up to the end of the text.
 
     A stop token, a stop text or the token limit inside an accepted run ends it exactly there. The events follow by
@@ -46,39 +46,39 @@ def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> 
             del tokens[index + 1 :]
             break
     sequence.round += 1
-    return Outcome(tokens, min(len(tokens), verdict.accepted), finish_reason, position, round_number)
+    return Committed(tokens, min(len(tokens), verdict.accepted), finish_reason, position, round_number)
 
 
-def emit(sequence: Sequence, draft: Draft, verdict: Verdict, outcome: Outcome, model: Model) -> None:
+def emit(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, model: Model) -> None:
     """Add the events of a round: its tokens, and what of the draft was refused or discarded."""
-    for index, token in enumerate(outcome.tokens):
+    for index, token in enumerate(done.tokens):
         if index == verdict.accepted:
-            _emit_rejected(sequence, draft, verdict, outcome, index, model)
-        _emit_token(sequence, draft, verdict, outcome, index, token)
-    if (num := len(outcome.tokens)) <= verdict.accepted:
-        _emit_rejected(sequence, draft, verdict, outcome, num, model)
-    sequence.generation.tokens += outcome.tokens
+            _emit_rejected(sequence, draft, verdict, done, index, model)
+        _emit_token(sequence, draft, verdict, done, index, token)
+    if (num := len(done.tokens)) <= verdict.accepted:
+        _emit_rejected(sequence, draft, verdict, done, num, model)
+    sequence.generation.tokens += done.tokens
 
 
-def _emit_token(sequence: Sequence, draft: Draft, verdict: Verdict, outcome: Outcome, index: int, token: int) -> None:
+def _emit_token(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, index: int, token: int) -> None:
     is_draft = index < verdict.accepted
     check = verdict.checks[index] if index < len(verdict.checks) else None
     event = TokenEvent(
-        position=outcome.position + index,
+        position=done.position + index,
         token_id=token,
         text="",
         source=Source.ACCEPTED if is_draft else verdict.source,
         p=check.p if is_draft and check else verdict.p,
         q=check.q if is_draft and check else None,
         u=check.u if is_draft and check else verdict.u,
-        round=outcome.round,
+        round=done.round,
         drafter=draft.drafter if is_draft else None,
     )
     sequence.emitter.add(event)
 
 
 def _emit_rejected(
-    sequence: Sequence, draft: Draft, verdict: Verdict, outcome: Outcome, first: int, model: Model
+    sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, first: int, model: Model
 ) -> None:
     """Emit the draft tokens from ``first`` on: the one the target refused, and those that were never committed."""
     for index in range(first, len(draft.tokens)):
@@ -87,14 +87,14 @@ def _emit_rejected(
         refused = check is not None and not check.accepted
         sequence.emitter.add(
             RejectedEvent(
-                position=outcome.position + index,
+                position=done.position + index,
                 token_id=token,
                 text=model.token_label(token),
                 reason=Rejection.REFUSED if refused else Rejection.DISCARDED,
                 p=check.p if check else None,
                 q=check.q if check else draft.probs[index],
                 u=check.u if check else None,
-                round=outcome.round,
+                round=done.round,
                 drafter=draft.drafter,
             )
         )

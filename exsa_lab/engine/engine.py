@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import queue
-import secrets
 import threading
 import time
 from collections import deque
@@ -15,17 +15,17 @@ from enum import StrEnum
 from typing import Any, Self, TypeVar
 
 from exsa_lab.config import EngineConfig, SamplingParams
+from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.assembly import Models, assemble
-from exsa_lab.engine.emitter import Emitter
-from exsa_lab.engine.generation import Generation, Message
+from exsa_lab.engine.generation import EngineAccess, Generation, Message
 from exsa_lab.engine.loop import Loop
-from exsa_lab.engine.sequence import Sequence
+from exsa_lab.engine.sequence import Sequence, begin_sequence
 from exsa_lab.engine.stats import EngineStatus, StepRecord
 from exsa_lab.errors import DecodeError, EngineClosed, ExsaError, QueueFull
 from exsa_lab.events import State, StateEvent
-from exsa_lab.models.prompts import encode_prompt
 from exsa_lab.runtime.protocol import Model, ProgressCallback
-from exsa_lab.speculation.sampling import RequestRandom
+from exsa_lab.trace.positions import Positions, read_positions
+from exsa_lab.trace.trace import Trace
 
 T = TypeVar("T")
 MAX_RECENT = 200
@@ -97,6 +97,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, args=(open_models, progress), name="exsa-engine", daemon=True)
         self._thread.start()
         self._models, self._loop = self._wait_until_open()
+        self._access = EngineAccess(config, self.model_names, self.cancel, self.positions)
         self._state = EngineState.OPEN
 
     def _wait_until_open(self) -> tuple[Models, Loop]:
@@ -155,12 +156,31 @@ class Engine:
     @property
     def steps(self) -> list[StepRecord]:
         """The most recent steps, newest last."""
-        return list(self._loop.steps)
+        return list(self._loop.reporter.steps)
 
     @property
     def started(self) -> float:
         """`time.perf_counter` at which step times begin."""
-        return self._loop.started
+        return self._loop.reporter.started
+
+    @property
+    def costs(self) -> CostModel | None:
+        """What a step costs here, as measured at load and corrected since; None where nothing was measured.
+
+        A copy: the engine goes on correcting its own.
+
+        Example: ``engine.costs.step_seconds(4) / engine.costs.step_seconds(1)``.
+        """
+        return self.call(lambda _: copy.deepcopy(self._models.costs))
+
+    def positions(self, trace: Trace) -> Positions:
+        """Return the logits of target and draft before each token of a recorded text; see `Generation.positions`.
+
+        Raises ConfigError for a trace without its prompt's tokens, one of another target, or one of more than
+        `exsa_lab.trace.MAX_POSITIONS` tokens; OutOfMemory where there is no room.
+        """
+        target, draft, n_threads = self.target, self.draft, self._models.n_threads
+        return self.call(lambda _: read_positions(trace, target, draft, self.config, n_threads=n_threads))
 
     def status(self) -> EngineStatus:
         """Return what is going on right now."""
@@ -184,7 +204,7 @@ class Engine:
                     f"{self._num_pending} generations are waiting or running already.",
                     hint="Wait for some (engine.drain()), or load with a larger max_waiting.",
                 )
-            generation = Generation(self, next(self._ids), prompt, checked)
+            generation = Generation(self._access, next(self._ids), prompt, checked)
             self._recent.append(generation)
             self._num_pending += 1
             self._inbox.put(_Submit(generation))
@@ -343,32 +363,14 @@ class Engine:
 
     def _begin(self, generation: Generation, loop: Loop) -> Sequence | None:
         """Tokenize a prompt; a prompt that cannot run fails its generation and nobody else's."""
-        params = generation.params
         try:
-            tokens = encode_prompt(loop.target, generation.prompt, params, loop.slots.n_cells)
+            return begin_sequence(generation, loop.target, loop.slots.n_cells)
         except ExsaError as error:
             generation.error = error
             generation.finish_reason = "error"
             self._num_pending_down()
             generation.publish([StateEvent(State.FAILED, str(error), time.perf_counter() - generation.submitted)])
             return None
-        if generation.seed is None:
-            generation.seed = secrets.randbits(32)
-        generation.prompt_ids = list(tokens)
-        generation.end_ids = sorted(token for token in set(tokens) if loop.target.is_end(token))
-        generation.stats.prompt_tokens = len(tokens)
-        generation.publish([StateEvent(State.WAITING, "", time.perf_counter() - generation.submitted)])
-        deadline = None if params.timeout is None else generation.submitted + params.timeout
-        return Sequence(
-            id=generation.id,
-            params=params,
-            tokens=tokens,
-            num_prompt=len(tokens),
-            generation=generation,
-            emitter=Emitter(params.stop),
-            random=RequestRandom(generation.seed),
-            deadline=deadline,
-        )
 
     def _expire(self, loop: Loop) -> None:
         now = time.perf_counter()

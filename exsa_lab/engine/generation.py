@@ -6,21 +6,33 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
-from exsa_lab.config import SamplingParams
+from exsa_lab.awaiting import stream_events, wait_for
+from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import Stats
 from exsa_lab.errors import ExsaError, GenerationCancelled
 from exsa_lab.events import Event, State, StateEvent, TokenEvent
+from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
-
-if TYPE_CHECKING:
-    from exsa_lab.engine.engine import Engine
 
 Listener = Callable[[list[Event]], None]
 Message = dict[str, str]
 _Callback = TypeVar("_Callback")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAccess:
+    """What the generations of one engine get from it."""
+
+    config: EngineConfig
+    model_names: dict[str, str | None]
+    """Names of target and draft."""
+    cancel: Callable[[Generation], None]
+    """Ask for one to be stopped."""
+    positions: Callable[[Trace], Positions]
+    """Compute both models' logits along a recorded text."""
 
 
 class Generation:
@@ -36,7 +48,7 @@ class Generation:
         gen.stats.acceptance_rate
     """
 
-    def __init__(self, engine: Engine, id: int, prompt: str | list[Message], params: SamplingParams) -> None:
+    def __init__(self, access: EngineAccess, id: int, prompt: str | list[Message], params: SamplingParams) -> None:
         self.id = id
         self.prompt = prompt
         self.params = params
@@ -51,7 +63,7 @@ class Generation:
         self.seed: int | None = params.seed
         self.submitted = time.perf_counter()
         self.cancel_reason = ""
-        self._engine = engine
+        self._access = access
         self._texts: list[str] = []
         self._done = threading.Event()
         self._lock = threading.Lock()
@@ -65,11 +77,6 @@ class Generation:
     # Reading
 
     @property
-    def engine(self) -> Engine:
-        """The engine it was submitted to."""
-        return self._engine
-
-    @property
     def text(self) -> str:
         """The text so far."""
         return "".join(self._texts)
@@ -81,12 +88,22 @@ class Generation:
             events=list(self.events),
             prompt=self.prompt if isinstance(self.prompt, str) else "\n".join(m["content"] for m in self.prompt),
             params=asdict(self.params) | {"seed": self.seed, "stop": list(self.params.stop)},
-            config=asdict(self._engine.config),
-            models=self._engine.model_names,
+            config=asdict(self._access.config),
+            models=dict(self._access.model_names),
             stats=self.stats.as_dict(),
             prompt_ids=list(self.prompt_ids),
             end_ids=list(self.end_ids),
         )
+
+    def positions(self) -> Positions:
+        """Return what both models thought before each token so far: their logits, computed again in one pass of each.
+
+        The engine's other generations wait meanwhile. Raises ConfigError for a text of more than
+        `exsa_lab.trace.MAX_POSITIONS` tokens, OutOfMemory where there is no room.
+
+        Example: ``gen.positions().p(5, temperature=0.8)`` is the target's distribution of the sixth token.
+        """
+        return self._access.positions(self.trace)
 
     # Waiting
 
@@ -118,20 +135,16 @@ class Generation:
         return self.text
 
     def __await__(self) -> Generator[Any, None, str]:
-        from exsa_lab.manager import wait_for
-
         return wait_for(self).__await__()
 
     def stream(self) -> AsyncIterator[Event]:
         """Iterate over its events, those so far included: ``async for event in gen.stream()``."""
-        from exsa_lab.manager import stream_events
-
         return stream_events(self)
 
     def cancel(self, reason: str = "") -> None:
         """Ask the engine to stop it; safe from any thread, and harmless once it is over."""
         self.cancel_reason = self.cancel_reason or reason
-        self._engine.cancel(self)
+        self._access.cancel(self)
 
     # Listening
 

@@ -7,33 +7,29 @@ knows no threads and no llama.cpp; `exsa_lab.engine.engine` runs it on one threa
 from __future__ import annotations
 
 import time
-from collections import deque
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.prefill_budget import PrefillBudget
-from exsa_lab.engine.commit import commit, emit
+from exsa_lab.engine.commit import commit
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.kv_slots import Share, SlotTable
-from exsa_lab.engine.later import Later
 from exsa_lab.engine.proposers import Draft
-from exsa_lab.engine.rounds import CommittedRound, StepCount
+from exsa_lab.engine.reporting import CommittedRound, Reporter, StepCount, publish, publish_state
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.engine.stats import EngineStatus, StepRecord
+from exsa_lab.engine.stats import EngineStatus
 from exsa_lab.errors import DecodeError, EngineError, ExsaError
-from exsa_lab.events import DraftReason, PrefillEvent, RoundEvent, State, StateEvent
+from exsa_lab.events import DraftReason, PrefillEvent, State
 from exsa_lab.runtime.protocol import Context, DecodeAborted, Logits, Model
 from exsa_lab.speculation.rejection_sampling import accept
-
-MAX_STEP_RECORDS = 20_000
 
 SPLIT_CELLS = 256
 """Cells in use from which llama.cpp's CPU attention splits a lone token's sum over the threads."""
 
 
 class Loop:
-    """Runs sequences through target and draft. Owns slots and scheduler; not thread-safe but for `abort_prefill`."""
+    """Runs sequences through target and draft. Owns slots and scheduler; not thread-safe but for `is_in_step`."""
 
     def __init__(
         self, target: Model, context: Context, drafting: Drafting, slots: SlotTable, config: EngineConfig
@@ -42,21 +38,17 @@ class Loop:
         self.context = context
         self.drafting = drafting
         self.slots = slots
-        self.steps: deque[StepRecord] = deque(maxlen=MAX_STEP_RECORDS)
-        self.started = time.perf_counter()
         self._config = config
         step_tokens = min(config.step_tokens, context.n_batch)
         self._scheduler = Scheduler(
             slots, step_tokens=step_tokens, small_step=config.small_step, keep_order=config.reproducible
         )
         self._prefill = PrefillBudget(drafting.costs, most=step_tokens, fixed=config.prefill_beside_decode)
+        self.reporter = Reporter(target, drafting, self._prefill, waits=context.is_asynchronous)
         self._batch = context.new_batch()
         self._spare_slot = context.n_seq_max - 1
-        self._step = StepCount()
-        self._later = Later(waits=context.is_asynchronous)
+        self._step = StepCount(time.perf_counter())
         self._in_decode: tuple[Generation, ...] = ()
-        self._num_steps = 0
-        self._num_generated = 0
 
     # Requests
 
@@ -94,8 +86,8 @@ class Loop:
             cells=self.slots.n_cells,
             cells_used=self.slots.num_cells_used,
             cells_cached=self.slots.num_cells_cached,
-            steps=self._num_steps,
-            generated_tokens=self._num_generated,
+            steps=self.reporter.num_steps,
+            generated_tokens=self.reporter.num_generated,
         )
 
     def is_in_step(self, generation: Generation, *, min_tokens: int) -> bool:
@@ -113,32 +105,33 @@ class Loop:
     def step(self) -> None:
         """Advance every sequence the scheduler picks by one decode of the target.
 
-        Where the device computes by itself, what this step has to tell waits until the next one is submitted.
+        Where the device computes by itself, this step is reported when the next one is submitted.
         """
-        begin = time.perf_counter()
-        self._step = StepCount()
+        self._step = step = StepCount(time.perf_counter())
         schedule = self._scheduler.schedule(self._prefill.tokens)
-        self._announce(schedule, begin)
+        self._announce(schedule, step.begin)
         self._perform_slot_operations()
         if schedule.work:
             drafts = self._draft(schedule.work)
             self._execute(schedule.work, drafts)
-            self._later.do(self.drafting.finish_step, self._step.drafting, time.perf_counter())
+            step.committed = time.perf_counter()
         self._perform_slot_operations()
-        self._later.do(self._record, self._step, begin, time.perf_counter())
+        step.waiting, step.slots_used = len(self._scheduler.waiting), len(self._scheduler.running)
+        step.cells_used, step.end = self.slots.num_cells_used, time.perf_counter()
+        self.reporter.step(step)
         if not schedule.work or not self.has_work:
             self.flush()  # no decode follows soon
 
     def flush(self) -> None:
-        """Tell what still waits to be told: events, statistics, learning."""
-        self._later.flush()
+        """Report what still waits: events, statistics, learning."""
+        self.reporter.flush()
 
     def _announce(self, schedule: Schedule, now: float) -> None:
         if schedule.preempted or schedule.admitted:
             self.flush()
         for sequence in schedule.preempted:
             sequence.generation.stats.preemptions += 1
-            self._publish_state(sequence, State.WAITING, "preempted: the KV cache is full")
+            publish_state(sequence, State.WAITING, "preempted: the KV cache is full")
         for sequence in schedule.admitted:
             assert sequence.slot is not None
             generation = sequence.generation
@@ -146,13 +139,13 @@ class Loop:
             if generation.stats.rounds == 0:
                 generation.stats.waiting_s = now - generation.submitted
                 generation.stats.cached_prompt_tokens = min(cached, sequence.num_prompt)
-            self._publish_state(sequence, State.RUNNING)
+            publish_state(sequence, State.RUNNING)
             if cached:
                 sequence.emitter.add(PrefillEvent(0, cached, True, sequence.num_prompt, sequence.age()))
-                self._publish(sequence)
+                publish(sequence)
 
     def _draft(self, work: list[Work]) -> dict[int, Draft]:
-        if self._later.is_waiting and not self.drafting.is_planned(work):
+        if self.reporter.is_waiting and not self.drafting.is_planned(work):
             self.flush()
         begin = time.perf_counter()
         num_tokens = sum(item.num_tokens for item in work)
@@ -188,20 +181,7 @@ class Loop:
 
     def _verify(self, work: list[Work], drafts: dict[int, Draft]) -> tuple[Logits, list[tuple[int, int]]]:
         """One target decode for everything; returns its logits and the rows of each work in them."""
-        self._batch.clear()
-        rows = []
-        for item in work:
-            sequence = item.sequence
-            assert sequence.slot is not None
-            start = self.slots.length(sequence.slot)
-            tokens = sequence.tokens[start : start + item.num_tokens]
-            draft = drafts.get(sequence.id)
-            num_drafted = len(draft.fed) if draft else 0
-            if draft and num_drafted:
-                tokens = tokens + draft.fed
-            num_outputs = item.has_output + num_drafted
-            first = self._batch.add(tokens, start, sequence.slot, num_outputs)
-            rows.append((first, first + num_outputs))
+        rows = self._fill_batch(work, drafts)
         padded = self._pad()
         if self.drafting.keeps_shapes:
             self.context.settle(self._batch.num_tokens)
@@ -220,11 +200,29 @@ class Loop:
                 self.context.remove(self._spare_slot, 0)
         seconds = time.perf_counter() - begin
         self._step.verify_s += seconds
-        self._later.do(self._count, self._step, work, drafts, self._batch.num_tokens, seconds)
+        self.reporter.decode(self._step, work, drafts, self._batch.num_tokens, seconds)
         return logits, rows
 
+    def _fill_batch(self, work: list[Work], drafts: dict[int, Draft]) -> list[tuple[int, int]]:
+        """Put each sequence's tokens and draft into the batch; returns the first and last row of logits of each."""
+        self._batch.clear()
+        rows = []
+        for item in work:
+            sequence = item.sequence
+            assert sequence.slot is not None
+            start = self.slots.length(sequence.slot)
+            tokens = sequence.tokens[start : start + item.num_tokens]
+            draft = drafts.get(sequence.id)
+            num_drafted = len(draft.fed) if draft else 0
+            if draft and num_drafted:
+                tokens = tokens + draft.fed
+            num_outputs = item.has_output + num_drafted
+            first = self._batch.add(tokens, start, sequence.slot, num_outputs)
+            rows.append((first, first + num_outputs))
+        return rows
+
     def _pad(self) -> bool:
-        """Give a lone token a companion in the spare slot, where it would be computed otherwise than in a batch."""
+        """Add a token in the spare slot to a lone one that llama.cpp would compute otherwise than in a batch."""
         if not self._config.reproducible:
             return False
         is_lone = self._batch.num_tokens == 1 and self.slots.num_cells_used >= SPLIT_CELLS
@@ -232,21 +230,6 @@ class Loop:
             self._batch.add([0], 0, self._spare_slot, 0)
             return True
         return False
-
-    def _count(
-        self, step: StepCount, work: list[Work], drafts: dict[int, Draft], num_tokens: int, seconds: float
-    ) -> None:
-        step.tokens += num_tokens
-        step.sequences += len(work)
-        for item in work:
-            if item.is_decode:
-                step.decoding += 1
-            else:
-                step.prefill_tokens += item.num_tokens
-        for draft in drafts.values():
-            step.draft_tokens += len(draft.tokens)
-        if not step.prefill_tokens:  # Tokens of a prompt have no logits and longer attention: they cost something else.
-            self.drafting.observe_step(num_tokens, len(work), seconds)
 
     def _roll_back(self, work: list[Work]) -> None:
         """Nothing was committed: drop what target and draft may have computed of this step."""
@@ -272,11 +255,7 @@ class Loop:
                 self.fail(sequence, error)
                 return
         if sequence.slot is not None:
-            self._later.do(self._publish, sequence)
-
-    @staticmethod
-    def _publish(sequence: Sequence) -> None:
-        sequence.generation.publish(sequence.emitter.take())
+            self.reporter.events(sequence)
 
     def _finish_round(self, sequence: Sequence, draft: Draft, rows: Logits, now: float) -> None:
         assert sequence.slot is not None
@@ -291,15 +270,15 @@ class Loop:
             draft_probs=draft.probs,
             with_probabilities=self._wants_probabilities(sequence, draft),
         )
-        outcome = commit(sequence, draft, verdict, self.target)
-        self.slots.truncate(sequence.slot, min(num_before + outcome.num_accepted, sequence.num_tokens))
+        committed = commit(sequence, draft, verdict, self.target)
+        self.slots.truncate(sequence.slot, min(num_before + committed.num_accepted, sequence.num_tokens))
         elapsed, sample_s = now - sequence.generation.submitted, time.perf_counter() - now
         batch_tokens = self._batch.num_tokens
-        self._later.do(
-            self._tell, CommittedRound(sequence, draft, verdict, outcome, self._step, batch_tokens, elapsed, sample_s)
+        self.reporter.round(
+            CommittedRound(sequence, draft, verdict, committed, self._step, batch_tokens, elapsed, sample_s)
         )
-        if outcome.finish_reason:
-            self._end(sequence, State.FINISHED, outcome.finish_reason)
+        if committed.finish_reason:
+            self._end(sequence, State.FINISHED, committed.finish_reason)
         elif sequence.num_tokens > self.slots.n_cells:
             self._end(sequence, State.FINISHED, "length", "the context is full")
 
@@ -309,40 +288,6 @@ class Loop:
         is_cheap = setting == "auto" and bool(draft.tokens) and not self.context.is_asynchronous
         return is_cheap or sequence.is_looked_at(setting)
 
-    def _tell(self, done: CommittedRound) -> None:
-        """Learn from a round, and tell of it in statistics and events."""
-        sequence, draft, outcome, step = done.sequence, done.draft, done.outcome, done.step
-        emit(sequence, draft, done.verdict, outcome, self.target)
-        self.drafting.observe_round(step.drafting, sequence, draft, done.verdict, outcome.tokens)
-        stats = sequence.generation.stats
-        if stats.rounds == 0:
-            stats.ttft_s = done.elapsed
-        stats.decode_s = done.elapsed - stats.ttft_s
-        stats.rounds += 1
-        stats.generated_tokens += len(outcome.tokens)
-        stats.drafted_tokens += len(draft.tokens)
-        stats.accepted_tokens += outcome.num_accepted
-        stats.draft_s += step.draft_s
-        stats.verify_s += step.verify_s
-        stats.sample_s += done.sample_s
-        stats.draft_reasons[draft.reason] = stats.draft_reasons.get(draft.reason, 0) + 1
-        step.committed_tokens += len(outcome.tokens)
-        sequence.emitter.add(
-            RoundEvent(
-                round=outcome.round,
-                k=len(draft.tokens),
-                accepted=outcome.num_accepted,
-                batch_tokens=done.batch_tokens,
-                batch_sequences=step.sequences,
-                draft_s=step.draft_s,
-                verify_s=step.verify_s,
-                sample_s=done.sample_s,
-                reason=draft.reason,
-                drafter=draft.drafter if draft.tokens else None,
-                time_s=done.elapsed,
-            )
-        )
-
     # Ends and slots
 
     def _end(self, sequence: Sequence, state: State, finish_reason: str, detail: str = "") -> None:
@@ -350,11 +295,7 @@ class Loop:
         self._scheduler.remove(sequence, keep_cells=state is not State.FAILED)
         sequence.generation.finish_reason = finish_reason
         sequence.emitter.finish()
-        self._publish_state(sequence, state, detail or finish_reason)
-
-    def _publish_state(self, sequence: Sequence, state: State, detail: str = "") -> None:
-        sequence.emitter.add(StateEvent(state, detail, sequence.age()))
-        self._publish(sequence)
+        publish_state(sequence, state, detail or finish_reason)
 
     def _perform_slot_operations(self) -> None:
         """Do to the caches of target and draft what the slot table decided."""
@@ -372,26 +313,3 @@ class Loop:
             if drafter and not drafter.context.remove(operation.slot, operation.length):
                 drafter.context.remove(operation.slot, 0)
                 self.slots.set_drafted(operation.slot, 0)
-
-    def _record(self, step: StepCount, begin: float, end: float) -> None:
-        self._num_steps += 1
-        self._num_generated += step.committed_tokens
-        if not step.draft_tokens:  # What drafts take is not the prompts' doing.
-            self._prefill.observe(step.decoding, step.prefill_tokens, end - begin)
-        self.steps.append(
-            StepRecord(
-                time_s=begin - self.started,
-                tokens=step.tokens,
-                prefill_tokens=step.prefill_tokens,
-                draft_tokens=step.draft_tokens,
-                committed_tokens=step.committed_tokens,
-                sequences=step.sequences,
-                waiting=len(self._scheduler.waiting),
-                slots_used=self.slots.num_held,
-                cells_used=self.slots.num_cells_used,
-                step_s=end - begin,
-                draft_s=step.draft_s,
-                verify_s=step.verify_s,
-                sample_s=step.sample_s,
-            )
-        )

@@ -6,14 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.events import DraftReason
 from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
 from exsa_lab.speculation.draft_plan import Take
-from exsa_lab.speculation.sampling import Distribution, apply_chain, greedy_token, top_with_probability
+from exsa_lab.speculation.sampling import (
+    Distribution,
+    apply_chain,
+    greedy_token,
+    top_with_probability,
+    with_vocabulary,
+)
 
 FEW = 4
 """Tokens of lag that are caught up one by one where the shape of the batch matters."""
@@ -192,13 +196,3 @@ class ModelDrafter:
         draft.dists.append(dist)
         draft.confidences.append(confidence)
         return take is Take.MORE and len(draft.tokens) < request.limit and not self._model.is_end(token)
-
-
-def with_vocabulary(logits: Logits, vocab_size: int) -> Logits:
-    """Cut or pad rows to a vocabulary; tokens the draft does not have are impossible."""
-    num_rows, own_size = logits.shape
-    if own_size >= vocab_size:
-        return logits[:, :vocab_size]
-    padded = np.full((num_rows, vocab_size), -np.inf, np.float32)
-    padded[:, :own_size] = logits
-    return padded

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from exsa_lab.config import SamplingParams
+from exsa_lab.engine.generation import Generation
+from exsa_lab.engine.text import Emitter
+from exsa_lab.events import State, StateEvent
+from exsa_lab.models.prompts import encode_prompt
+from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.acceptance_rates import DraftHistory
+from exsa_lab.speculation.ngram import NgramIndex
+from exsa_lab.speculation.sampling import RequestRandom
 from exsa_lab.speculation.token_worth import steps_left
-
-if TYPE_CHECKING:
-    from exsa_lab.engine.emitter import Emitter
-    from exsa_lab.engine.generation import Generation
-    from exsa_lab.speculation.ngram import NgramIndex
-    from exsa_lab.speculation.sampling import RequestRandom
 
 
 @dataclass(slots=True, eq=False)
@@ -66,3 +68,28 @@ class Sequence:
     def age(self) -> float:
         """Seconds since it was submitted."""
         return time.perf_counter() - self.generation.submitted
+
+
+def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequence:
+    """Tokenize a generation's prompt and tell it that it waits; raises ExsaError for a prompt that cannot run.
+
+    ``n_cells`` bounds the prompt's tokens.
+    """
+    params = generation.params
+    tokens = encode_prompt(model, generation.prompt, params, n_cells)
+    if generation.seed is None:
+        generation.seed = secrets.randbits(32)
+    generation.prompt_ids = list(tokens)
+    generation.end_ids = sorted(token for token in set(tokens) if model.is_end(token))
+    generation.stats.prompt_tokens = len(tokens)
+    generation.publish([StateEvent(State.WAITING, "", time.perf_counter() - generation.submitted)])
+    return Sequence(
+        id=generation.id,
+        params=params,
+        tokens=tokens,
+        num_prompt=len(tokens),
+        generation=generation,
+        emitter=Emitter(params.stop),
+        random=RequestRandom(generation.seed),
+        deadline=None if params.timeout is None else generation.submitted + params.timeout,
+    )

@@ -12,7 +12,7 @@ from exsa_lab.hardware import Hardware
 from exsa_lab.models import hub
 from exsa_lab.models.cache import cache_folder
 from exsa_lab.models.catalog import PAIRS, ModelEntry
-from exsa_lab.planner import GIB, GPU_MARGIN
+from exsa_lab.models.memory import GIB, GPU_MARGIN
 
 
 class Where(StrEnum):

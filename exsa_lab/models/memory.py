@@ -12,6 +12,9 @@ from __future__ import annotations
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.models.gguf_facts import GGUFFacts
 
+GIB = 1 << 30
+GPU_MARGIN = GIB
+"""Left free on each GPU for the driver's context and other programs (llama.cpp's own fit leaves as much)."""
 REPACKED = frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4", "Q5_K", "Q6_K"})
 """Types llama.cpp rearranges for its CPU kernels: these are copied, where others stay mapped from the file."""
 

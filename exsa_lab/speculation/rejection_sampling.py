@@ -18,7 +18,7 @@ from exsa_lab.speculation.sampling import Distribution, RequestRandom, Row, Soft
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DraftCheck:
     """One draft token tested against the target."""
 
     token: int
@@ -44,7 +44,7 @@ class Verdict:
     """The target's probability of ``token``; None where it was not asked for."""
     u: float | None
     """The uniform number that drew ``token``; None under greedy decoding."""
-    checks: list[Check] = field(default_factory=list)
+    checks: list[DraftCheck] = field(default_factory=list)
     """The tested draft tokens in order: the accepted ones, then the refused one if there is one."""
 
 
@@ -101,11 +101,11 @@ def residual(p: Distribution, q: Distribution) -> Distribution:
 def _accept_greedy(
     draft: Sequence[int], draft_probs: Sequence[float | None], rows: NDArray[np.float32], with_probabilities: bool
 ) -> Verdict:
-    checks: list[Check] = []
+    checks: list[DraftCheck] = []
     best, probability = _judge_row(rows[0], with_probabilities)
     for i, token in enumerate(draft):
         q = draft_probs[i] if draft_probs else 1.0
-        checks.append(Check(token, probability(token), q, None, token == best))
+        checks.append(DraftCheck(token, probability(token), q, None, token == best))
         if token != best:
             return Verdict(i, best, Source.RESAMPLED, probability(best), None, checks)
         best, probability = _judge_row(rows[i + 1], with_probabilities)
@@ -133,13 +133,13 @@ def _accept_sampled(
     random: RequestRandom,
     position: int,
 ) -> Verdict:
-    checks: list[Check] = []
+    checks: list[DraftCheck] = []
     for i, token in enumerate(draft):
         p, q = apply_chain(rows[i], params), draft_dists[i]
         u_accept, u_sample = random.at(position + i)
         if q is None or q.is_one_hot:
             instead = p.sample(u_sample)
-            check = Check(token, p.probability(token), 1.0, u_sample, instead == token)
+            check = DraftCheck(token, p.probability(token), 1.0, u_sample, instead == token)
         else:
             check = _check(token, p, q, u_accept)
             instead = token if check.accepted else residual(p, q).sample(u_sample)
@@ -153,7 +153,7 @@ def _accept_sampled(
     return Verdict(len(draft), token, source, p.probability(token), u_sample, checks)
 
 
-def _check(token: int, p: Distribution, q: Distribution, u: float) -> Check:
+def _check(token: int, p: Distribution, q: Distribution, u: float) -> DraftCheck:
     p_token, q_token = p.probability(token), q.probability(token)
     # u < p / q without the division: certain where p >= q, impossible where p is 0.
-    return Check(token, p_token, q_token, u, u * q_token < p_token)
+    return DraftCheck(token, p_token, q_token, u, u * q_token < p_token)

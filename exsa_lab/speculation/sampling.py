@@ -155,6 +155,16 @@ _SAFE_PEAK = 80.0
 """exp of a larger logit would overflow a float32."""
 
 
+def with_vocabulary(logits: NDArray[np.float32], vocab_size: int) -> NDArray[np.float32]:
+    """Cut or pad rows of logits to a vocabulary: tokens that a draft model does not have are impossible."""
+    num_rows, own_size = logits.shape
+    if own_size >= vocab_size:
+        return logits[:, :vocab_size]
+    padded = np.full((num_rows, vocab_size), -np.inf, np.float32)
+    padded[:, :own_size] = logits
+    return padded
+
+
 def _sum_exp(logits: Row, peak: float) -> float:
     """Sum of exp(logits - peak), in this thread's own scratch array: a new one comes from the system page by page,
     which takes longer than the arithmetic. The peak is taken off afterwards where nothing can overflow."""

@@ -10,21 +10,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from exsa_lab.config import SamplingParams
-from exsa_lab.engine.proposers import with_vocabulary
+from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.errors import ConfigError
-from exsa_lab.hardware import detect
 from exsa_lab.runtime.protocol import Context, Logits, Model
-from exsa_lab.speculation.sampling import Distribution, apply_chain
-
-if TYPE_CHECKING:
-    from exsa_lab.engine.engine import Engine
-    from exsa_lab.engine.generation import Generation
-    from exsa_lab.trace.trace import Trace
+from exsa_lab.speculation.sampling import Distribution, apply_chain, with_vocabulary
+from exsa_lab.trace.trace import Trace
 
 _CHUNK = 32
 """Rows of logits asked for at once."""
@@ -38,7 +32,7 @@ class Positions:
 
     Example::
 
-        places = read_positions(gen)
+        places = gen.positions()  # or engine.positions(trace)
         p, q = places.p(5, temperature=0.8, top_p=0.9), places.q(5, temperature=0.8, top_p=0.9)
         common_probability(p, q)  # how often a token drafted there is accepted
     """
@@ -73,33 +67,24 @@ class Positions:
         return b"".join(map(self.model.token_bytes, self.tokens[:end])).decode("utf-8", "replace")
 
 
-def read_positions(source: Generation | Trace, engine: Engine | None = None) -> Positions:
-    """Compute the logits of target and draft at every position of a generated text.
+def read_positions(
+    trace: Trace, target: Model, draft: Model | None, config: EngineConfig, *, n_threads: int
+) -> Positions:
+    """Compute the logits of target and draft at every position of a recorded text.
 
-    The models are those of ``engine``, by default the kernel's; it waits for the step that runs, and others wait for
-    this. Raises ConfigError for a trace without its prompt's tokens, one of another target, or one of more than
+    It opens contexts of its own, by ``config``, on the calling thread, which must be the one that owns the models.
+    Raises ConfigError for a trace without its prompt's tokens, one of another target, or one of more than
     `MAX_POSITIONS` tokens; OutOfMemory where there is no room.
     """
-    from exsa_lab.trace.trace import Trace
-
-    trace = source if isinstance(source, Trace) else source.trace
-    if engine is None:
-        from exsa_lab.loading import get_engine
-
-        engine = get_engine()
-    target, draft, config = engine.target, engine.draft, engine.config
     _check(trace, target)
     size = len(trace.prompt_ids) + len(trace.tokens)
     config = replace(config, n_ctx=max(256, size), n_seq_max=1)
-    n_threads = config.n_threads or detect().usable_threads
 
     def read(model: Model) -> Logits:
         with closing(model.open_context(config, n_threads)) as context:
             return _read(context, model, trace.prompt_ids, trace.tokens, target.vocab_size)
 
-    # On the engine's own thread, which owns all that is llama.cpp's.
-    rows = engine.call(lambda _loop: (read(target), read(draft) if draft is not None else None))
-    return Positions(trace.tokens, *rows, target)
+    return Positions(trace.tokens, read(target), read(draft) if draft is not None else None, target)
 
 
 def common_probability(p: Distribution, q: Distribution) -> float:

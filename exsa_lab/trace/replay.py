@@ -20,9 +20,9 @@ is known only for rounds that were recorded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,27 @@ from numpy.typing import NDArray
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.costs.model import CostModel
 from exsa_lab.errors import ConfigError
-from exsa_lab.events import RejectedEvent, Rejection, RoundEvent, Source, TokenEvent
+from exsa_lab.events import Event, RejectedEvent, Rejection, RoundEvent, Source, TokenEvent
 from exsa_lab.speculation.ngram import NgramIndex, num_right
 
-if TYPE_CHECKING:
-    from exsa_lab.trace.trace import Trace
+
+class RecordedRun(Protocol):
+    """What a replay reads of a recorded run; `exsa_lab.Trace` is one."""
+
+    @property
+    def events(self) -> Sequence[Event]: ...
+    @property
+    def params(self) -> dict[str, Any]: ...
+    @property
+    def models(self) -> dict[str, str | None]: ...
+    @property
+    def prompt_ids(self) -> list[int]: ...
+    @property
+    def end_ids(self) -> list[int]: ...
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def rounds(self) -> list[RoundEvent]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,7 @@ class Replay:
         )
 
 
-def replay(trace: Trace, draft_length: int, drafter: str | None = None) -> Replay:
+def replay(trace: RecordedRun, draft_length: int, drafter: str | None = None) -> Replay:
     """Return what ``draft_length`` would have done in the place of the recorded one.
 
     ``drafter`` is "model" or "ngram"; None means the recorded one. For the model, record with a long fixed draft
@@ -126,7 +142,7 @@ def replay(trace: Trace, draft_length: int, drafter: str | None = None) -> Repla
     return _walk(_Record(trace, wanted), draft_length, wanted)
 
 
-def _recorded_drafter(trace: Trace) -> str:
+def _recorded_drafter(trace: RecordedRun) -> str:
     """Who a fixed draft length would have asked in this run: "auto" means the draft model where there is one."""
     drafters = {event.drafter for event in trace.rounds}
     wanted = trace.params.get("drafter")
@@ -135,12 +151,12 @@ def _recorded_drafter(trace: Trace) -> str:
     return "ngram" if "ngram" in drafters and "model" not in drafters and not trace.models.get("draft") else "model"
 
 
-def lookup_index(trace: Trace) -> NgramIndex:
+def lookup_index(trace: RecordedRun) -> NgramIndex:
     """Return the index that the engine would have had after the prompt."""
     return NgramIndex(trace.prompt_ids, frozenset(trace.end_ids).__contains__)
 
 
-def _look_up(trace: Trace, draft_length: int) -> Replay:
+def _look_up(trace: RecordedRun, draft_length: int) -> Replay:
     """Look up along the text, as the engine would have: it is known, and so is every outcome."""
     text = trace.tokens
     max_tokens = int(trace.params.get("max_tokens", len(text)))
@@ -182,7 +198,7 @@ class _Tail(NamedTuple):
 class _Record:
     """What the events tell about each position of the text."""
 
-    def __init__(self, trace: Trace, drafter: str) -> None:
+    def __init__(self, trace: RecordedRun, drafter: str) -> None:
         self.tokens = [event for event in trace.events if isinstance(event, TokenEvent)]
         self.max_tokens = int(trace.params.get("max_tokens", len(self.tokens)))
         wanted = trace.params.get("draft_length", 0)
@@ -222,7 +238,7 @@ class _Record:
         tail = self._tails.get(position)
         return min(most, tail.length) if tail is not None and tail.is_over else most
 
-    def _read_tails(self, trace: Trace) -> dict[int, _Tail]:
+    def _read_tails(self, trace: RecordedRun) -> dict[int, _Tail]:
         discarded = Counter(
             event.round
             for event in trace.events

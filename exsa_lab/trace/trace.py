@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from exsa_lab.errors import ConfigError
 from exsa_lab.events import Event, RejectedEvent, RoundEvent, TokenEvent, from_json, to_json
+from exsa_lab.trace.replay import Replay, replay
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from exsa_lab.trace.replay import Replay
 
 FORMAT = "exsa_lab.trace/1"
 
@@ -111,8 +110,6 @@ class Trace:
 
         Example: ``[trace.replay(k).tokens_per_round for k in range(9)]`` of a run with ``draft_length=8``.
         """
-        from exsa_lab.trace.replay import replay
-
         return replay(self, draft_length, drafter)
 
     # Files

@@ -10,7 +10,7 @@ from exsa_lab.config import EngineConfig
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.later import Later
+from exsa_lab.engine.reporting import Later
 from exsa_lab.errors import DecodeError, GenerationCancelled, OutOfMemory
 from exsa_lab.events import Event, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.runtime.protocol import DecodeAborted
@@ -100,7 +100,7 @@ def test_a_round_is_told_while_the_next_is_computed(engine: Engine) -> None:
     gen.subscribe(lambda events: seen.append(sum(isinstance(event, TokenEvent) for event in events)))
     gen.result(timeout=20)
     assert sum(seen) == 200
-    records = engine.call(lambda loop: list(loop.steps))
+    records = engine.call(lambda loop: list(loop.reporter.steps))
     assert sum(record.committed_tokens for record in records) == 200
 
 

@@ -199,9 +199,9 @@ def test_text_is_distributed_as_the_target_alone_would(script: Script, k: int, p
     assert num_accepted == pytest.approx(NUM_DRAWS * overlap, abs=3.3 * deviation + 1e-6)
 
 
-def _inverted_ratio(token: int, p: Distribution, q: Distribution, u: float) -> rejection_sampling.Check:
+def _inverted_ratio(token: int, p: Distribution, q: Distribution, u: float) -> rejection_sampling.DraftCheck:
     p_token, q_token = p.probability(token), q.probability(token)
-    return rejection_sampling.Check(token, p_token, q_token, u, u * p_token < q_token)
+    return rejection_sampling.DraftCheck(token, p_token, q_token, u, u * p_token < q_token)
 
 
 def _resample_from_target(p: Distribution, q: Distribution) -> Distribution:
@@ -214,7 +214,7 @@ WRONG_RULES: dict[str, tuple[object, str, Callable[..., object]]] = {
     "always accepting": (
         rejection_sampling,
         "_check",
-        lambda t, p, q, u: rejection_sampling.Check(t, 1.0, 1.0, u, True),
+        lambda t, p, q, u: rejection_sampling.DraftCheck(t, 1.0, 1.0, u, True),
     ),
     "drafting with the target's numbers": (
         Script,

@@ -14,7 +14,7 @@ from exsa_lab.events import RejectedEvent, Rejection, Source, TokenEvent
 from exsa_lab.speculation.rejection_sampling import accept
 from exsa_lab.speculation.sampling import Distribution, RequestRandom
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
-from exsa_lab.trace.positions import MAX_POSITIONS, common_probability, match_probability, read_positions
+from exsa_lab.trace.positions import MAX_POSITIONS, common_probability, match_probability
 
 PIECES = [chr(ord("a") + i) for i in range(20)]
 PARAMS = {"temperature": 0.7, "top_k": 6}
@@ -29,7 +29,7 @@ def engine() -> Iterator[Engine]:
 
 def test_what_is_read_is_what_the_engine_decided_by(engine: Engine) -> None:
     gen = engine.generate("abc" * 20, max_tokens=70, chat=False, draft_length=3, seed=1, **PARAMS)
-    places = read_positions(gen, engine)
+    places = gen.positions()
 
     assert len(places) == len(places.target) == 70
     tested = 0
@@ -46,7 +46,7 @@ def test_what_is_read_is_what_the_engine_decided_by(engine: Engine) -> None:
 
 def test_texts_and_names(engine: Engine) -> None:
     gen = engine.generate("ab", max_tokens=5, chat=False, draft_length=0)
-    places = read_positions(gen.trace, engine)
+    places = engine.positions(gen.trace)
     assert places.text(5) == gen.text
     assert places.text(0) == ""
     assert places.name(gen.tokens[0]) == gen.text[0]
@@ -74,13 +74,13 @@ def test_the_common_probability_is_how_often_the_rule_accepts() -> None:
 def test_what_cannot_be_read_is_refused_in_words(engine: Engine) -> None:
     trace = engine.generate("ab", max_tokens=4, chat=False).trace
     with pytest.raises(ConfigError, match="prompt's tokens"):
-        read_positions(replace(trace, prompt_ids=[]), engine)
+        engine.positions(replace(trace, prompt_ids=[]))
     with pytest.raises(ConfigError, match=f"at most {MAX_POSITIONS}"):
-        read_positions(replace(trace, events=trace.events * 300), engine)
+        engine.positions(replace(trace, events=trace.events * 300))
     with pytest.raises(ConfigError, match="another's"):
-        read_positions(replace(trace, models={"target": "another"}), engine)
+        engine.positions(replace(trace, models={"target": "another"}))
     with scripted_engine(ScriptedModel(PIECES, markov(20, 1))) as alone:
-        places = read_positions(trace, alone)
+        places = alone.positions(trace)
         assert places.draft is None
         with pytest.raises(ConfigError, match="no draft model"):
             places.q(0)

@@ -48,7 +48,7 @@ class Transformers:
         return float(answer)
 
 
-class Models:
+class PeerModels:
     """Both models, loaded in this process."""
 
     def __init__(self, target: Path, draft: Path, device: str) -> None:
@@ -132,7 +132,7 @@ def main() -> None:
     """Answer each line on stdin, a prompt with its settings, by tokens per second."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what the libraries print is no answer
     target, draft, device = sys.argv[1:]
-    models = Models(Path(target), Path(draft), device)
+    models = PeerModels(Path(target), Path(draft), device)
     for line in sys.stdin:
         prompt, max_tokens, is_assisted = json.loads(line)
         print(models.tokens_per_second(prompt, max_tokens, is_assisted), file=answers, flush=True)
