@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from exsa_lab.errors import ExsaError
+from exsa_lab.files import read_json, write_bytes, write_json
 
 # What was copied, by name: a file that still has this hash was not touched by the user.
 _RECORD = ".exsa_lab.json"
@@ -37,29 +37,29 @@ def copy_notebooks(folder: Path, source: Path | None = None) -> list[str]:
         record[notebook.name] = digest
         if line:
             lines.append(line)
-    record_path.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(record_path, record, indent=1)
     return lines
 
 
 def _place(new: bytes, digest: str, path: Path, copied: str | None) -> str | None:
     if not path.exists():
-        path.write_bytes(new)
+        write_bytes(path, new)
         return f"Copied {path}"
     current = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest in (current, copied):
         # Up to date, or changed by the user with nothing newer to offer.
         return None
     if current == copied:
-        path.write_bytes(new)
+        write_bytes(path, new)
         return f"Updated {path}"
     beside = path.with_name(f"{path.stem}-{digest[:8]}{path.suffix}")
-    beside.write_bytes(new)
+    write_bytes(beside, new)
     return f"Kept your {path}; the new version is {beside}"
 
 
 def _read_record(path: Path) -> dict[str, str]:
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
     except (FileNotFoundError, ValueError):
         return {}
     return {str(name): str(digest) for name, digest in record.items()} if isinstance(record, dict) else {}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from exsa_lab.config import as_list, whole
 from exsa_lab.engine.engine import Engine
-from exsa_lab.errors import ConfigError
 from exsa_lab.experiments import Setting, run_experiment
 from exsa_lab.trace.trace import Trace
 
@@ -48,13 +48,13 @@ def map(
 
         traces = xl.map(prompts, client=Client("scheduler:8786"), load={"target": "smollm2-135m"}, max_tokens=64)
     """
+    prompts = as_list("prompts", prompts)
     if client is None:
         from exsa_lab.loading import get_engine
 
         engine = open_engine() if open_engine is not None else get_engine()
         return [gen.trace for gen in engine.map(prompts, progress=progress, **params)]
-    if chunk < 1:
-        raise ConfigError(f"chunk is {chunk}.", hint="At least one prompt has to be sent.")
+    chunk = whole("chunk", chunk, 1, 1 << 20)
     opener = Opener.of(load, open_engine)
     chunks = [list(prompts[first : first + chunk]) for first in range(0, len(prompts), chunk)]
     futures = [client.submit(_generate, opener, part, params, pure=False) for part in chunks]

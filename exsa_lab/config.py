@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from itertools import islice
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-from exsa_lab.errors import ConfigError
+from exsa_lab.errors import ConfigError, shown
 
 DrafterName = Literal["auto", "model", "ngram", "none"]
 DRAFTER_NAMES: tuple[str, ...] = get_args(DrafterName)
@@ -18,6 +21,7 @@ KV_TYPES: tuple[str, ...] = get_args(KVType)
 
 MAX_DRAFT_LENGTH = 16
 """Longest draft in tokens. Beyond it the batch of one sequence outgrows every measured gain."""
+MAX_STOPS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +57,32 @@ class SamplingParams:
     """Seconds after which the generation is cancelled, its partial text kept; None waits forever."""
 
     def __post_init__(self) -> None:
-        _check_int("max_tokens", self.max_tokens, 1, 1 << 24)
-        _check_float("temperature", self.temperature, 0.0, 100.0)
-        _check_int("top_k", self.top_k, 0, 1 << 24)
-        _check_float("top_p", self.top_p, 0.0, 1.0)
+        settle(
+            self,
+            max_tokens=whole("max_tokens", self.max_tokens, 1, 1 << 24),
+            temperature=_number("temperature", self.temperature, 0.0, 100.0),
+            top_k=whole("top_k", self.top_k, 0, 1 << 24),
+            top_p=_number("top_p", self.top_p, 0.0, 1.0),
+            min_p=_number("min_p", self.min_p, 0.0, 1.0),
+            chat=_flag("chat", self.chat),
+            stop=_stops(self.stop),
+        )
         if self.top_p == 0.0:
             raise ConfigError("top_p is 0, which keeps no token.", hint="Use top_k=1 or temperature=0.")
-        _check_float("min_p", self.min_p, 0.0, 1.0)
         if self.seed is not None:
-            _check_int("seed", self.seed, 0, 2**64 - 1)
-        if self.drafter not in DRAFTER_NAMES:
-            raise ConfigError(
-                f"drafter is {self.drafter!r}.",
-                hint=f"It must be one of {', '.join(DRAFTER_NAMES)}.{did_you_mean(str(self.drafter), DRAFTER_NAMES)}",
-            )
-        if self.draft_length != "auto":
-            _check_int("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH, extra=' or "auto"')
+            settle(self, seed=whole("seed", self.seed, 0, 2**64 - 1))
+        if not isinstance(self.drafter, str) or self.drafter not in DRAFTER_NAMES:
+            near = did_you_mean(str(self.drafter), DRAFTER_NAMES) if isinstance(self.drafter, str) else ""
+            hint = f"It must be one of {', '.join(DRAFTER_NAMES)}.{near}"
+            raise ConfigError(f"drafter is {shown(self.drafter)}.", hint=hint)
+        if not isinstance(self.draft_length, str) or self.draft_length != "auto":
+            length = whole("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH, extra=' or "auto"')
+            settle(self, draft_length=length)
         if self.timeout is not None:
-            _check_float("timeout", self.timeout, 0.0, math.inf)
-        object.__setattr__(self, "stop", _as_stops(self.stop))
+            seconds = _number("timeout", self.timeout, 0.0, math.inf)
+            settle(self, timeout=None if seconds == math.inf else seconds)
+        if self.system is not None and not isinstance(self.system, str):
+            raise ConfigError(f"system is {shown(self.system)}.", hint="It must be a text.")
         if self.system is not None and not self.chat:
             raise ConfigError("system needs chat=True.", hint="Raw completion has no system message.")
 
@@ -82,7 +93,7 @@ class SamplingParams:
         for name in params:
             if name not in names:
                 raise ConfigError(
-                    f"unknown parameter {name!r}.",
+                    f"unknown parameter {shown(name)}.",
                     hint=did_you_mean(name, names).strip() or f"Known: {', '.join(names)}.",
                 )
         return cls(**params)
@@ -142,31 +153,39 @@ class EngineConfig:
     """Measure the cost of a step anew instead of taking it from the cache on disk."""
 
     def __post_init__(self) -> None:
-        _check_int("n_ctx", self.n_ctx, 32, 1 << 24)
-        _check_int("n_seq_max", self.n_seq_max, 1, 255)
-        _check_int("n_batch", self.n_batch, 1, 1 << 20)
-        _check_int("n_ubatch", self.n_ubatch, 1, 1 << 20)
-        _check_int("step_tokens", self.step_tokens, 1, 1 << 20)
-        _check_int("prefill_beside_decode", self.prefill_beside_decode, 0, 1 << 20)
-        _check_int("small_step", self.small_step, 0, 1 << 20)
-        _check_int("n_threads", self.n_threads, 0, 4096)
-        _check_int("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
-        _check_int("draft_gpu_layers", self.draft_gpu_layers, -1, 100_000)
-        if self.kv_type not in KV_TYPES:
-            raise ConfigError(f"kv_type is {self.kv_type!r}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
-        if not isinstance(self.reproducible, bool):
-            raise ConfigError(f"reproducible is {self.reproducible!r}.", hint="It must be True or False.")
-        if self.probabilities not in (True, False, "auto"):
-            raise ConfigError(f"probabilities is {self.probabilities!r}.", hint='It must be True, False or "auto".')
-        _check_int("fast_cells", self.fast_cells, 0, 1 << 24)
-        _check_int("prefix_cache_tokens", self.prefix_cache_tokens, 0, 1 << 24)
+        for name, (low, high) in _ENGINE_BOUNDS.items():
+            settle(self, **{name: whole(name, getattr(self, name), low, high)})
+        for name in ("flash_attention", "reproducible", "recalibrate"):
+            settle(self, **{name: _flag(name, getattr(self, name))})
+        if not isinstance(self.kv_type, str) or self.kv_type not in KV_TYPES:
+            raise ConfigError(f"kv_type is {shown(self.kv_type)}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
+        if not isinstance(self.probabilities, bool) and str(self.probabilities) != "auto":
+            raise ConfigError(
+                f"probabilities is {shown(self.probabilities)}.", hint='It must be True, False or "auto".'
+            )
         if min(self.n_batch, self.step_tokens) < self.n_seq_max:
             raise ConfigError(
                 f"n_seq_max is {self.n_seq_max} but a step takes only {min(self.n_batch, self.step_tokens)} tokens.",
                 hint="Every sequence needs one token per step: raise n_batch and step_tokens, or lower n_seq_max.",
             )
-        _check_int("max_waiting", self.max_waiting, 1, 1 << 24)
-        _check_int("default_draft_length", self.default_draft_length, 0, MAX_DRAFT_LENGTH)
+
+
+_ENGINE_BOUNDS: dict[str, tuple[int, int]] = {
+    "n_ctx": (32, 1 << 24),
+    "n_seq_max": (1, 255),
+    "n_batch": (1, 1 << 20),
+    "n_ubatch": (1, 1 << 20),
+    "step_tokens": (1, 1 << 20),
+    "prefill_beside_decode": (0, 1 << 20),
+    "small_step": (0, 1 << 20),
+    "n_threads": (0, 4096),
+    "n_gpu_layers": (-1, 100_000),
+    "draft_gpu_layers": (-1, 100_000),
+    "fast_cells": (0, 1 << 24),
+    "prefix_cache_tokens": (0, 1 << 24),
+    "max_waiting": (1, 1 << 24),
+    "default_draft_length": (0, MAX_DRAFT_LENGTH),
+}
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -175,22 +194,54 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def _check_int(name: str, value: object, low: int, high: int, *, extra: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value!r}.", hint=f"It must be a whole number from {low} to {high}{extra}.")
+def settle(owner: object, **checked: object) -> None:
+    """Put checked values, such as plain numbers in place of numpy's, into a frozen dataclass while it is made."""
+    for name, value in checked.items():
+        object.__setattr__(owner, name, value)
 
 
-def _check_float(name: str, value: object, low: float, high: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= float(value) <= high:  # type: ignore[arg-type]  # NaN fails the comparison
-        raise ConfigError(f"{name} is {value!r}.", hint=f"It must be a number from {low:g} to {high:g}.")
+def whole(name: str, value: object, low: int, high: int, *, extra: str = "") -> int:
+    """Return a whole number of any kind, numpy's included, as Python's; raises ConfigError outside of the bounds."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or not low <= number <= high:
+        raise ConfigError(f"{name} is {shown(value)}.", hint=f"It must be a whole number from {low} to {high}{extra}.")
+    return number
 
 
-def _as_stops(stop: object) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else stop
-    if not isinstance(stops, Iterable):
-        raise ConfigError(f"stop is {stop!r}.", hint="It must be a text or a list of texts.")
-    stops = tuple(stops)
+def _number(name: str, value: object, low: float, high: float) -> float:
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except (OverflowError, ValueError):
+        number = math.nan
+    if not low <= number <= high:  # NaN fails the comparison
+        raise ConfigError(f"{name} is {shown(value)}.", hint=f"It must be a number from {low:g} to {high:g}.")
+    return int(number) if isinstance(value, Integral) else number
+
+
+def _flag(name: str, value: object) -> bool:
+    if type(value).__name__ in ("bool", "bool_"):  # numpy's is none of Python's numbers
+        return bool(value)
+    raise ConfigError(f"{name} is {shown(value)}.", hint="It must be True or False.")
+
+
+def _stops(stop: object) -> tuple[str, ...]:
+    if stop is None:
+        return ()
+    if isinstance(stop, bytes | bytearray | Mapping) or not isinstance(stop, Iterable):
+        raise ConfigError(f"stop is {shown(stop)}.", hint="It must be a text or a list of texts.")
+    stops = (stop,) if isinstance(stop, str) else tuple(islice(stop, MAX_STOPS + 1))
+    if len(stops) > MAX_STOPS:
+        raise ConfigError(f"stop has more than {MAX_STOPS} texts.", hint="A few are enough.")
     if not all(isinstance(text, str) and text for text in stops):
-        raise ConfigError(f"stop is {stop!r}.", hint="Every stop text must be a non-empty string.")
-    return stops
+        raise ConfigError(f"stop is {shown(stop)}.", hint="Every stop text must be a non-empty string.")
+    return tuple(map(str, stops))
+
+
+def as_list(name: str, values: object, *, of: str = "texts") -> list[Any]:
+    """Return a list of what was given for one; a lone text or bytes, which would fall into letters, is refused."""
+    if isinstance(values, str | bytes | bytearray | Mapping) or not isinstance(values, Iterable):
+        raise ConfigError(f"{name} is {shown(values)}.", hint=f"It must be a list of {of}.")
+    return list(values)

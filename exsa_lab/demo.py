@@ -14,6 +14,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
 from exsa_lab.errors import ExsaError
+from exsa_lab.files import write_bytes
 
 _WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
 # The lab template without what it would fetch from elsewhere: the tokens are static HTML.
@@ -33,7 +34,7 @@ def write_html(notebook: Path, output: Path, *, say: Callable[[str], None]) -> P
     if not notebook.is_file():
         raise ExsaError(f"there is no notebook {str(notebook)!r}.")
     executed = run_notebook(notebook, say=say)
-    output.write_text(to_html(executed, title=notebook.stem), encoding="utf-8")
+    write_bytes(output, to_html(executed, title=notebook.stem).encode("utf-8", "replace"))
     return output.resolve()
 
 

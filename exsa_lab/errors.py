@@ -24,6 +24,26 @@ from __future__ import annotations
 
 import traceback
 
+_SHOWN_CHARS = 80
+
+
+def printable(text: str) -> str:
+    """Return the text with everything that could act on a terminal, or hide in a line, as its escape."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def shown(value: object) -> str:
+    """Return a value for an error's text: its `repr`, printable, short, and something for whatever has none.
+
+    Example: ``shown(10**9)`` is ``"1000000000"``, ``shown("x" * 99)`` ends in ``...``.
+    """
+    try:
+        text = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str | bytes) else value)
+    except Exception:  # a number of too many digits, an object whose __repr__ fails
+        text = f"<{type(value).__name__}>"
+    text = printable(text)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."
+
 
 class ExsaError(Exception):
     """Base of all exsa_lab errors: a message for people, and a hint on what to do."""
@@ -34,12 +54,12 @@ class ExsaError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        """One line, in which a file's, a user's or a model's words cannot act."""
+        return printable(f"{self.message} {self.hint}".strip())
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a traceback: one line, in which a file's or a model's words cannot act."""
-        line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(self))
-        return [f"{type(self).__name__}: {line}"]
+        """What IPython shows instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(ExsaError, ValueError):

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from exsa_lab.errors import shown
 
 
 class Source(StrEnum):
@@ -147,12 +150,12 @@ _KINDS: dict[str, type[Any]] = {
     "state": StateEvent,
 }
 _NAMES = {cls: name for name, cls in _KINDS.items()}
-_ENUMS: dict[str, dict[str, type[StrEnum]]] = {
-    "token": {"source": Source},
-    "rejected": {"reason": Rejection},
-    "round": {"reason": DraftReason},
-    "state": {"state": State},
-}
+_HINTS = {cls: get_type_hints(cls) for cls in _KINDS.values()}
+
+MAX_NUMBER = 1 << 31
+"""No position, token or count of a recorded run is larger."""
+MAX_ROUND_TOKENS = 1024
+"""Nor does a round draft more."""
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -160,11 +163,35 @@ def to_json(event: Event) -> dict[str, Any]:
     return {"event": _NAMES[type(event)], **asdict(event)}
 
 
-def from_json(data: dict[str, Any]) -> Event:
-    """Rebuild an event from `to_json`; raises KeyError or TypeError where the data is not one."""
-    values = dict(data)
-    kind = values.pop("event")
-    for name, enum in _ENUMS.get(kind, {}).items():
-        values[name] = enum(values[name])
-    event: Event = _KINDS[kind](**values)
+def from_json(data: Any) -> Event:
+    """Rebuild an event from `to_json`; raises ValueError where the data is not one, in whatever way."""
+    if not isinstance(data, dict) or not isinstance(data.get("event"), str) or data["event"] not in _KINDS:
+        raise ValueError(f"{shown(data)} is no event")
+    cls = _KINDS[data["event"]]
+    hints = _HINTS[cls]
+    values = {name: _checked(name, value, hints.get(name)) for name, value in data.items() if name != "event"}
+    try:
+        event: Event = cls(**values)
+    except TypeError as cause:
+        raise ValueError(f"{shown(data)} is no event") from cause
+    if isinstance(event, RoundEvent) and not event.accepted <= event.k <= MAX_ROUND_TOKENS:
+        raise ValueError(f"a round of {event.k} draft tokens, {event.accepted} of them accepted")
     return event
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """A field's value, where it is of the field's type and in reach."""
+    kinds = get_args(hint) or (hint,)
+    for kind in kinds:
+        if kind is NoneType and value is None:
+            return None
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            return kind(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if (kind is int and is_number and isinstance(value, int) and 0 <= value < MAX_NUMBER) or (
+            kind is float and is_number and abs(value) < MAX_NUMBER
+        ):
+            return value
+        if kind in (str, bool) and isinstance(value, kind):
+            return value
+    raise ValueError(f"{shown(name)} is {shown(value)}")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any, Literal
 
-from exsa_lab.config import DrafterName, SamplingParams
+from exsa_lab.config import DrafterName, SamplingParams, as_list, settle, whole
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
-from exsa_lab.errors import ConfigError
+from exsa_lab.errors import ConfigError, shown
 from exsa_lab.events import State
 
 METRICS = {
@@ -48,18 +48,21 @@ class Setting:
     """Every prompt is generated once with each."""
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(f"concurrency is {self.concurrency}.", hint="At least one request has to run.")
-        if not self.seeds:
+        concurrency = whole("concurrency", self.concurrency, 1, 1 << 20)
+        seeds = tuple(whole("a seed", seed, 0, 2**64 - 1) for seed in as_list("seeds", self.seeds, of="numbers"))
+        if not seeds:
             raise ConfigError("there is no seed.", hint="Give at least one, such as (0,).")
-        SamplingParams.from_kwargs(**self.params(self.seeds[0]))  # raises where one is out of range
+        settle(self, concurrency=concurrency, seeds=seeds)
+        checked = SamplingParams.from_kwargs(**self.params(seeds[0]))  # raises where one is out of range
+        own = {item.name for item in fields(self)}
+        settle(self, **{name: getattr(checked, name) for name in self.params(seeds[0]) if name in own})
 
     @classmethod
     def from_kwargs(cls, **values: Any) -> Setting:
         """Build from keywords; an unknown one is an error with advice."""
         names = [item.name for item in fields(cls)]
         if unknown := [name for name in values if name not in names]:
-            raise ConfigError(f"unknown setting {unknown[0]!r}.", hint=f"Known: {', '.join(names)}.")
+            raise ConfigError(f"unknown setting {shown(unknown[0])}.", hint=f"Known: {', '.join(names)}.")
         return cls(**values)
 
     def params(self, seed: int) -> dict[str, Any]:
@@ -149,6 +152,7 @@ def run_experiment(
     ``on_update`` is called in this thread every ``update_s`` seconds and at the end. Setting ``stop`` cancels what
     runs; so does an interrupt, which is raised on. A generation that fails is counted, not raised.
     """
+    prompts = as_list("prompts", prompts)
     experiment = Experiment(setting, tuple(prompts))
     stop = stop or threading.Event()
     slots = threading.Semaphore(setting.concurrency)

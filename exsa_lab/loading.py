@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import threading
@@ -9,17 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import EngineNotLoaded, ExsaError, OutOfMemory
+from exsa_lab.files import FileIdentity
 from exsa_lab.hardware import Hardware, detect
 from exsa_lab.models import threads
 from exsa_lab.models.conversion import convert
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
-from exsa_lab.models.resolve import resolve, resolve_draft
+from exsa_lab.models.resolve import canonical, resolve, resolve_draft
 from exsa_lab.models.trial import try_load
 from exsa_lab.models.vocabulary import check_vocabulary
 from exsa_lab.planner import Plan, plan, step_down
@@ -36,6 +38,17 @@ class Loaded:
     engine: Engine
     arguments: Arguments | None = None
     plan: Plan | None = None
+    files: tuple[tuple[Path, FileIdentity], ...] = ()
+    """What the models were loaded from."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its files are still those it was loaded from; one that is gone was not replaced."""
+        for path, identity in self.files:
+            with contextlib.suppress(OSError):
+                if FileIdentity.of(path) != identity:
+                    return False
+        return True
 
 
 _lock = threading.RLock()
@@ -67,20 +80,26 @@ def load(
     """
     global _current
     arguments = (
-        str(target),
-        None if draft is None else str(draft),
+        canonical(target),
+        None if draft is None else canonical(draft),
         tuple(sorted({"weights": weights, **config}.items())),
     )
     with _lock:
-        if _current is not None and _current.arguments == arguments and _current.engine.state is EngineState.OPEN:
+        if _is_loaded(_current, arguments):
             return _current.engine
         files = find_files(target, draft, weights=weights, trial=trial, progress=progress)
         # What cannot work even on an empty machine is refused while the old engine still runs.
         plan(_emptied(machine()), files.target, files.draft, config)
         unload()
         engine, made = _open(files, config, progress)
-        _current = Loaded(engine, arguments, made)
+        _current = Loaded(engine, arguments, made, files.identities)
         return engine
+
+
+def _is_loaded(loaded: Loaded | None, arguments: Arguments) -> TypeGuard[Loaded]:
+    if loaded is None or loaded.arguments != arguments or loaded.engine.state is not EngineState.OPEN:
+        return False
+    return loaded.is_current
 
 
 def get_plan() -> Plan | None:
@@ -124,6 +143,8 @@ class Files:
 
     target: GGUFFacts
     draft: GGUFFacts | None
+    identities: tuple[tuple[Path, FileIdentity], ...] = ()
+    """Of these, and of the file that the target was converted from."""
 
 
 def find_files(
@@ -141,7 +162,10 @@ def find_files(
         if model is not None:
             try_load(model.path)
     path = convert(found.path, weights, progress=progress) if weights else found.path
-    files = Files(read_facts(path), read_facts(partner.path) if partner else None)
+    facts, partner_facts = read_facts(path), read_facts(partner.path) if partner else None
+    paths = dict.fromkeys([found.path, path, *([partner.path] if partner else [])])
+    identities = tuple((path, FileIdentity.of(path)) for path in paths)
+    files = Files(facts, partner_facts, identities)
     if files.draft is not None:
         check_vocabulary(files.target, files.draft)
     return files

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import platform
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exsa_lab.config import did_you_mean
+import psutil
+
+from exsa_lab import files
+from exsa_lab.config import as_list, did_you_mean, whole
 from exsa_lab.engine.engine import Engine
-from exsa_lab.errors import ConfigError
+from exsa_lab.errors import ConfigError, shown
 from exsa_lab.experiments import METRICS, Experiment, Setting, run_experiment
+from exsa_lab.files import locked
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +62,7 @@ class Sweep:
         import pandas as pd
 
         rows = [
-            {"trial": trial.number, "state": trial.state.name.lower(), **trial.params, **trial.user_attrs}
+            {"trial": trial.number, "state": trial.state.name.lower(), **trial.params, **_told(trial)}
             for trial in self.study.trials
         ]
         return pd.DataFrame(rows)
@@ -77,6 +86,10 @@ class Sweep:
         frame = self.frame
         done = frame[frame["state"] == "complete"] if len(frame) else frame
         return pareto(done.to_dict("records"), *self.metrics[:2], names=tuple(self.study.user_attrs["names"]))
+
+
+def _told(trial: Any) -> dict[str, Any]:
+    return {name: value for name, value in trial.user_attrs.items() if name != _OWNER}
 
 
 def sweep(
@@ -103,7 +116,8 @@ def sweep(
     that look promising first. ``metrics`` are names of `exsa_lab.experiments.METRICS`; with a single one, and
     ``prune``, trials that fall behind the median of those before are given up early.
 
-    ``storage`` is a SQLite file that keeps the trials: the same call again runs only what is missing. With ``client``
+    ``storage`` is a SQLite file that keeps the trials: the same call again runs only what is missing, and in two
+    kernels at once each runs a part. With ``client``
     (a ``dask.distributed.Client``) the trials run on its workers, one engine in each worker process, loaded once with
     ``exsa_lab.load(**load)`` or ``open_engine()``; one trial at a time runs in each.
 
@@ -116,12 +130,18 @@ def sweep(
         result.best, result.frame, result.pareto()
     """
     base = base or Setting()
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    names = [metrics] if isinstance(metrics, str) else as_list("metrics", metrics, of="names")
+    prompts = as_list("prompts", prompts)
+    trials = None if trials is None else whole("trials", trials, 1, 1 << 20)
     _check(space, names, base, is_grid=trials is None)
-    study = _open_study(space, names, storage, name, seed=seed, prune=prune and client is None)
-    asked = _ask(study, space, trials)
+    path = None if storage is None else files.expand(storage).absolute()
+    with _our_errors(path), locked(path) if path is not None else nullcontext():
+        study = _open_study(space, names, path, name, seed=seed, prune=prune and client is None)
+    call = uuid.uuid4().hex
+    asked = _ask(study, space, trials, path, call)
     total = _count(space) if trials is None else trials
     show = _Progress(total, len(_finished(study)), enabled=progress)
+    _running.add(call)
     try:
         if client is not None:
             from exsa_lab.cluster import Opener, run_trials
@@ -137,6 +157,7 @@ def sweep(
                 _run_trial(engine, study, trial, prompts, _with(base, trial.params), names)
                 show()
     finally:
+        _running.discard(call)
         show.close()
     return Sweep(study, names, base)
 
@@ -206,18 +227,20 @@ def _check(space: Space, names: list[str], base: Setting, *, is_grid: bool) -> N
     for name, values in space.items():
         if name not in known:
             raise ConfigError(
-                f"{name!r} cannot be varied.", hint=f"Known: {', '.join(known)}.{did_you_mean(name, known)}"
+                f"{shown(name)} cannot be varied.", hint=f"Known: {', '.join(known)}.{did_you_mean(name, known)}"
             )
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise ConfigError(f"{name} is {values!r}.", hint="Give a list of values, or a tuple (low, high).")
+            raise ConfigError(f"{name} is {shown(values)}.", hint="Give a list of values, or a tuple (low, high).")
         if isinstance(values, tuple) and (is_grid or len(values) != 2):
-            raise ConfigError(f"{name} is {values!r}.", hint="A tuple (low, high) needs trials=; a grid needs a list.")
+            raise ConfigError(
+                f"{name} is {shown(values)}.", hint="A tuple (low, high) needs trials=; a grid needs a list."
+            )
         for value in values:
             _with(base, {name: value})  # raises where a value is out of range
     for metric in names:
         if metric not in METRICS:
-            hint = f"Known: {', '.join(METRICS)}.{did_you_mean(metric, METRICS)}"
-            raise ConfigError(f"unknown metric {metric!r}.", hint=hint)
+            hint = f"Known: {', '.join(METRICS)}.{did_you_mean(str(metric), METRICS)}"
+            raise ConfigError(f"unknown metric {shown(metric)}.", hint=hint)
 
 
 def _count(space: Space) -> int:
@@ -229,18 +252,77 @@ def _grid(space: Space) -> Iterator[dict[str, Any]]:
         yield dict(zip(space, values, strict=True))
 
 
-def _ask(study: optuna.Study, space: Space, trials: int | None) -> Iterator[optuna.Trial]:
+def _ask(study: optuna.Study, space: Space, trials: int | None, path: Path | None, call: str) -> Iterator[optuna.Trial]:
     """Trials that are still to be run, one at a time: the grid's, or as many as are missing."""
     distributions = {name: _distribution(values) for name, values in space.items()}
-    if trials is None:
-        done = {_key(trial.params) for trial in _finished(study)}
-        for point in _grid(space):
-            if _key(point) not in done:
+    while True:
+        with _our_errors(path), locked(path) if path is not None else nullcontext():
+            taken = _taken(study)
+            if trials is None:
+                done = {_key(trial.params) for trial in taken}
+                point = next((point for point in _grid(space) if _key(point) not in done), None)
+                if point is None:
+                    return
                 study.enqueue_trial(point)
-                yield study.ask(distributions)
-    else:
-        for _ in range(trials - len(_finished(study))):
-            yield study.ask(distributions)
+            elif len(taken) >= trials:
+                return
+            trial = study.ask(distributions)
+            trial.set_user_attr(_OWNER, _owner(call))
+        yield trial
+
+
+def _taken(study: optuna.Study) -> list[Any]:
+    """Trials that are finished, or that a living process runs; those that died with theirs are told so."""
+    import optuna
+
+    taken = []
+    for trial in study.trials:
+        if trial.state.name in ("COMPLETE", "PRUNED"):
+            taken.append(trial)
+        elif trial.state.name == "RUNNING":
+            if _is_alive(trial.user_attrs.get(_OWNER)):
+                taken.append(trial)
+            else:
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return taken
+
+
+_OWNER = "owner"
+_DAY_S = 86_400.0
+# Sweeps that run in this process now: a trial of one that was interrupted is nobody's, though the process lives on.
+_running: set[str] = set()
+
+
+def _owner(call: str) -> dict[str, Any]:
+    process = psutil.Process()
+    own = {"host": platform.node(), "pid": process.pid, "started": process.create_time()}
+    return own | {"call": call, "time": time.time()}
+
+
+def _is_alive(owner: Any) -> bool:
+    """Whether the sweep that took a trial still runs; one of another machine is believed for a day."""
+    try:
+        if owner["host"] != platform.node():
+            return bool(time.time() - owner["time"] < _DAY_S)
+        if owner["pid"] == os.getpid():
+            return str(owner["call"]) in _running
+        return bool(abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1)
+    except (psutil.Error, TypeError, KeyError, ValueError, OverflowError):
+        return False
+
+
+@contextmanager
+def _our_errors(path: Path | None) -> Iterator[None]:
+    """Say in one sentence what is wrong with the file."""
+    try:
+        yield
+    except Exception as cause:
+        if not isinstance(cause, OSError) and type(cause).__module__.partition(".")[0] not in ("sqlalchemy", "optuna"):
+            raise
+        reason = shown(str(cause.__cause__ or cause))[1:-1].rstrip(".")
+        raise ConfigError(
+            f"{path} cannot keep the sweep: {reason}.", hint="Choose another file for storage=."
+        ) from cause
 
 
 def _distribution(values: Sequence[Any]) -> Any:
@@ -265,18 +347,18 @@ def _finished(study: optuna.Study) -> list[Any]:
 
 
 def _open_study(
-    space: Space, names: list[str], storage: str | Path | None, name: str, *, seed: int, prune: bool
+    space: Space, names: list[str], path: Path | None, name: str, *, seed: int, prune: bool
 ) -> optuna.Study:
     try:
         import optuna
     except ImportError as cause:
         raise ConfigError("sweeps need Optuna.", hint='Run `pip install "exsa-lab[sweeps]"`.') from cause
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a file that fails is told by our own error
     pruner: Any = optuna.pruners.NopPruner()
     if prune and len(names) == 1:
         pruner = optuna.pruners.MedianPruner(n_startup_trials=MIN_TRIALS_BEFORE_PRUNING, n_warmup_steps=1)
     study = optuna.create_study(
-        storage=f"sqlite:///{Path(storage).expanduser()}" if storage is not None else None,
+        storage=_storage(path),
         study_name=name,
         directions=["minimize" if metric in _MINIMISED else "maximize" for metric in names],
         sampler=optuna.samplers.TPESampler(seed=seed),
@@ -287,15 +369,20 @@ def _open_study(
     stored = study.user_attrs.get("sweep")
     if stored is not None and stored != json.loads(json.dumps(description)):
         raise ConfigError(
-            f"{storage} holds another sweep under the name {name!r}.", hint="Choose another name= or another file."
+            f"{path} holds another sweep under the name {shown(name)}.", hint="Choose another name= or another file."
         )
     study.set_user_attr("sweep", description)
     study.set_user_attr("names", list(space))
-    # Trials that were running when a session ended were not finished by anyone.
-    for trial in study.trials:
-        if trial.state == optuna.trial.TrialState.RUNNING:
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
+
+
+def _storage(path: Path | None) -> Any:
+    """Optuna's own in memory, or one SQLite file, which waits while another kernel writes to it."""
+    import optuna
+
+    if path is None:
+        return None
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
 
 
 class _Progress:

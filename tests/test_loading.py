@@ -104,6 +104,40 @@ def test_wrong_arguments_keep_the_old_engine(narrow: type[NarrowEngine], tmp_pat
         assert loading.get_engine() is engine
 
 
+def test_a_replaced_file_is_loaded_anew(narrow: type[NarrowEngine], tmp_path: Path) -> None:
+    path, other = tmp_path / "model.gguf", tmp_path / "other.gguf"
+    raw = resolve(DRAFT).path.read_bytes()
+    path.write_bytes(raw)
+    engine = loading.load(path, draft=None)
+    assert loading.load(path, draft=None) is engine
+    other.write_bytes(raw)  # the same bytes in another file: it may change while the first is mapped
+    other.replace(path)
+    second = loading.load(path, draft=None)
+    assert second is not engine
+    assert engine.state is EngineState.CLOSED
+    path.unlink()
+    assert loading.load(path, draft=None) is second  # gone is not replaced
+
+
+def test_a_relative_path_means_the_file_it_named(
+    narrow: type[NarrowEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.gguf").write_bytes(resolve(DRAFT).path.read_bytes())
+    monkeypatch.chdir(tmp_path / "a")
+    engine = loading.load("model.gguf", draft=None)
+    assert loading.load(tmp_path / "a" / "model.gguf", draft=None) is engine
+    monkeypatch.chdir(tmp_path / "b")
+    assert loading.load("model.gguf", draft=None) is not engine
+
+
+@pytest.mark.parametrize("target", [b"abc", 3, ["a"]])
+def test_what_names_no_model_is_one_clear_error(target: Any) -> None:
+    with pytest.raises(ConfigError, match="the model is"):
+        loading.load(target)
+
+
 def test_weights_are_converted_once(
     narrow: type[NarrowEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,57 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(
     again = _Interrupt(after=0)
     monkeypatch.setattr(sweeps, "run_experiment", again)
     assert len(_sweep(engine, GRID, ["a"], storage=storage).frame) == len(result.frame)
+
+
+SECOND_KERNEL = """
+import sys
+from exsa_lab.experiments import Setting
+from exsa_lab.sweeps import sweep
+from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+
+with scripted_engine(ScriptedModel([chr(97 + i) for i in range(12)], markov(12, 1)), n_seq_max=4) as engine:
+    space = {"draft_length": [0, 2, 4], "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 0.9]}
+    base = Setting(max_tokens=8, chat=False, drafter="none")
+    sweep(space, ["a"], engine=engine, base=base, storage=sys.argv[1], progress=False)
+"""
+
+
+def test_two_kernels_on_one_file_share_its_trials(tmp_path: Path) -> None:
+    storage = tmp_path / "sweep.db"
+    command = [sys.executable, "-c", SECOND_KERNEL, str(storage)]
+    kernels = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [kernel.communicate(timeout=120)[1] for kernel in kernels]
+    assert [kernel.returncode for kernel in kernels] == [0, 0], outputs
+    import optuna
+
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{storage}")
+    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    assert len(done) == len({str(trial.params) for trial in done}) == 18
+    assert len(study.trials) == 18
+
+
+def test_a_trial_whose_kernel_died_is_run_again(engine: Engine, tmp_path: Path) -> None:
+    storage = tmp_path / "sweep.db"
+    kernel = subprocess.Popen([sys.executable, "-c", SECOND_KERNEL.replace("sweep(space", "import exsa_lab.sweeps as s, os\n    s._run_trial = lambda *_: os._exit(9)\n    sweep(space"), str(storage)])  # fmt: skip  # noqa: E501
+    assert kernel.wait(timeout=120) == 9
+    space = {"draft_length": [0, 2, 4], "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 0.9]}
+    result = _sweep(engine, space, ["a"], storage=storage)
+    states = list(result.frame["state"])
+    assert (states.count("complete"), states.count("fail"), states.count("running")) == (18, 1, 0)
+
+
+@pytest.mark.parametrize("content", [None, b"this is no database" * 100])
+def test_a_file_that_cannot_be_used_is_one_clear_error(engine: Engine, tmp_path: Path, content: bytes | None) -> None:
+    storage = tmp_path / "no" / "sweep.db" if content is None else tmp_path / "sweep.db"
+    if content is not None:
+        storage.write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot"):
+        _sweep(engine, {"draft_length": [0]}, ["a"], storage=storage)
+
+
+def test_a_lone_text_is_no_list_of_prompts(engine: Engine) -> None:
+    with pytest.raises(ConfigError, match="prompts"):
+        _sweep(engine, {"draft_length": [0]}, "abc")  # type: ignore[arg-type]
 
 
 def test_a_file_with_another_sweep_is_refused(engine: Engine, tmp_path: Path) -> None:

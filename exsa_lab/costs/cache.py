@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exsa_lab import files
 from exsa_lab.costs.model import CostModel
+from exsa_lab.errors import ConfigError
 
 _FORMAT = 3
+_MAX_POINTS = 4096
+_MAX_TOKENS = 1 << 20
 
 Facts = Mapping[str, str | int | float | bool | None]
 """All the costs depend on: model hashes, machine, build of llama.cpp, threads, context settings."""
@@ -29,11 +31,13 @@ class Cached:
 
 
 def default_folder() -> Path:
-    """The user's cache folder for exsa_lab; it need not exist."""
+    """The user's cache folder for exsa_lab; it need not exist, and where the user has no home it never will."""
     if local := os.environ.get("LOCALAPPDATA"):
         return Path(local) / "exsa_lab" / "cache"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "exsa_lab"
+    try:
+        return files.cache_base()
+    except ConfigError:
+        return Path(os.devnull) / "exsa_lab"
 
 
 def cache_path(folder: Path, facts: Facts) -> Path:
@@ -50,7 +54,7 @@ def load_costs(folder: Path, facts: Facts) -> Cached:
     """
     path = cache_path(folder, facts)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = files.read_json(path)
         if data["format"] != _FORMAT:
             return Cached(note=f"The cost cache {path} has format {data['format']}, not {_FORMAT}; measuring anew.")
         if data["facts"] != dict(facts):
@@ -70,23 +74,10 @@ def save_costs(folder: Path, facts: Facts, costs: CostModel) -> str:
     path = cache_path(folder, facts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, json.dumps(data, indent=1))
-    except (OSError, ValueError) as error:
+        files.write_json(path, data, indent=1)
+    except (OSError, ValueError, TypeError) as error:
         return f"The measured costs could not be kept in {folder} ({error}); the next load measures again."
     return ""
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write to a neighbour first and rename: a reader sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def _to_json(costs: CostModel) -> dict[str, Any]:
@@ -119,4 +110,7 @@ def _seconds(value: Any) -> float:
 
 
 def _points(data: dict[str, Any]) -> dict[int, float]:
-    return {int(n): float(seconds) for n, seconds in data.items()}
+    points = {int(n): float(seconds) for n, seconds in data.items()}
+    if len(points) > _MAX_POINTS or any(n > _MAX_TOKENS for n in points):
+        raise ValueError("no decode was of so many tokens")
+    return points

@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from exsa_lab import files
 from exsa_lab.config import EngineConfig
 from exsa_lab.hardware import detect
 from exsa_lab.models import speed
@@ -107,20 +108,21 @@ def advise(
         results.append(FormatResult(name, *speeds[path], quality=quality))
         report(0.5 + 0.5 * (index + 1) / len(paths))
     advice = Advice(source.stem, tuple(results), _best(results))
-    _cache_file(source, kinds).write_text(json.dumps(asdict(advice)))
+    with files.as_config_error("the advice could not be kept", hint="Set XDG_CACHE_HOME to a folder with room."):
+        files.write_json(_cache_file(source, kinds), asdict(advice))
     return advice
 
 
 def known_advice(model: str | Path, formats: Sequence[str] = CANDIDATES) -> Advice | None:
     """Return advice that was measured on this machine before, None otherwise; measures nothing."""
     try:
-        stored = json.loads(_cache_file(resolve(model).path, formats).read_text())
+        stored = files.read_json(_cache_file(resolve(model).path, formats))
         results = tuple(
             FormatResult(**{**item, "quality": Quality(**item["quality"]) if item["quality"] else None})
             for item in stored["results"]
         )
         return Advice(stored["model"], results, stored["best"])
-    except (OSError, ValueError, KeyError, TypeError):  # Not there, or written by another version.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # Not there, or written by another version.
         return None
 
 

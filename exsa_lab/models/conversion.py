@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from exsa_lab import files
 from exsa_lab.config import did_you_mean
-from exsa_lab.errors import ConfigError, InvalidModel, ModelError
+from exsa_lab.errors import ConfigError, ModelError, shown
 from exsa_lab.hardware import detect
 from exsa_lab.models.cache import cache_folder
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
@@ -38,6 +39,10 @@ FORMATS: dict[str, float] = {
 }
 """Formats to convert to, and about how many bits a weight takes in them."""
 
+_RECORD = "exsa_lab.conversion/1"
+# Conversions whose checksum this process has seen to be right.
+_verified: set[files.FileIdentity] = set()
+
 _POLL_S = 0.05
 _SIZE_ERROR = 1.35
 """Small models come out larger than expected: their embedding and odd-sized matrices keep more bits."""
@@ -53,9 +58,10 @@ def convert(
 ) -> Path:
     """Return ``model`` in the weight format ``to``, converting it if that has not been done before.
 
-    The result goes to ``folder`` (default: exsa_lab's cache) and appears there only when it is whole. The work is
-    done in a child process, so an interrupt stops it at once and leaves nothing behind. ``progress`` is called with
-    the fraction written, 0..1. A file that mostly has the format already is returned as it is.
+    The result goes to ``folder`` (default: exsa_lab's cache) and appears there only when it is whole, with its checksum
+    beside it, which is checked before it is used again. The work is done in a child process, so an interrupt stops it
+    at once and leaves nothing behind; whoever wants the same conversion meanwhile waits for it. ``progress`` is called
+    with the fraction written, 0..1. A file that mostly has the format already is returned as it is.
 
     Raises ModelNotFound, InvalidModel, ConfigError for an unknown format, ModelError when the disk is too small or
     llama.cpp fails.
@@ -68,19 +74,21 @@ def convert(
     if facts.quantisation == kind.upper().removesuffix("_M"):
         return source
     wanted = converted_path(source, kind, folder)
-    if not is_whole(wanted):
-        expected = expected_bytes(facts, kind)
-        _check_disk(wanted.parent, expected)
-        _convert(source, wanted, kind, n_threads or detect().usable_threads, expected, progress)
+    with files.locked(wanted):
+        if not is_whole(wanted):
+            files.remove_stale_parts(wanted.parent)
+            expected = expected_bytes(facts, kind)
+            _check_disk(wanted.parent, expected)
+            _convert(source, wanted, kind, n_threads or detect().usable_threads, expected, progress)
     return wanted
 
 
 def check_format(to: str) -> str:
     """Return the format's name in lower case; raises ConfigError with a suggestion for an unknown one."""
-    kind = to.lower()
+    kind = to.lower() if isinstance(to, str) else ""
     if kind not in FORMATS:
         raise ConfigError(
-            f"unknown weight format {to!r}.",
+            f"unknown weight format {shown(to)}.",
             hint=did_you_mean(kind, FORMATS).strip() or f"Known: {', '.join(FORMATS)}.",
         )
     return kind
@@ -93,15 +101,36 @@ def converted_path(source: Path, kind: str, folder: Path | None = None) -> Path:
     return folder / f"{source.stem}-{status.st_size:x}-{status.st_mtime_ns:x}.{kind.upper()}.gguf"
 
 
+def checksum_path(path: Path) -> Path:
+    """Where the checksum of a conversion is kept: beside it."""
+    return path.with_name(f"{path.name}.sha256.json")
+
+
 def is_whole(path: Path) -> bool:
-    """Whether a readable model is there already."""
-    if not path.exists():
-        return False
+    """Whether the conversion is there already, byte for byte as it was written.
+
+    All of it is read once in a process (1 GB takes about a second); after that only if the file was changed.
+    """
     try:
+        identity = files.FileIdentity.of(path)
+        if identity in _verified:
+            return True
+        record = files.read_json(checksum_path(path))
+        is_right = record["format"] == _RECORD and record["size"] == identity.size
+        if not is_right or record["sha256"] != files.sha256(path):
+            return False
         read_facts(path)
-    except InvalidModel:
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
         return False
+    _verified.add(identity)
     return True
+
+
+def _keep_checksum(part: Path, path: Path) -> None:
+    """Before the conversion takes its place: without its checksum it would only be made again."""
+    record = {"format": _RECORD, "size": part.stat().st_size, "sha256": files.sha256(part)}
+    with files.as_config_error(f"the checksum of {path.name} could not be kept", hint="Free some space."):
+        files.write_json(checksum_path(path), record)
 
 
 def expected_bytes(facts: GGUFFacts, kind: str) -> int:
@@ -135,7 +164,11 @@ def _convert(
                 child.kill()
             _check_result(child, source, kind)
         read_facts(part)
-        part.replace(wanted)  # Another process may have made it meanwhile: either file is good.
+        files.sync_file(part)
+        _keep_checksum(part, wanted)
+        part.replace(wanted)
+        files.sync_folder(wanted.parent)
+        _verified.add(files.FileIdentity.of(wanted))
     finally:
         part.unlink(missing_ok=True)
     if progress is not None:

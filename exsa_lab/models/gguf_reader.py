@@ -26,7 +26,11 @@ _MAX_KEY_BYTES = 65_535
 _MAX_TENSORS = 200_000
 _MAX_ITEMS = 4_000_000
 """Longest array. The largest vocabularies in use have about 262,000 tokens and 515,000 merges."""
-_MAX_STRING = 1 << 24
+_MAX_STRING = 1 << 22
+_MAX_ITEM_STRING = 1 << 16
+"""Longest token or merge. The longest in use have some hundred bytes."""
+_MAX_HEADER = 1 << 26
+"""All of the header, before the weights. The largest vocabularies take about 15 MB."""
 _MAX_DECODED_ITEMS = 4_096
 """Numeric arrays up to this length become tuples; longer ones (scores, token types) stay in the file."""
 _MAX_ELEMENTS = 1 << 62
@@ -252,6 +256,8 @@ class _HeaderReader:
             left = self.size - start
             raise self._corrupt(f"{what} at byte {start:,} wants {length:,} bytes and {left:,} are left")
         self.position = start + length
+        if self.position > _MAX_HEADER:
+            raise self._corrupt(f"it has more than {_MAX_HEADER:,} bytes")
         return start
 
     def _scalar(self, kind: struct.Struct) -> Any:
@@ -308,7 +314,10 @@ class _HeaderReader:
         position, unpack, buffer = self.position, _U64.unpack_from, self.buffer
         try:
             for _ in range(count):
-                position += 8 + unpack(buffer, position)[0]
+                length = unpack(buffer, position)[0]
+                if length > _MAX_ITEM_STRING:
+                    raise self._corrupt(f"an item of {key[:80]!r} claims to be {length:,} bytes long")
+                position += 8 + length
         except (struct.error, OverflowError) as cause:
             raise self._corrupt(f"the array {key[:80]!r} runs past the end of the file") from cause
         self._take(position - self.position, f"the array {key[:80]!r}")

@@ -16,6 +16,7 @@ from typing import Any
 
 from exsa_lab.config import did_you_mean
 from exsa_lab.errors import ConfigError, ModelNotFound
+from exsa_lab.files import expand
 
 PREFIX = "hf:"
 _NAME = re.compile(r"[\w.-]+")
@@ -55,9 +56,9 @@ def parse(text: str) -> HubName:
 def cache_root() -> Path:
     """The folder where huggingface_hub keeps downloads."""
     if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
+        return expand(cache)
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(home).expanduser() / "hub"
+    return expand(home) / "hub"
 
 
 def find_cached(name: HubName) -> Path | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from exsa_lab.errors import ModelError
+from exsa_lab.errors import ConfigError, ModelError
 from exsa_lab.hardware import Hardware
 from exsa_lab.models import hub
 from exsa_lab.models.cache import cache_folder
@@ -125,7 +125,7 @@ def _other_files() -> Iterator[tuple[Path, Where]]:
     try:
         cached = sorted(hub.cache_root().glob("models--*/snapshots/*/**/*.gguf"))
         converted = sorted(cache_folder("converted").glob("*.gguf"))
-    except OSError:
+    except (OSError, ConfigError):  # no folder for either: then there are none
         return
     for path in cached:
         if path.exists() and "mmproj" not in path.name.lower() and hub.parts_of(path.name)[0] == path.name:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exsa_lab.config import did_you_mean
-from exsa_lab.errors import ModelNotFound
+from exsa_lab.errors import ConfigError, ModelNotFound, shown
+from exsa_lab.files import expand
 from exsa_lab.models import hub
 from exsa_lab.models.catalog import PAIRS, find_entry, known_names
 
@@ -28,7 +29,7 @@ def resolve(name: str | Path) -> ResolvedModel:
 
     Example: ``resolve("smollm2-135m").path``.
     """
-    text = str(name).strip()
+    text = canonical(name)
     if text.startswith(hub.PREFIX):
         path = hub.fetch(hub.parse(text))
         return ResolvedModel(path, path.stem)
@@ -37,15 +38,28 @@ def resolve(name: str | Path) -> ResolvedModel:
         pair = PAIRS.get(text)
         return ResolvedModel(entry.fetch(), text, pair.draft.name if pair and pair.draft else None)
     if _looks_like_path(text):
-        path = Path(text).expanduser()
+        path = expand(text)
         if not _exists(path):
             raise ModelNotFound(f"there is no file {path}.", hint=_near_file(path) or "Check the path.")
-        return ResolvedModel(path.absolute(), path.stem)
+        return ResolvedModel(path, path.stem)
     raise ModelNotFound(
-        f"there is no model {text!r} in the catalog.",
+        f"there is no model {shown(text)} in the catalog.",
         hint=did_you_mean(text, known_names()).strip()
         or "%exsa_models lists them; a .gguf path or hf:owner/repo works too.",
     )
+
+
+def canonical(name: str | Path) -> str:
+    """Return a name that means the same wherever this process goes: a relative path becomes an absolute one.
+
+    Raises ConfigError for what is neither a text nor a path.
+    """
+    if not isinstance(name, str | Path):
+        raise ConfigError(f"the model is {shown(name)}.", hint="Name it by a text or a path.")
+    text = str(name).strip()
+    if text.startswith(hub.PREFIX) or find_entry(text) is not None or not _looks_like_path(text):
+        return text
+    return str(expand(text).absolute())
 
 
 def resolve_draft(draft: str | Path | None, target: str | Path | ResolvedModel) -> ResolvedModel | None:

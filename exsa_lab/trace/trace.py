@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exsa_lab.errors import ConfigError
-from exsa_lab.events import Event, RejectedEvent, RoundEvent, TokenEvent, from_json, to_json
+from exsa_lab import files
+from exsa_lab.config import SamplingParams
+from exsa_lab.errors import shown
+from exsa_lab.events import (
+    MAX_NUMBER,
+    MAX_ROUND_TOKENS,
+    Event,
+    RejectedEvent,
+    RoundEvent,
+    TokenEvent,
+    from_json,
+    to_json,
+)
 from exsa_lab.trace.replay import Replay, replay
 
 if TYPE_CHECKING:
@@ -96,7 +107,7 @@ class Trace:
 
     def acceptance_by_position(self) -> list[float]:
         """Return, for draft positions 1, 2, ..., the share of rounds that accepted it among those that drafted it."""
-        longest = max((event.k for event in self.rounds), default=0)
+        longest = min(MAX_ROUND_TOKENS, max((event.k for event in self.rounds), default=0))
         rates = []
         for place in range(1, longest + 1):
             drafted = [event for event in self.rounds if event.k >= place]
@@ -128,21 +139,58 @@ class Trace:
         }
 
     def save(self, path: str | Path) -> Path:
-        """Write the trace as JSON; returns the path."""
-        path = Path(path)
-        path.write_text(json.dumps(self.to_json(), ensure_ascii=False), encoding="utf-8")
-        return path
+        """Write the trace as JSON, whole or not at all; returns the path. Raises ConfigError where that fails."""
+        path = files.expand(path)
+        with files.as_config_error(f"the trace could not be saved as {path}", hint="Is there room, and may you write?"):
+            return files.write_json(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:
         """Read a trace written by `save`; raises ConfigError where the file is not one."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            if data.pop("format") != FORMAT:
-                raise KeyError("format")
-            events = [from_json(event) for event in data.pop("events")]
-            return cls(events=events, **data)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
-            raise ConfigError(
-                f"{path} is not a trace: {cause!r}.", hint="Save one with gen.trace.save(path)."
-            ) from cause
+        path = files.expand(path)
+        with files.as_config_error(f"{path} is not a trace", hint="Save one with gen.trace.save(path)."):
+            return cls.from_json(files.read_json(path))
+
+    @classmethod
+    def from_json(cls, data: Any) -> Trace:
+        """Rebuild a trace from `to_json`; raises ValueError where the data is not one."""
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        unknown = data.keys() - _SCHEMA.keys() - {"format", "events"}
+        if unknown:
+            raise ValueError(f"it has the unknown part {shown(min(unknown))}")
+        parts = {name: data[name] for name in _SCHEMA if name in data}
+        for name, is_right in _SCHEMA.items():
+            if name in parts and not is_right(parts[name]):
+                raise ValueError(f"its {name} is {shown(parts[name])}")
+        if not isinstance(events := data.get("events"), list):
+            raise ValueError("it has no events")
+        return cls(events=[from_json(event) for event in events], **parts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_token_list(value: Any) -> bool:
+    return isinstance(value, list) and all(type(token) is int and 0 <= token < MAX_NUMBER for token in value)
+
+
+def _are_params(value: Any) -> bool:
+    """What a run was asked for: those settings that are known here have to be possible."""
+    if not isinstance(value, dict):
+        return False
+    names = {item.name for item in fields(SamplingParams)}
+    SamplingParams(**{name: given for name, given in value.items() if name in names})  # a ConfigError is a ValueError
+    return True
+
+
+_SCHEMA: dict[str, Callable[[Any], bool]] = {
+    "prompt": lambda value: isinstance(value, str),
+    "params": _are_params,
+    "config": lambda value: isinstance(value, dict),
+    "models": lambda value: isinstance(value, dict) and all(isinstance(n, str | None) for n in value.values()),
+    "stats": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "prompt_ids": _is_token_list,
+    "end_ids": _is_token_list,
+}

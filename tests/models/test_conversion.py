@@ -9,19 +9,26 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from exsa_lab.errors import ConfigError, InvalidModel, ModelError, ModelNotFound
+from exsa_lab.errors import ConfigError, ExsaError, InvalidModel, ModelError, ModelNotFound
 from exsa_lab.models import conversion
-from exsa_lab.models.conversion import convert, converted_path, expected_bytes
+from exsa_lab.models.conversion import checksum_path, convert, converted_path, expected_bytes
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.resolve import resolve
 from tests.models.gguf_files import write
 
 DRAFT = "smollm2-135m-draft"  # Bundled, and small enough to convert in a moment.
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder, but for locks."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def test_a_conversion_is_made_once(tmp_path: Path) -> None:
@@ -30,7 +37,7 @@ def test_a_conversion_is_made_once(tmp_path: Path) -> None:
     assert read_facts(made).quantisation == "Q4_1"
     assert seen[-1] == 1.0
     assert seen == sorted(seen)
-    assert [path.name for path in tmp_path.iterdir()] == [made.name]
+    assert names(tmp_path) == [made.name, checksum_path(made).name]
     before = made.stat().st_mtime_ns
     assert convert(DRAFT, "Q4_1", folder=tmp_path) == made
     assert made.stat().st_mtime_ns == before
@@ -38,7 +45,7 @@ def test_a_conversion_is_made_once(tmp_path: Path) -> None:
 
 def test_a_file_in_that_format_is_returned_as_it_is(tmp_path: Path) -> None:
     assert convert(DRAFT, "q8_0", folder=tmp_path) == resolve(DRAFT).path
-    assert not list(tmp_path.iterdir())
+    assert not names(tmp_path)
 
 
 def test_the_size_is_foreseen(tmp_path: Path) -> None:
@@ -54,6 +61,64 @@ def test_a_damaged_conversion_is_made_again(tmp_path: Path) -> None:
     made.write_bytes(whole[:-1000])
     assert convert(DRAFT, "q4_1", folder=tmp_path) == made
     assert made.read_bytes() == whole
+
+
+def test_a_byte_that_turned_over_is_noticed(tmp_path: Path) -> None:
+    made = convert(DRAFT, "q4_1", folder=tmp_path)
+    whole = made.read_bytes()
+    made.write_bytes(whole[:-1000] + b"\x55" + whole[-999:])
+    assert convert(DRAFT, "q4_1", folder=tmp_path) == made
+    assert made.read_bytes() == whole
+
+
+def test_a_conversion_without_its_checksum_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, converting: list[Path]
+) -> None:
+    made = convert(DRAFT, "q4_1", folder=tmp_path)
+    checksum_path(made).unlink()
+    monkeypatch.setattr(conversion, "_verified", set())
+    assert convert(DRAFT, "q4_1", folder=tmp_path) == made
+    assert len(converting) == 2
+    assert convert(DRAFT, "q4_1", folder=tmp_path) == made
+    assert len(converting) == 2
+
+
+@pytest.fixture
+def converting(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Collects what is really converted."""
+    begun: list[Path] = []
+    real = conversion._convert
+
+    def noted(source: Path, *rest: Any) -> None:
+        begun.append(source)
+        real(source, *rest)
+
+    monkeypatch.setattr(conversion, "_convert", noted)
+    return begun
+
+
+def test_the_same_conversion_from_many_threads_is_made_once(tmp_path: Path, converting: list[Path]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: convert(DRAFT, "q4_1", folder=tmp_path), range(4)))
+    assert len(set(made)) == 1
+    assert len(converting) == 1
+
+
+def test_partial_files_that_nobody_writes_go_after_a_day(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.1.part", tmp_path / "new.2.part"
+    for part in (old, new):
+        part.write_bytes(b"x")
+    os.utime(old, (time.time() - 100_000,) * 2)
+    convert(DRAFT, "q4_1", folder=tmp_path)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(ExsaError, match="cannot be"):
+        convert(DRAFT, "q4_1", folder=file / "below")
 
 
 def test_an_unknown_format_gets_a_suggestion(tmp_path: Path) -> None:
@@ -75,7 +140,7 @@ def test_what_llama_cpp_cannot_convert_says_why(tmp_path: Path) -> None:
     })  # fmt: skip
     with pytest.raises(ModelError, match=r"could not convert odd\.gguf to Q4_0"):
         convert(source, "q4_0", folder=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["odd.gguf"]
+    assert names(tmp_path) == ["odd.gguf"]
 
 
 def test_a_child_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +152,7 @@ def test_a_child_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(conversion.subprocess, "Popen", killed)
     with pytest.raises(ModelError, match="ended by SIGSEGV"):
         convert(DRAFT, "q4_1", folder=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not names(tmp_path)
 
 
 def test_an_output_that_is_not_whole_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +165,7 @@ def test_an_output_that_is_not_whole_is_not_kept(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(conversion.subprocess, "Popen", half)
     with pytest.raises(InvalidModel):
         convert(DRAFT, "q4_1", folder=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not names(tmp_path)
 
 
 def test_an_interrupt_stops_the_child_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +187,7 @@ def test_an_interrupt_stops_the_child_and_leaves_nothing(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         convert(DRAFT, "f16", folder=tmp_path)
     assert children[0].poll() is not None
-    assert not list(tmp_path.iterdir())
+    assert not names(tmp_path)
 
 
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:

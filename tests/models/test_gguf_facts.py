@@ -261,6 +261,37 @@ def test_impossible_tensors(tmp_path: Path, tensor: tuple[str, tuple[int, ...], 
         read_facts(path)
 
 
+def sparse(path: Path, kind: int, lengths: list[int]) -> Path:
+    """A file of a few KB on disk with an array of texts, or one text, that is far longer and all there."""
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, 1))
+        file.write(struct.pack("<Q", 3) + b"key" + struct.pack("<I", kind))
+        if kind == 9:
+            file.write(struct.pack("<IQ", 8, len(lengths)))
+        for length in lengths:
+            file.write(struct.pack("<Q", length))
+            file.seek(length, 1)
+        file.truncate(file.tell() + 64)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "lengths", "message"),
+    [
+        (9, [2_500_000_000], "claims to be 2,500,000,000 bytes"),
+        (8, [2_500_000_000], "claims to be 2,500,000,000 bytes"),
+        (9, [65_000] * 2_000, "more than"),
+    ],
+)
+def test_texts_have_a_bound_each_and_in_total(tmp_path: Path, kind: int, lengths: list[int], message: str) -> None:
+    path = sparse(tmp_path / "sparse.gguf", kind, lengths)
+    tracemalloc.start()
+    with pytest.raises(InvalidModel, match=message):
+        read_facts(path)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
 def test_a_key_that_appears_twice(tmp_path: Path) -> None:
     raw = header(METADATA, []).replace(b"general.name", b"general.nam2")
     doubled = raw.replace(gguf_files.text("llama.context_length"), gguf_files.text("llama.block_count"))
