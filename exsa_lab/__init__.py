@@ -15,17 +15,19 @@ or, from Python::
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from exsa_lab.errors import ExsaError
+from exsa_lab.lazy import lazy_members
 
 if TYPE_CHECKING:
     from exsa_lab.cluster import map
     from exsa_lab.config import EngineConfig, SamplingParams
     from exsa_lab.distill import distill
+    from exsa_lab.doctor import report as doctor
     from exsa_lab.engine.engine import Engine
     from exsa_lab.engine.generation import Generation
+    from exsa_lab.experiments import Setting, run_experiment
     from exsa_lab.loading import get_engine, load, unload
     from exsa_lab.manager import BatchManager
     from exsa_lab.sweeps import sweep
@@ -43,14 +45,17 @@ __all__ = [
     "ExsaError",
     "Generation",
     "SamplingParams",
+    "Setting",
     "StepThrough",
     "Trace",
     "Tuner",
     "distill",
+    "doctor",
     "get_engine",
     "load",
     "load_ipython_extension",
     "map",
+    "run_experiment",
     "show_timeline",
     "sweep",
     "unload",
@@ -63,27 +68,23 @@ _HOMES = {
     "EngineConfig": "exsa_lab.config",
     "Generation": "exsa_lab.engine.generation",
     "SamplingParams": "exsa_lab.config",
+    "Setting": "exsa_lab.experiments",
     "StepThrough": "exsa_lab.widgets.step_through",
     "Trace": "exsa_lab.trace.trace",
     "Tuner": "exsa_lab.tuner",
     "distill": "exsa_lab.distill",
+    "doctor": "exsa_lab.doctor",
     "get_engine": "exsa_lab.loading",
     "load": "exsa_lab.loading",
     "map": "exsa_lab.cluster",
+    "run_experiment": "exsa_lab.experiments",
     "show_timeline": "exsa_lab.widgets.timeline",
     "sweep": "exsa_lab.sweeps",
     "unload": "exsa_lab.loading",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'exsa_lab' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_members(__name__, _HOMES)
 
 
 def load_ipython_extension(ipython: Any) -> None:

@@ -14,6 +14,21 @@ from typing import Any, get_args, get_type_hints
 
 from exsa_lab.errors import shown
 
+__all__ = [
+    "DraftReason",
+    "Event",
+    "PrefillEvent",
+    "RejectedEvent",
+    "Rejection",
+    "RoundEvent",
+    "Source",
+    "State",
+    "StateEvent",
+    "TokenEvent",
+    "from_json",
+    "to_json",
+]
+
 
 class Source(StrEnum):
     """Where a committed token came from."""

@@ -17,6 +17,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60
 """cgroup v1 writes "no limit" as a number near 2**63."""
 
+__all__ = [
+    "GPU",
+    "Hardware",
+    "detect",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class GPU:

@@ -16,6 +16,15 @@ from exsa_lab.hardware import Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts
 from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, copied_weight_bytes, kv_bytes
 
+__all__ = [
+    "Memory",
+    "Plan",
+    "PlannedSetting",
+    "estimate",
+    "plan",
+    "step_down",
+]
+
 HOST_MARGIN = GIB // 4
 CONTEXTS = (8192, 4096, 2048, 1024, 512)
 GPU_THREADS = 2

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import exsa_lab as xl
 from exsa_lab import loading
 from exsa_lab.cli import main
 from exsa_lab.config import EngineConfig
@@ -58,6 +59,13 @@ def score_of(engine: Engine | None, feature: str) -> Score:
 
 
 # The whole report
+
+
+def test_the_package_is_called_for_the_report() -> None:
+    loading.unload()
+    found = xl.doctor()
+    assert isinstance(found, DoctorReport)
+    assert [section.title for section in found.sections] == [section.title for section in report().sections]
 
 
 def test_it_works_without_an_engine() -> None:

@@ -6,8 +6,16 @@ Every benchmark runs exsa_lab and what it is compared with side by side, round b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-__all__ = ["main"]
+from exsa_lab.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from exsa_lab.bench.workloads import WORKLOADS
+
+__all__ = ["WORKLOADS", "main"]
+
+__getattr__, __dir__ = lazy_members(__name__, {"WORKLOADS": "exsa_lab.bench.workloads"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,32 +5,58 @@ Needs the extra: ``pip install 'exsa-lab[distill]'``.
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from exsa_lab.lazy import callable_package, lazy_members
+
 if TYPE_CHECKING:
+    from exsa_lab.distill.drafts import new_draft
+    from exsa_lab.distill.llama import Shape, logits, read_llama
+    from exsa_lab.distill.measure import Agreement
     from exsa_lab.distill.recipe import DistillReport, distill
+    from exsa_lab.distill.text import Start, write_texts
+    from exsa_lab.distill.toy import write_toy_target
+    from exsa_lab.distill.train import Budget, Trainer
 
-__all__ = ["DistillReport", "distill"]
+__all__ = [
+    "Agreement",
+    "Budget",
+    "DistillReport",
+    "Shape",
+    "Start",
+    "Trainer",
+    "distill",
+    "logits",
+    "new_draft",
+    "read_llama",
+    "write_texts",
+    "write_toy_target",
+]
+
+# Imported when first used: prompts and measuring work without torch, so nothing here may import it.
+__getattr__, __dir__ = lazy_members(
+    __name__,
+    {
+        "Agreement": "exsa_lab.distill.measure",
+        "Budget": "exsa_lab.distill.train",
+        "DistillReport": "exsa_lab.distill.recipe",
+        "Shape": "exsa_lab.distill.llama",
+        "Start": "exsa_lab.distill.text",
+        "Trainer": "exsa_lab.distill.train",
+        "distill": "exsa_lab.distill.recipe",
+        "logits": "exsa_lab.distill.llama",
+        "new_draft": "exsa_lab.distill.drafts",
+        "read_llama": "exsa_lab.distill.llama",
+        "write_texts": "exsa_lab.distill.text",
+        "write_toy_target": "exsa_lab.distill.toy",
+    },
+)
 
 
-def __getattr__(name: str) -> Any:
-    # Prompts and measuring are used without torch, so nothing here may import it.
-    if name in __all__:
-        from exsa_lab.distill import recipe
+def _distill(*args: Any, **kwargs: Any) -> DistillReport:
+    from exsa_lab.distill.recipe import distill
 
-        return getattr(recipe, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return distill(*args, **kwargs)
 
 
-class _Callable(ModuleType):
-    """Makes ``xl.distill(...)`` work: once imported, this package hides the function of the same name."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> DistillReport:
-        from exsa_lab.distill import recipe
-
-        return recipe.distill(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Callable
+callable_package(__name__, _distill)

@@ -210,7 +210,7 @@ class _Writing:
     rank: int
 
     def load_or_write(self, target: tuple[Shape, Weights], progress: bool) -> Texts:
-        from exsa_lab.distill.text import ChatFrame, Texts, starts, write
+        from exsa_lab.distill.text import ChatFrame, Texts, starts, write_texts
 
         kept = self.out.with_suffix(f".texts{self.rank or ''}.npz")
         seed = self.seed + 100_000 * self.rank
@@ -226,7 +226,7 @@ class _Writing:
             with _bar("writing text", progress) as bar:
                 while (used := (time.monotonic() - begin) / self.seconds) < 1 or not parts:
                     beginnings = starts(source, frame, count, self.length // 2)
-                    parts.append(write(*target, frame, beginnings, is_end, self.length, seed + len(parts)))
+                    parts.append(write_texts(*target, frame, beginnings, is_end, self.length, seed + len(parts)))
                     _show(bar, used)
             # No template can make a held-out prompt, but the target might invent one.
             held_out = [TrainingPrompt(TEMPLATE, prompt) for prompts in HELD_OUT.values() for prompt in prompts]

@@ -105,7 +105,7 @@ class ChatFrame:
         return self._model.tokenize(text, add_special=False, parse_special=True)
 
 
-def write(
+def write_texts(
     shape: Shape,
     weights: Weights,
     frame: ChatFrame,

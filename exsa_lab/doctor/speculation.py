@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.engine import Engine
-from exsa_lab.trace.break_even import best_case_speedup, break_even, round_cost, verdict_sentence
+from exsa_lab.trace.break_even import best_case_speedup, break_even_acceptance, round_cost, verdict_sentence
 from exsa_lab.widgets.panel import Section
 
 _LENGTHS = (1, 2, 3, 4, 6, 8, 16)
@@ -28,7 +28,7 @@ def _from_costs(costs: CostModel | None) -> Section:
 
 def _row(costs: CostModel, k: int) -> tuple[str, ...]:
     has_draft = costs.draft is not None
-    needed = break_even(costs, k, uses_model=has_draft)
+    needed = break_even_acceptance(costs, k, uses_model=has_draft)
     return (
         str(k),
         f"{round_cost(costs, k, uses_model=has_draft):.1f}",

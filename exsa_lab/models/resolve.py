@@ -62,6 +62,14 @@ def canonical(name: str | Path) -> str:
     return str(expand(text).absolute())
 
 
+def model_path(name: str | Path) -> Path:
+    """Return a model's file on this machine, downloading it where needed; raises ModelNotFound.
+
+    Example: ``read_facts(model_path("smollm2-135m")).layers``.
+    """
+    return resolve(name).path
+
+
 def resolve_draft(draft: str | Path | None, target: str | Path | ResolvedModel) -> ResolvedModel | None:
     """Find the draft for a target: None for none, "auto" for the catalog's suggestion, otherwise like `resolve`."""
     if draft is None or str(draft).lower() == "none":

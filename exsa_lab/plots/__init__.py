@@ -9,8 +9,9 @@ Example::
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from exsa_lab.lazy import lazy_members
 
 if TYPE_CHECKING:
     from exsa_lab.plots.acceptance import acceptance_against, acceptance_by_position, calibration
@@ -37,30 +38,23 @@ __all__ = [
     "speed_up_map",
 ]
 
-_HOMES = {
-    "Figure": "figure",
-    "accept_region": "position",
-    "acceptance_against": "acceptance",
-    "acceptance_by_position": "acceptance",
-    "bootstrap_ratio": "comparison",
-    "calibration": "acceptance",
-    "compare": "comparison",
-    "concurrency": "comparison",
-    "concurrency_records": "comparison",
-    "cost_curve": "costs",
-    "draft_lengths": "rounds",
-    "next_token": "position",
-    "round_times": "rounds",
-    "speed_up_map": "costs",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: plotly takes a while."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# Imported when first used: plotly takes a while.
+__getattr__, __dir__ = lazy_members(
+    __name__,
+    {
+        "Figure": "exsa_lab.plots.figure",
+        "accept_region": "exsa_lab.plots.position",
+        "acceptance_against": "exsa_lab.plots.acceptance",
+        "acceptance_by_position": "exsa_lab.plots.acceptance",
+        "bootstrap_ratio": "exsa_lab.plots.comparison",
+        "calibration": "exsa_lab.plots.acceptance",
+        "compare": "exsa_lab.plots.comparison",
+        "concurrency": "exsa_lab.plots.comparison",
+        "concurrency_records": "exsa_lab.plots.comparison",
+        "cost_curve": "exsa_lab.plots.costs",
+        "draft_lengths": "exsa_lab.plots.rounds",
+        "next_token": "exsa_lab.plots.position",
+        "round_times": "exsa_lab.plots.rounds",
+        "speed_up_map": "exsa_lab.plots.costs",
+    },
+)

@@ -10,7 +10,7 @@ from exsa_lab.costs.model import CostModel
 from exsa_lab.events import RoundEvent
 from exsa_lab.plots.acceptance import count_places
 from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, Figure, label, traces_of
-from exsa_lab.trace.break_even import break_even, round_cost, speed_up
+from exsa_lab.trace.break_even import break_even_acceptance, round_cost, speed_up
 
 
 def cost_curve(costs: CostModel, source: Any = (), *, longest: int = 8, uses_model: bool | None = None) -> Figure:
@@ -23,7 +23,7 @@ def cost_curve(costs: CostModel, source: Any = (), *, longest: int = 8, uses_mod
     """
     traces = traces_of(source)
     uses_model = costs.draft is not None if uses_model is None else uses_model
-    needed = [(k, break_even(costs, k, uses_model=uses_model)) for k in range(1, longest + 1)]
+    needed = [(k, break_even_acceptance(costs, k, uses_model=uses_model)) for k in range(1, longest + 1)]
     figure = _two_panels(
         ("cost of one decode of the target", "acceptance a draft needs to pay"),
         [(k, round_cost(costs, k, uses_model=uses_model), 1.0 + k, acceptance) for k, acceptance in needed],

@@ -34,7 +34,7 @@ def best_case_speedup(costs: CostModel, k: int, *, uses_model: bool = True) -> f
     return speed_up(costs, k, 1.0, uses_model=uses_model)
 
 
-def break_even(costs: CostModel, k: int, *, uses_model: bool = True) -> float | None:
+def break_even_acceptance(costs: CostModel, k: int, *, uses_model: bool = True) -> float | None:
     """Acceptance rate at which ``k`` draft tokens are as fast as plain decoding; None where not even 1 is enough.
 
     Example: verifying 4 tokens for 2.7 single steps and drafting 3 for 0.4 needs 3.1 tokens per round: 0.85.

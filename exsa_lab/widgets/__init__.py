@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from exsa_lab.lazy import lazy_members
+
+if TYPE_CHECKING:
+    from exsa_lab.widgets.display import show
+    from exsa_lab.widgets.static import static_html, static_text
+    from exsa_lab.widgets.step_through import StepThrough
+    from exsa_lab.widgets.timeline import BatchTimeline, show_timeline
+    from exsa_lab.widgets.token_strip import TokenStrip
 
 __all__ = ["BatchTimeline", "StepThrough", "TokenStrip", "show", "show_timeline", "static_html", "static_text"]
 
-_HOMES = {
-    "BatchTimeline": "timeline",
-    "StepThrough": "step_through",
-    "TokenStrip": "token_strip",
-    "show": "display",
-    "show_timeline": "timeline",
-    "static_html": "static",
-    "static_text": "static",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: the static views must not cost the import of ipywidgets."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+# Imported when first used: the static views must not cost the import of ipywidgets.
+__getattr__, __dir__ = lazy_members(
+    __name__,
+    {
+        "BatchTimeline": "exsa_lab.widgets.timeline",
+        "StepThrough": "exsa_lab.widgets.step_through",
+        "TokenStrip": "exsa_lab.widgets.token_strip",
+        "show": "exsa_lab.widgets.display",
+        "show_timeline": "exsa_lab.widgets.timeline",
+        "static_html": "exsa_lab.widgets.static",
+        "static_text": "exsa_lab.widgets.static",
+    },
+)

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exsa_lab.config import EngineConfig
+from exsa_lab.costs.model import CostModel
+from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import ConfigError, EngineClosed, PromptTooLong, QueueFull
 from exsa_lab.events import (
@@ -336,3 +339,20 @@ def test_a_reproducible_request_that_fills_the_context_ends_as_any_other() -> No
 
     assert (gen.state, gen.finish_reason) == ("finished", "length")
     assert len(gen.tokens) == 51
+
+
+def test_costs_are_a_copy_of_what_the_engine_goes_on_correcting() -> None:
+    measured = CostModel.from_measurements({1: 1.0, 8: 2.0})
+    with Engine(lambda progress: Models(model(endless(1)), costs=measured), EngineConfig(n_ctx=256)) as engine:
+        before = engine.costs
+        engine.generate("abc", max_tokens=40)
+        after = engine.costs
+        assert before is not None
+        assert after is not None
+        assert before.step_seconds(1) == 1.0
+        assert after.step_seconds(1) != 1.0
+
+    with scripted_engine(model(endless(1))) as engine:
+        assert engine.costs is None
+    with pytest.raises(EngineClosed):
+        engine.costs  # noqa: B018

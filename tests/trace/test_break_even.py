@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exsa_lab.costs.model import CostModel
-from exsa_lab.trace.break_even import best_case_speedup, break_even, expected_tokens, speed_up, verdict_sentence
+from exsa_lab.trace.break_even import (
+    best_case_speedup,
+    break_even_acceptance,
+    expected_tokens,
+    speed_up,
+    verdict_sentence,
+)
 from tests.speculation.simulator import DRAFT_CPU, DRAFT_H100, H100, IQ4_NL, MACHINES, Q8_0
 
 
@@ -24,7 +30,7 @@ def test_expected_tokens_is_the_geometric_sum(acceptance: float, k: int) -> None
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_at_break_even_drafting_is_as_fast_as_plain(name: str, k: int) -> None:
     costs = CostModel.from_measurements(*MACHINES[name])
-    needed = break_even(costs, k)
+    needed = break_even_acceptance(costs, k)
     if needed is None:
         assert best_case_speedup(costs, k) < 1
     else:
@@ -34,7 +40,7 @@ def test_at_break_even_drafting_is_as_fast_as_plain(name: str, k: int) -> None:
 
 def test_break_even_of_a_free_draft_is_lower() -> None:
     costs = CostModel.from_measurements(Q8_0, DRAFT_CPU)
-    with_model, free = break_even(costs, 7), break_even(costs, 7, uses_model=False)
+    with_model, free = break_even_acceptance(costs, 7), break_even_acceptance(costs, 7, uses_model=False)
     assert with_model is not None
     assert free is not None
     assert free < with_model
