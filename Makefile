@@ -1,16 +1,20 @@
 # Everything from a fresh clone: `make lab` to use it, `make test` to trust it.
-# Override the interpreter with PYTHON=..., pass arguments on with ARGS="...".
+# PYTHON=... names the interpreter, ARGS="..." passes arguments on, WHEELS=URL takes a prebuilt llama-cpp-python,
+# CMAKE_ARGS="-DGGML_CUDA=on" builds it for CUDA, TIMES=1 prints how long each part of setting up took.
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
+EXTRAS := demo,lab,hub,sweeps
+DEV_EXTRAS := $(EXTRAS),dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab demo test check bench notebooks clean
+.PHONY: help lab demo test test-fast test-real test-browser check bench notebooks clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 lab: $(READY)  ## Open JupyterLab on the quickstart notebook
 	$(BIN)/exsa-lab lab $(ARGS)
@@ -18,10 +22,20 @@ lab: $(READY)  ## Open JupyterLab on the quickstart notebook
 demo: $(READY)  ## Run the quickstart without a browser and write quickstart.html
 	$(BIN)/exsa-lab demo $(ARGS)
 
-test: $(READY)  ## Run every test: fast, real models, notebooks, browser
+test: $(DEV_READY)  ## Run every test: fast, real models, notebooks, browser
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY)  ## Lint, formatting and types
+# The three parts of `make test`, for CI. Only the first is spread over the cores: the others use them all.
+test-fast: $(DEV_READY)  ## Run the tests that need neither weights nor a browser, in parallel
+	$(BIN)/python -m pytest -m "not real and not browser" -n auto --dist loadfile $(ARGS) tests
+
+test-real: $(DEV_READY)  ## Run the tests on the real model pair, and the notebooks
+	$(BIN)/python -m pytest -m "real and not browser" $(ARGS)
+
+test-browser: $(DEV_READY)  ## Run the tests in a real JupyterLab
+	$(BIN)/python -m pytest -m browser $(ARGS) tests
+
+check: $(DEV_READY)  ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -29,7 +43,7 @@ check: $(READY)  ## Lint, formatting and types
 bench: $(READY)  ## Measure decoding on this machine
 	$(BIN)/exsa-lab bench $(or $(ARGS),decode)
 
-notebooks: $(READY)  ## Run the notebooks and store their outputs
+notebooks: $(DEV_READY)  ## Run the notebooks and store their outputs
 	$(BIN)/python scripts/store_outputs.py notebooks/*.ipynb
 
 clean:  ## Remove the virtual environment and caches
@@ -37,15 +51,25 @@ clean:  ## Remove the virtual environment and caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first interpreter that is new enough, PYTHON first where it is given.
-$(READY): pyproject.toml
-	@found=; for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
-	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$python"; break; fi; \
-	done; \
-	if [ -z "$$found" ]; then \
-	  echo "exsa_lab needs Python 3.11 or newer, and none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
-	  exit 1; \
-	fi; \
-	echo "Setting up $(VENV). The first time, compiling llama.cpp takes about five minutes (a C/C++ compiler is needed)."; \
-	[ -x $(BIN)/python ] || "$$found" -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[demo,lab,dev]"
+define set-up
+@started=$$(date +%s); found=; \
+for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$python"; break; fi; \
+done; \
+if [ -z "$$found" ]; then \
+  echo "exsa_lab needs Python 3.11 or newer, and none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+  exit 1; \
+fi; \
+[ -x $(BIN)/python ] || "$$found" -m venv $(VENV); \
+$(BIN)/python scripts/set_up.py --extras $(1) --started $$started $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(TIMES),--times)
+endef
+SET_UP := pyproject.toml cmake/only-libllama.cmake scripts/set_up.py scripts/llama_wheel.py
+
+$(READY): $(SET_UP)
+	$(call set-up,$(EXTRAS))
 	@touch $@
+
+# What `make lab` needs, and what checks and tests need besides.
+$(DEV_READY): $(SET_UP)
+	$(call set-up,$(DEV_EXTRAS))
+	@touch $(READY) $@

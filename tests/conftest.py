@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,41 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(reason, pytrace=False)
         if reason:
             pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let a whole module that skips itself, for want of a package, fail in CI: it would go unnoticed there."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"CI skips no module: {report.longrepr}"
+    return report
+
+
+_untested: Counter[str] = Counter()
+"""Why tests were skipped before they began, and how many (a module counts as one)."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "setup":
+        _count_skipped(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _count_skipped(report)
+
+
+def _count_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _untested[report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last of all what was not tested."""
+    if not hasattr(config, "workerinput"):
+        for reason, number in _untested.items():
+            print(f"NOT TESTED ({number}): {reason}")
 
 
 @pytest.fixture(autouse=True, scope="session")
