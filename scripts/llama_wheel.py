@@ -139,7 +139,9 @@ def compile_wheel(wanted: str, folder: Path, log: Path) -> None:
     ):
         assert process.stdout is not None
         show_progress(_kept(process.stdout, kept), sys.stderr)
-    if process.returncode:
+    if not process.returncode:
+        log.unlink()
+    else:
         end = "\n".join(log.read_text(encoding="utf-8").splitlines()[-TAIL:])
         raise WheelError(
             f"{end}\n\n{PACKAGE} could not be compiled (all of it: {log}). It needs a C/C++ compiler (Debian, Ubuntu: "
