@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from exsa_lab.cluster import map
     from exsa_lab.config import EngineConfig, SamplingParams
     from exsa_lab.distill import distill
-    from exsa_lab.doctor import report as doctor
+    from exsa_lab.doctor.report import report as doctor
     from exsa_lab.engine.engine import Engine
     from exsa_lab.engine.generation import Generation
     from exsa_lab.experiments import Setting, run_experiment
