@@ -120,6 +120,8 @@ class Experiment:
     seconds: float = 0.0
     """From the first submission to the end of the last generation."""
     was_stopped: bool = False
+    target: str = ""
+    """Name of the model that wrote, which also says where its cost is scaled."""
 
     def summary(self) -> dict[str, float]:
         """Return the numbers of `METRICS`; medians over requests where they are a request's."""
@@ -153,7 +155,7 @@ def run_experiment(
     runs; so does an interrupt, which is raised on. A generation that fails is counted, not raised.
     """
     prompts = as_list("prompts", prompts)
-    experiment = Experiment(setting, tuple(prompts))
+    experiment = Experiment(setting, tuple(prompts), target=engine.target.name)
     stop = stop or threading.Event()
     slots = threading.Semaphore(setting.concurrency)
     begin = time.perf_counter()

@@ -20,6 +20,7 @@ from exsa_lab.files import FileIdentity
 from exsa_lab.hardware import Hardware, detect
 from exsa_lab.models import threads
 from exsa_lab.models.conversion import convert
+from exsa_lab.models.cost_scaling import scale_cost
 from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
 from exsa_lab.models.resolve import canonical, resolve, resolve_draft
 from exsa_lab.models.trial import try_load
@@ -61,18 +62,20 @@ def load(
     draft: str | Path | None = "auto",
     *,
     weights: str | None = None,
+    cost_factor: int = 1,
     trial: bool = False,
     progress: Callable[[float], None] | None = None,
     **config: Any,
 ) -> Engine:
     """Return the kernel's engine for these models, loading them if needed.
 
-    ``target`` is a catalog name, a path to a ``.gguf`` file or ``"hf:owner/repo/file.gguf"``; ``draft`` is the same,
-    "auto" (the catalog's partner of the target, if it has one) or None. ``weights`` converts the target to another
-    weight format first, once (see `exsa_lab.models.conversion`). ``trial`` loads both files in a child process first,
-    so that a file from an untrusted source that crashes llama.cpp does not end this one. Further keywords are
-    `EngineConfig` fields; those not given are planned for this machine (`exsa_lab.planner`). ``progress`` is called
-    with the fraction loaded, 0..1.
+    ``target`` is a catalog name, a path to a ``.gguf`` file or ``"hf:owner/repo/file.gguf"``; ``draft`` is the
+    same, "auto" (the catalog's partner of the target, if it has one) or None. ``weights`` converts the target to
+    another weight format first, once (see `exsa_lab.models.conversion`). ``cost_factor`` makes a token of the
+    target cost so many times as much, with the same text (see `exsa_lab.models.cost_scaling`). ``trial`` loads both
+    files in a child process first, so that a file from an untrusted source that crashes llama.cpp does not end this
+    one. Further keywords are `EngineConfig` fields; those not given are planned for this machine
+    (`exsa_lab.planner`). ``progress`` is called with the fraction loaded, 0..1.
 
     The same arguments give the same engine and load nothing; other arguments close the old engine first. Raises
     ModelNotFound, InvalidModel, VocabularyMismatch, ModelLoadError, OutOfMemory or ConfigError; the old engine is
@@ -82,12 +85,12 @@ def load(
     arguments = (
         canonical(target),
         None if draft is None else canonical(draft),
-        tuple(sorted({"weights": weights, **config}.items())),
+        tuple(sorted({"weights": weights, "cost_factor": cost_factor, **config}.items())),
     )
     with _lock:
         if _is_loaded(_current, arguments):
             return _current.engine
-        files = find_files(target, draft, weights=weights, trial=trial, progress=progress)
+        files = find_files(target, draft, weights=weights, cost_factor=cost_factor, trial=trial, progress=progress)
         # What cannot work even on an empty machine is refused while the old engine still runs.
         plan(_emptied(machine()), files.target, files.draft, config)
         unload()
@@ -152,16 +155,21 @@ def find_files(
     draft: str | Path | None,
     *,
     weights: str | None = None,
+    cost_factor: int = 1,
     trial: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Files:
-    """Find (and where asked, try or convert) the files, and check that they are sound and belong together."""
+    """Find (and where asked, try, convert or scale) the files, and check that they are sound and belong together.
+
+    The draft is the one of the original target, whatever is made from that.
+    """
     found = resolve(target)
     partner = resolve_draft(draft, found)
     for model in (found, partner) if trial else ():
         if model is not None:
             try_load(model.path)
     path = convert(found.path, weights, progress=progress) if weights else found.path
+    path = scale_cost(path, cost_factor, progress=progress)
     facts, partner_facts = read_facts(path), read_facts(partner.path) if partner else None
     paths = dict.fromkeys([found.path, path, *([partner.path] if partner else [])])
     identities = tuple((path, FileIdentity.of(path)) for path in paths)
@@ -220,6 +228,8 @@ def prepare(target: str, draft: str | None, config: EngineConfig) -> Callable[[P
 
 def _opener(files: Files, config: EngineConfig, notes: tuple[str, ...] = ()) -> Callable[[ProgressCallback], Models]:
     target, draft = files.target.path, files.draft.path if files.draft else None
+    if note := files.target.cost_note:
+        notes += (f"The target's speed is not that of the original: {note}.",)
 
     def open_models(progress: ProgressCallback) -> Models:
         from exsa_lab.runtime.model import LlamaModel

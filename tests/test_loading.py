@@ -98,6 +98,7 @@ def test_wrong_arguments_keep_the_old_engine(narrow: type[NarrowEngine], tmp_pat
         ((DRAFT, None), {"n_contexts": 1}, ConfigError),
         ((DRAFT, None), {"n_gpu_layers": 7}, ConfigError),
         ((DRAFT, None), {"weights": "q9"}, ConfigError),
+        ((DRAFT, None), {"cost_factor": 0}, ConfigError),
     ]:
         with pytest.raises(error):
             loading.load(*arguments, **config)  # type: ignore[arg-type]
@@ -149,6 +150,19 @@ def test_weights_are_converted_once(
     files = loading.find_files(DRAFT, None, weights="q4_1")
     assert files.target.quantisation == "Q4_1"
     assert files.target.path != read_facts(resolve(DRAFT).path).path
+
+
+def test_the_cost_of_a_target_is_scaled_and_its_draft_is_that_of_the_original(
+    narrow: type[NarrowEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    engine = loading.load(DRAFT, draft=DRAFT, cost_factor=3)
+    assert loading.load(DRAFT, draft=DRAFT, cost_factor=3) is engine
+    files = loading.find_files(DRAFT, DRAFT, weights="q4_1", cost_factor=2)
+    assert (files.target.cost_factor, files.target.quantisation) == (2, "Q4_1")
+    assert files.draft is not None
+    assert files.draft.cost_factor == 1
+    assert loading.load(DRAFT, draft=DRAFT, cost_factor=1) is loading.load(DRAFT, draft=DRAFT)
 
 
 @pytest.mark.real

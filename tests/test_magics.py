@@ -326,6 +326,7 @@ def test_interrupt_while_loading(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> 
         ("%%exsa\n  \n", ["the cell is empty", "below the %%exsa line"]),
         ("%exsa_load --n-ctxt 9", ["'--n-ctxt'", "Did you mean '--n-ctx'?"]),
         ("%exsa_load --n-ctx 0", ["n_ctx is 0"]),
+        ("%exsa_load smollm2-135m-draft --draft none --cost-factor ten", ["the cost factor is 'ten'", "from 1 to 64"]),
         ("%exsa_cancel", ["required: ID|all"]),
         ("%exsa_cancel 77", ["no generation '77'", "None is active"]),
         ("%exsa_bench decoode", ["'decoode'", "Did you mean 'decode'?"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from exsa_lab.bench.report import Report, save
 from exsa_lab.bench.setting import AS_SHIPPED, Options, progress_to_stderr
 from exsa_lab.errors import ExsaError
+from exsa_lab.models.gguf_facts import cost_note
 
 BENCHMARKS = {
     "decode": "decode speed against the bare llama.cpp loop and llama-cpp-python, and the cost of the live view",
@@ -51,29 +53,38 @@ GPU_WEIGHTS = {"rounding": (AS_SHIPPED, "F16")}
 """Weight formats "all" measures on a GPU besides the file as it is shipped, which is enough for the others."""
 
 
+_COST_HELP = (
+    "measure targets that cost so many times as much and write the same text; "
+    "speculation then compares draft lengths in blocks (1 too)"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark named first in ``argv``, or "all"; 0 when every promise held, 1 otherwise."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser(argv).parse_args(argv)
     every = list(GPU_SUITE if arguments.device == "gpu" else BENCHMARKS)
     names = every if arguments.name == "all" else [arguments.name]
     reports = []
     try:
-        for name in names:
-            reports.append(_run(name, arguments))
+        for name, factor in itertools.product(names, arguments.cost_factor or (1,)):
+            reports.append(_run(name, arguments, factor))
             print(reports[-1].to_text(), end="\n\n", flush=True)
+            _write(reports, arguments)  # what is measured is kept, whatever ends the rest
     except ExsaError as error:
         print(error, file=sys.stderr)
         return 2
-    finally:
-        if arguments.json is not None and reports:
-            save(reports, arguments.json)
-        if arguments.text is not None and reports:
-            arguments.text.write_text("\n\n\n".join(report.to_text() for report in reports) + "\n", encoding="utf-8")
     return 0 if all(check.is_met for report in reports for check in report.checks) else 1
 
 
-def _run(name: str, arguments: argparse.Namespace) -> Report:
+def _write(reports: Sequence[Report], arguments: argparse.Namespace) -> None:
+    if arguments.json is not None:
+        save(reports, arguments.json)
+    if arguments.text is not None:
+        arguments.text.write_text("\n\n\n".join(report.to_text() for report in reports) + "\n", encoding="utf-8")
+
+
+def _run(name: str, arguments: argparse.Namespace, cost_factor: int) -> Report:
     module: Any = importlib.import_module(f"exsa_lab.bench.{name}")
     given = vars(arguments)
     if arguments.name == "all" and hasattr(module, "add_arguments"):
@@ -88,12 +99,15 @@ def _run(name: str, arguments: argparse.Namespace) -> Report:
         repeats=arguments.repeats or (1 if arguments.quick else getattr(module, "REPEATS", 5)),
         threads=arguments.threads,
         device=arguments.device,
+        cost_factor=cost_factor,
         quick=arguments.quick,
         given=argparse.Namespace(**given),
         progress=progress_to_stderr,
     )
     report: Report = module.run(options)
     progress_to_stderr("")
+    if note := cost_note(cost_factor):
+        report.settings["target"] = note
     if arguments.quick:
         report.checks.clear()
         report.notes.append("A quick run says that it works, not how fast: what exsa_lab promises was not checked.")
@@ -107,7 +121,7 @@ def _usual_weights(name: str, arguments: argparse.Namespace, module: Any) -> tup
     return weights
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", default="smollm2-135m", help="target: catalog name or path (default: %(default)s)")
     common.add_argument("--draft", default="auto", help="draft model: name, path, auto or none (default: %(default)s)")
@@ -115,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--repeats", type=_positive, help="rounds; medians are reported (default: 5; speculation: 4)")
     common.add_argument("--threads", type=int, default=0, help="CPU threads (default: one per usable core)")
     common.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what to measure (default: cpu)")
+    common.add_argument("--cost-factor", type=_factors, metavar="N[,N...]", help=_COST_HELP)
     common.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON too")
     common.add_argument("--text", type=Path, metavar="FILE", help="write what is printed to a file too")
     common.add_argument("--quick", action="store_true", help="a short run to see that it works; its numbers are noise")
@@ -125,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
     for name, summary in BENCHMARKS.items():
         command = commands.add_parser(name, parents=[common], help=summary, description=summary)
+        if name not in argv:
+            continue  # a benchmark that is not asked for may need packages that are not here
         module: Any = importlib.import_module(f"exsa_lab.bench.{name}")
         if hasattr(module, "add_arguments"):
             module.add_arguments(command)
@@ -135,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
 def _weights(text: str) -> tuple[str, ...]:
     names = (name.strip() for name in text.split(","))
     return tuple(name if name == AS_SHIPPED else name.upper() for name in names)
+
+
+def _factors(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
 
 
 def _positive(text: str) -> int:

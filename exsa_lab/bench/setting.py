@@ -14,7 +14,8 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError
 from exsa_lab.loading import machine, prepare
 from exsa_lab.models.conversion import check_format, convert
-from exsa_lab.models.gguf_facts import read_facts
+from exsa_lab.models.cost_scaling import scale_cost
+from exsa_lab.models.gguf_facts import cost_note, read_facts
 from exsa_lab.models.prompts import encode_prompt
 from exsa_lab.models.resolve import resolve, resolve_draft
 from exsa_lab.planner import plan
@@ -35,6 +36,8 @@ class Options:
     """0 means one per usable core."""
     device: str = "cpu"
     """"cpu", or "gpu": every contender then gets the plan for this machine's GPUs."""
+    cost_factor: int = 1
+    """Times as much as a token of the target costs, with the same text (`exsa_lab.models.cost_scaling`)."""
     quick: bool = False
     given: argparse.Namespace = field(default_factory=argparse.Namespace)
     progress: Callable[[str], None] = lambda text: None
@@ -75,7 +78,7 @@ class Subject:
 
 
 def subjects(options: Options, **config: Any) -> list[Subject]:
-    """Resolve the model and convert it to each weight format asked for (seconds, then cached).
+    """Resolve the model, convert it to each weight format asked for and scale its cost (seconds, then cached).
 
     Requantizing a file that is quantized already loses some quality: fine for measuring speed. Raises ModelNotFound,
     ModelError, or ConfigError for an unknown format.
@@ -83,7 +86,7 @@ def subjects(options: Options, **config: Any) -> list[Subject]:
     for name in options.weights:
         if name != AS_SHIPPED:
             check_format(name)
-    target = resolve(options.model)
+    target = resolve(options.model)  # the draft is that of the original
     draft = resolve_draft(options.draft, options.model)
     draft_path = draft.path if draft else None
     found = []
@@ -92,6 +95,7 @@ def subjects(options: Options, **config: Any) -> list[Subject]:
         if name != AS_SHIPPED:
             options.progress(f"converting {target.path.name} to {name}")
             path = convert(target.path, name, n_threads=options.n_threads)
+        path = scale_cost(path, options.cost_factor)
         wishes = {**_device_wishes(options), **config}
         settings = _planned(path, draft_path, wishes)
         if options.device == "gpu" and not settings.n_gpu_layers:
@@ -99,7 +103,8 @@ def subjects(options: Options, **config: Any) -> list[Subject]:
                 "no layer can run on a GPU here: there is none, or this build of llama.cpp cannot use it.",
                 hint="%exsa_doctor says which; leave --device out to measure on the CPU.",
             )
-        found.append(Subject(f"{target.name} {name}", path, draft_path, settings, wishes))
+        label = ", ".join(filter(None, (f"{target.name} {name}", cost_note(options.cost_factor))))
+        found.append(Subject(label, path, draft_path, settings, wishes))
     return found
 
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from exsa_lab.bench import blocks
 from exsa_lab.bench.contenders import (
     AUTO,
     N_SLOTS,
@@ -53,11 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per prompt (default: 128)")
     parser.add_argument("--no-peers", action="store_true", help="measure exsa_lab only")
     parser.add_argument("--no-grid", action="store_true", help="plain and auto only, without fixed draft lengths")
+    parser.add_argument("--prompts", type=int, help="with --cost-factor: prompts of each kind (default: 8)")
+    parser.add_argument("--at-once", help="with --cost-factor: sizes of batches, 0 for none (default: 4,16,64)")
     parser.add_argument("--only", choices=("single", "eight", "disturbed"), help="one of the three parts")
 
 
 def run(options: Options) -> Report:
-    """Measure one request and eight at once for each kind of text, and one request while the cores get busy."""
+    """Measure one request and eight at once for each kind of text, and one request while the cores get busy.
+
+    With ``--cost-factor`` draft lengths are compared in blocks instead, see `exsa_lab.bench.blocks`.
+    """
+    if options.given.cost_factor:
+        return blocks.run(options)
     chosen_workloads(options)  # a misspelt one is said at once
     tokens = options.given.tokens or options.pick(128, 16)
     report = Report("speculation", {"model": options.model, "tokens": tokens, "rounds": options.repeats})

@@ -38,7 +38,7 @@ def models_section(engine: Engine | None) -> Section:
     ):
         known = facts[role]
         if known is not None:
-            rows += [(role, known.path.stem), ("", describe(known)), ("file", str(known.path))]
+            rows += [(role, model.name if model else known.path.stem), ("", describe(known)), ("file", str(known.path))]
         elif model is not None:
             rows.append((role, f"{model.name}: {model.vocab_size:,} tokens of vocabulary, no file"))
         else:
@@ -54,7 +54,7 @@ def describe(facts: GGUFFacts) -> str:
     return (
         f"{parameters(facts.num_parameters)} parameters, {facts.architecture}, {facts.layers} layers, "
         f"{facts.quantisation}, {size(facts.weight_bytes)}, context {facts.context_limit:,}, "
-        f"vocabulary {facts.vocabulary.size:,}"
+        f"vocabulary {facts.vocabulary.size:,}" + (f", {facts.cost_note}" if facts.cost_note else "")
     )
 
 

@@ -16,7 +16,7 @@ from exsa_lab.config import EngineConfig, SamplingParams, did_you_mean
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, EngineNotLoaded
-from exsa_lab.magics.arguments import completer, option_fields, parse
+from exsa_lab.magics.arguments import completer, literal, option_fields, parse
 from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import watch
 from exsa_lab.magics.progress import load_with_progress
@@ -27,6 +27,7 @@ LATEST = "_exsa"
 """The variable that always holds the latest generation of a cell."""
 
 _WEIGHTS_HELP = f"Convert the target to this weight format first, once: {', '.join(FORMATS)}."
+_COST_HELP = "Make a token of the target cost so many times as much, with the same text (default: 1)."
 _TRIAL_HELP = "Load both files in a child process first: for files that might crash this one."
 
 
@@ -103,13 +104,14 @@ class ExsaMagics(Magics):
     )
     @argument("--draft", default="auto", help='The draft: catalog name, .gguf path, "auto" or "none" (default: auto).')
     @argument("--weights", metavar="FORMAT", default=argparse.SUPPRESS, help=_WEIGHTS_HELP)
+    @argument("--cost-factor", metavar="N", type=literal, default=argparse.SUPPRESS, help=_COST_HELP)
     @argument("--trial", action="store_true", default=argparse.SUPPRESS, help=_TRIAL_HELP)
     @option_fields(EngineConfig)
     def exsa_load(self, line: str) -> None:
         """Load target and draft into this kernel; the same line again changes nothing."""
         args = parse(self.exsa_load, line)
         draft = None if args.draft.lower() == "none" else args.draft
-        first = {name: getattr(args, name) for name in ("weights", "trial") if hasattr(args, name)}
+        first = {name: getattr(args, name) for name in ("weights", "cost_factor", "trial") if hasattr(args, name)}
         load_with_progress(args.target, draft, **first, **_given(args, EngineConfig))
 
     @line_magic

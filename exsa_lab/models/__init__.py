@@ -17,6 +17,7 @@ from exsa_lab.lazy import lazy_members
 if TYPE_CHECKING:
     from exsa_lab.models.advice import advise
     from exsa_lab.models.conversion import convert
+    from exsa_lab.models.cost_scaling import scale_cost
     from exsa_lab.models.gguf_facts import GGUFFacts, read_facts
     from exsa_lab.models.listing import list_models
     from exsa_lab.models.quality import measure_quality
@@ -31,6 +32,7 @@ __all__ = [
     "measure_quality",
     "model_path",
     "read_facts",
+    "scale_cost",
     "try_load",
 ]
 
@@ -45,6 +47,7 @@ __getattr__, __dir__ = lazy_members(
         "measure_quality": "exsa_lab.models.quality",
         "model_path": "exsa_lab.models.resolve",
         "read_facts": "exsa_lab.models.gguf_facts",
+        "scale_cost": "exsa_lab.models.cost_scaling",
         "try_load": "exsa_lab.models.trial",
     },
 )

@@ -78,7 +78,7 @@ def convert(
         if not is_whole(wanted):
             files.remove_stale_parts(wanted.parent)
             expected = expected_bytes(facts, kind)
-            _check_disk(wanted.parent, expected)
+            check_disk(wanted.parent, expected)
             _convert(source, wanted, kind, n_threads or detect().usable_threads, expected, progress)
     return wanted
 
@@ -126,6 +126,16 @@ def is_whole(path: Path) -> bool:
     return True
 
 
+def put_in_place(part: Path, wanted: Path) -> None:
+    """Make a written model the conversion; raises InvalidModel where it is not whole."""
+    read_facts(part)
+    files.sync_file(part)
+    _keep_checksum(part, wanted)
+    part.replace(wanted)
+    files.sync_folder(wanted.parent)
+    _verified.add(files.FileIdentity.of(wanted))
+
+
 def _keep_checksum(part: Path, path: Path) -> None:
     """Before the conversion takes its place: without its checksum it would only be made again."""
     record = {"format": _RECORD, "size": part.stat().st_size, "sha256": files.sha256(part)}
@@ -139,7 +149,8 @@ def expected_bytes(facts: GGUFFacts, kind: str) -> int:
     return round(header + facts.num_parameters * FORMATS[kind] / 8)
 
 
-def _check_disk(folder: Path, expected: int) -> None:
+def check_disk(folder: Path, expected: int) -> None:
+    """Raise ModelError where the folder's disk may be too small for a file of about this size."""
     free = shutil.disk_usage(folder).free
     if free < expected * _SIZE_ERROR:
         raise ModelError(
@@ -163,12 +174,7 @@ def _convert(
             finally:
                 child.kill()
             _check_result(child, source, kind)
-        read_facts(part)
-        files.sync_file(part)
-        _keep_checksum(part, wanted)
-        part.replace(wanted)
-        files.sync_folder(wanted.parent)
-        _verified.add(files.FileIdentity.of(wanted))
+        put_in_place(part, wanted)
     finally:
         part.unlink(missing_ok=True)
     if progress is not None:

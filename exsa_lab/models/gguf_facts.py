@@ -6,7 +6,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,8 +15,13 @@ from exsa_lab.errors import InvalidModel
 from exsa_lab.models.gguf_checks import check_assertions, check_rotary
 from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, Tensor, read_header, read_strings
 
+COST_FACTOR_KEY = "exsa_lab.cost_factor"
+"""Metadata of a cost-scaled file."""
+NAME_KEY = "exsa_lab.name"
+"""The name to show for it, which says what it is."""
 _LAYER_OF = re.compile(r"blk\.(\d{1,5})\.")
-_MAX_LAYERS = 512  # llama.cpp asserts as much.
+MAX_LAYERS = 512
+"""llama.cpp asserts as much."""
 _MAX_WIDTH = 1 << 24
 _MAX_PARTS = 999
 
@@ -86,10 +91,17 @@ class GGUFFacts:
     num_parameters: int
     split_count: int
     """Files the model is split into, 1 for a whole one."""
+    cost_factor: int = 1
+    """Times as much as a token costs, against the model it was made from (`exsa_lab.models.cost_scaling`)."""
 
     @property
     def weight_bytes(self) -> int:
         return sum(self.layer_bytes) + self.other_bytes
+
+    @property
+    def cost_note(self) -> str:
+        """What belongs beside every number of a cost-scaled model; "" for others."""
+        return cost_note(self.cost_factor)
 
     def kv_bytes_per_token(self, kv_type: str = "f16") -> float:
         """Bytes one KV cell takes over all layers.
@@ -101,6 +113,11 @@ class GGUFFacts:
         kinds = {kind.name.lower(): kind for kind in TENSOR_TYPES.values()}
         kind = kinds[kv_type.lower()]
         return sum(self.kv_heads) * (self.key_length + self.value_length) * kind.block_bytes / kind.block
+
+
+def cost_note(factor: int) -> str:
+    """Return ``"cost x10, same text"``; "" for a factor of 1."""
+    return f"cost x{factor}, same text" if factor > 1 else ""
 
 
 def read_facts(path: Path | str) -> GGUFFacts:
@@ -129,7 +146,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     split_count = fields.integer_of("split.count", 1, _MAX_PARTS, default=1)
     if split_count > 1:
         header = _joined(path, header, split_count)
-    layers = fields.integer("block_count", 1, _MAX_LAYERS)
+    layers = fields.integer("block_count", 1, MAX_LAYERS)
     embedding = fields.integer("embedding_length", 1, _MAX_WIDTH)
     heads = max(fields.per_layer("attention.head_count", layers, default=1))
     kv_heads = fields.per_layer("attention.head_count_kv", layers, default=heads)
@@ -168,6 +185,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         has_own_output="output.weight" in by_name,
         num_parameters=sum(_elements(tensor.shape) for tensor in header.tensors),
         split_count=split_count,
+        cost_factor=fields.integer_of(COST_FACTOR_KEY, 1, MAX_LAYERS, default=1),
     )
 
 
@@ -183,7 +201,7 @@ def _joined(path: Path, header: Header, split_count: int) -> Header:
     for part in range(2, split_count + 1):
         other = read_header(path.with_name(f"{first.removesuffix(ending)}-{part:05}-of-{split_count:05}.gguf"))
         tensors, size = tensors + other.tensors, size + other.size_bytes
-    return Header(header.version, header.metadata, header.arrays, tensors, size)
+    return replace(header, tensors=tensors, size_bytes=size)
 
 
 def _feed_forward(fields: _Fields, layers: int) -> int:

@@ -13,7 +13,7 @@ import mmap
 import os
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,8 @@ class Header:
     arrays: dict[str, ArrayRegion]
     tensors: tuple[Tensor, ...]
     size_bytes: int
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Where each metadata value lies in the file, its type included: bytes [start, end)."""
 
 
 def read_header(path: Path) -> Header:
@@ -220,6 +222,7 @@ class _HeaderReader:
         self.position = 0
         self.metadata: dict[str, Value] = {}
         self.arrays: dict[str, ArrayRegion] = {}
+        self.spans: dict[str, tuple[int, int]] = {}
 
     def read(self) -> Header:
         _check_magic(self.path, self.buffer[:4])
@@ -230,7 +233,7 @@ class _HeaderReader:
         for _ in range(num_keys):
             self._read_entry()
         tensors = self._read_tensors(num_tensors)
-        return Header(version, self.metadata, self.arrays, tensors, self.size)
+        return Header(version, self.metadata, self.arrays, tensors, self.size, self.spans)
 
     def _version(self) -> int:
         version: int = self._scalar(_U32)
@@ -283,6 +286,7 @@ class _HeaderReader:
         key = self._string("a key", _MAX_KEY_BYTES)
         if key in self.metadata or key in self.arrays:
             raise self._corrupt(f"the key {key[:80]!r} appears twice")
+        start = self.position
         kind: int = self._scalar(_U32)
         if kind == _STRING:
             self.metadata[key] = self._string(f"the value of {key[:80]!r}")
@@ -292,6 +296,7 @@ class _HeaderReader:
             self.metadata[key] = self._scalar(_SCALARS[kind])
         else:
             raise self._corrupt(f"{key[:80]!r} has the unknown value type {kind}")
+        self.spans[key] = (start, self.position)
 
     def _read_array(self, key: str) -> None:
         kind: int = self._scalar(_U32)

@@ -11,6 +11,7 @@ from typing import Any
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
 from exsa_lab.models.chat_template import ChatTemplate
+from exsa_lab.models.gguf_facts import NAME_KEY
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama
 from exsa_lab.runtime.protocol import ProgressCallback
@@ -26,9 +27,9 @@ class LlamaModel:
     def __init__(self, path: Path, config: EngineConfig, *, progress: ProgressCallback | None = None) -> None:
         self._lib = llama()
         self.path = path
-        self.name = path.stem
         self._gpu_layers = config.n_gpu_layers
         self._pointer = self._load(path, config, progress or (lambda _: True))
+        self.name = self._metadata(NAME_KEY) or path.stem
         self._vocab = self._lib.llama_model_get_vocab(self._pointer)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train: int = self._lib.llama_model_n_ctx_train(self._pointer)
@@ -68,6 +69,12 @@ class LlamaModel:
                 hint="The file may be damaged or need a newer llama-cpp-python.",
             )
         return pointer
+
+    def _metadata(self, key: str) -> str:
+        """Return a metadata value as text, cut off where it is long; "" where the file has none."""
+        buffer = ctypes.create_string_buffer(256)
+        found = self._lib.llama_model_meta_val_str(self._pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if found > 0 else ""
 
     def open_context(
         self, config: EngineConfig, n_threads: int, *, slots: int = 0, padded: bool = True

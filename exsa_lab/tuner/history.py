@@ -25,7 +25,7 @@ def table_html(runs: Sequence[Experiment]) -> str:
         cells = "".join(f"<td{_WHOLE}>{_cell(name, summary[name], best[name])}</td>" for name in names)
         note = " (stopped)" if run.was_stopped else ""
         rows.append(f"<tr><td>{number}{note}</td><td{_LEFT}>{escape(visible(str(run.setting)))}</td>{cells}</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{_targets_html(runs)}"
 
 
 def table_text(runs: Sequence[Experiment]) -> str:
@@ -34,7 +34,20 @@ def table_text(runs: Sequence[Experiment]) -> str:
     for number, run in enumerate(runs, start=1):
         numbers = ", ".join(f"{METRICS[name]} {_format(name, value)}" for name, value in run.summary().items())
         lines.append(f"run {number}: {run.setting}: {numbers}")
-    return "\n".join(lines) or "No runs yet."
+    return "\n".join(lines + _targets(runs)) or "No runs yet."
+
+
+def _targets(runs: Sequence[Experiment]) -> list[str]:
+    """Which models wrote: a run on a cost-scaled target must not be taken for one on the original."""
+    names = dict.fromkeys(run.target for run in runs if run.target)
+    return [
+        f"{name}: " + ", ".join(f"run {number}" for number, run in enumerate(runs, start=1) if run.target == name)
+        for name in names
+    ]
+
+
+def _targets_html(runs: Sequence[Experiment]) -> str:
+    return "".join(f"<p>{escape(visible(line))}</p>" for line in _targets(runs))
 
 
 def _best(name: str, values: list[float]) -> float | None:

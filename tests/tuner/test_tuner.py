@@ -150,7 +150,10 @@ def test_the_table_is_html_without_script_and_marks_the_best(tuner: Tuner) -> No
     assert set(re.findall(r"<(\w+)", html)) <= {"table", "thead", "tbody", "tr", "th", "td", "b", "p"}
     assert "<b>" in html
     assert html.index("draft_length=3") < html.index("draft_length=0")  # newest first
-    assert len(table_text(tuner.runs).splitlines()) == 2
+    *rows, targets = table_text(tuner.runs).splitlines()
+    assert len(rows) == 2
+    assert targets == f"{tuner.engine.target.name}: run 1, run 2"
+    assert f"<p>{targets}</p>" in html
     assert table_text([]) == "No runs yet."
 
 
