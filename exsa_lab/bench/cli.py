@@ -117,6 +117,8 @@ def _run(name: str, arguments: argparse.Namespace, cost_factor: int) -> Report:
 def _usual_weights(name: str, arguments: argparse.Namespace, module: Any) -> tuple[str, ...]:
     if arguments.name == "all" and arguments.device == "gpu":
         return GPU_WEIGHTS.get(name, (AS_SHIPPED,))
+    if arguments.cost_factor:
+        return (AS_SHIPPED,)
     weights: tuple[str, ...] = getattr(module, "WEIGHTS", (AS_SHIPPED,))
     return weights
 

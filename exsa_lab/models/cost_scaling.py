@@ -17,10 +17,11 @@ from pathlib import Path
 from exsa_lab import files
 from exsa_lab.errors import ConfigError, ModelError, shown
 from exsa_lab.models.conversion import check_disk, converted_path, is_whole, put_in_place
-from exsa_lab.models.gguf_facts import COST_FACTOR_KEY, MAX_LAYERS, NAME_KEY, GGUFFacts, cost_note, read_facts
+from exsa_lab.models.gguf_facts import COST_FACTOR_KEY, MAX_LAYERS, GGUFFacts, cost_note, read_facts
 from exsa_lab.models.gguf_reader import Header, Tensor, open_regular, read_header, read_region
 from exsa_lab.models.gguf_writer import Piece, encode_array, encode_text, encode_u32, write_model
 from exsa_lab.models.resolve import resolve
+from exsa_lab.runtime.protocol import NAME_KEY
 
 MAX_TIMES = 64
 

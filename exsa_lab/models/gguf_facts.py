@@ -17,8 +17,6 @@ from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, Tenso
 
 COST_FACTOR_KEY = "exsa_lab.cost_factor"
 """Metadata of a cost-scaled file."""
-NAME_KEY = "exsa_lab.name"
-"""The name to show for it, which says what it is."""
 _LAYER_OF = re.compile(r"blk\.(\d{1,5})\.")
 MAX_LAYERS = 512
 """llama.cpp asserts as much."""

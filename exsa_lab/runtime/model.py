@@ -11,10 +11,9 @@ from typing import Any
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
 from exsa_lab.models.chat_template import ChatTemplate
-from exsa_lab.models.gguf_facts import NAME_KEY
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama
-from exsa_lab.runtime.protocol import ProgressCallback
+from exsa_lab.runtime.protocol import NAME_KEY, ProgressCallback
 from exsa_lab.runtime.steady import SIZES, Steady
 
 

@@ -13,6 +13,9 @@ from exsa_lab.config import EngineConfig
 ProgressCallback = Callable[[float], bool]
 """Called with the fraction loaded, 0..1; return False to stop loading."""
 
+NAME_KEY = "exsa_lab.name"
+"""Metadata of a model file that exsa_lab made: the name to show in place of the file's."""
+
 Logits = NDArray[np.float32]
 
 
