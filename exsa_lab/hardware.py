@@ -51,6 +51,8 @@ class Hardware:
     gpus: tuple[GPU, ...] = ()
     can_offload: bool = False
     """Whether the llama.cpp build in use can run layers on a GPU at all."""
+    devices: tuple[str, ...] = ()
+    """What llama.cpp calls its devices, the CPU included; empty where it was not asked."""
     measured_threads: int | None = None
     """The fastest of `thread_counts`, where that was measured (see `exsa_lab.models.threads`)."""
 
@@ -109,6 +111,7 @@ def detect(devices: Callable[[], Sequence[LlamaDevice]] | None = None, *, can_of
     """
     logical = _positive(psutil.cpu_count, os.cpu_count() or 1)
     total, available = _memory(_CGROUP)
+    listed = _listed(devices)
     return Hardware(
         cpu=_cpu_name(),
         physical_cores=min(_positive(lambda: psutil.cpu_count(logical=False), logical), logical),
@@ -117,8 +120,9 @@ def detect(devices: Callable[[], Sequence[LlamaDevice]] | None = None, *, can_of
         cpu_quota=_cpu_quota(_CGROUP),
         total_memory=total,
         available_memory=available,
-        gpus=_gpus(devices),
+        gpus=_gpus(listed),
         can_offload=can_offload,
+        devices=tuple(device.description for device in listed),
     )
 
 
@@ -232,13 +236,16 @@ def _stat(path: Path, key: str) -> int:
 # GPUs
 
 
-def _gpus(devices: Callable[[], Sequence[LlamaDevice]] | None) -> tuple[GPU, ...]:
-    """llama.cpp's GPUs where it lists any: those are the ones that can be used. Otherwise the NVIDIA driver's."""
+def _listed(devices: Callable[[], Sequence[LlamaDevice]] | None) -> list[LlamaDevice]:
     try:
-        listed = [device for device in (devices() if devices else ()) if device.kind in ("gpu", "igpu")]
+        return list(devices()) if devices else []
     except Exception:  # A broken GPU driver must not stop CPU work.
-        listed = []
-    return tuple(_from_llama(device) for device in listed) or _nvidia_gpus()
+        return []
+
+
+def _gpus(listed: Sequence[LlamaDevice]) -> tuple[GPU, ...]:
+    """llama.cpp's GPUs where it lists any: those are the ones that can be used. Otherwise the NVIDIA driver's."""
+    return tuple(_from_llama(device) for device in listed if device.kind in ("gpu", "igpu")) or _nvidia_gpus()
 
 
 def _from_llama(device: LlamaDevice) -> GPU:

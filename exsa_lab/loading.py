@@ -91,10 +91,12 @@ def load(
         if _is_loaded(_current, arguments):
             return _current.engine
         files = find_files(target, draft, weights=weights, cost_factor=cost_factor, trial=trial, progress=progress)
+        hardware = machine()
         # What cannot work even on an empty machine is refused while the old engine still runs.
-        plan(_emptied(machine()), files.target, files.draft, config)
-        unload()
-        engine, made = _open(files, config, progress)
+        plan(_emptied(hardware), files.target, files.draft, config)
+        if unload():
+            hardware = machine()  # The old engine's memory is free now.
+        engine, made = _open(files, config, hardware, progress)
         _current = Loaded(engine, arguments, made, files.identities)
         return engine
 
@@ -192,15 +194,16 @@ def _emptied(hardware: Hardware) -> Hardware:
     return replace(hardware, available_memory=hardware.total_memory, gpus=gpus)
 
 
-def _open(files: Files, wishes: dict[str, Any], progress: Callable[[float], None] | None) -> tuple[Engine, Plan]:
+def _open(
+    files: Files, wishes: dict[str, Any], hardware: Hardware, progress: Callable[[float], None] | None
+) -> tuple[Engine, Plan]:
     """Open an engine by plan; where the estimates were too small, step down until it fits."""
-    hardware = machine()
     if "n_threads" not in wishes:
         hardware = _with_measured_threads(hardware, files.target.path, anew=bool(wishes.get("recalibrate")))
     made = plan(hardware, files.target, files.draft, wishes)
     while True:
         try:
-            return Engine(_opener(files, made.config, made.warnings), made.config, progress=progress), made
+            return Engine(_opener(files, made.config, hardware, made.warnings), made.config, progress=progress), made
         except OutOfMemory:
             smaller = step_down(made, hardware, files.target, files.draft, wishes)
             if smaller is None:
@@ -223,10 +226,12 @@ def _with_measured_threads(hardware: Hardware, target: Path, *, anew: bool) -> H
 
 def prepare(target: str, draft: str | None, config: EngineConfig) -> Callable[[ProgressCallback], Models]:
     """Find and check the files; returns the function that opens them, with exactly these settings."""
-    return _opener(find_files(target, draft), config)
+    return _opener(find_files(target, draft), config, machine())
 
 
-def _opener(files: Files, config: EngineConfig, notes: tuple[str, ...] = ()) -> Callable[[ProgressCallback], Models]:
+def _opener(
+    files: Files, config: EngineConfig, hardware: Hardware, notes: tuple[str, ...] = ()
+) -> Callable[[ProgressCallback], Models]:
     target, draft = files.target.path, files.draft.path if files.draft else None
     if note := files.target.cost_note:
         notes += (f"The target's speed is not that of the original: {note}.",)
@@ -234,7 +239,6 @@ def _opener(files: Files, config: EngineConfig, notes: tuple[str, ...] = ()) -> 
     def open_models(progress: ProgressCallback) -> Models:
         from exsa_lab.runtime.model import LlamaModel
 
-        hardware = detect()
         n_threads = config.n_threads or hardware.usable_threads
         cost_facts = _cost_facts(target, draft, config, hardware, n_threads)
         share = 0.95 if draft is not None else 1.0
@@ -266,12 +270,12 @@ def _cost_facts(
 
 
 def _machine_facts(hardware: Hardware) -> dict[str, str]:
-    from exsa_lab.runtime.library import build, devices
+    from exsa_lab.runtime.library import build
 
     made = build()
     return {
         "machine": f"{platform.machine()} {hardware.cpu} {hardware.usable_threads}",
-        "devices": ", ".join(device.description for device in devices()),
+        "devices": ", ".join(hardware.devices),
         "build": f"{made.version} {made.llama_cpp_version} {made.system_info}",
     }
 

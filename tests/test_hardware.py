@@ -127,6 +127,7 @@ def test_llama_devices_name_gpus_even_without_their_memory() -> None:
     found = detect(lambda: listed, can_offload=True)
     assert found.gpus == (GPU("Some GPU", None, None, "Vulkan"), GPU("H100", 80 * GB, 70 * GB, "CUDA"))
     assert found.can_offload
+    assert found.devices == ("AMD EPYC", "Some GPU", "H100")
 
 
 class FakeNvml:

@@ -10,11 +10,12 @@ from typing import Any
 import psutil
 import pytest
 
-from exsa_lab import loading
+from exsa_lab import hardware, loading
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import ConfigError, ExsaError, InvalidModel, ModelNotFound, OutOfMemory, VocabularyMismatch
-from exsa_lab.hardware import GPU, detect
+from exsa_lab.hardware import GPU, Hardware, detect
+from exsa_lab.models import conversion
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.resolve import resolve
 from tests.models.gguf_files import write
@@ -62,6 +63,26 @@ def test_it_steps_down_until_it_fits(narrow: type[NarrowEngine], monkeypatch: py
     assert made.config == engine.config
     assert "did not fit" in made.reason("n_ctx")
     assert loading.load(DRAFT, draft=None) is engine
+
+
+@pytest.mark.real
+def test_the_machine_is_looked_at_once_and_again_where_an_engine_gave_its_memory_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+
+    def look(*args: Any, **options: Any) -> Hardware:
+        looks.append(args)
+        return detect(*args, **options)
+
+    for module in (loading, conversion, hardware):
+        monkeypatch.setattr(module, "detect", look)
+    first = loading.load(DRAFT, draft=None, n_ctx=256)
+    assert len(looks) == 1
+    assert len(first.generate("a", chat=False, max_tokens=4).positions()) > 0
+    assert len(looks) == 1
+    loading.load(DRAFT, draft=None, n_ctx=512)
+    assert len(looks) == 3
 
 
 def test_layers_step_down_on_a_gpu(narrow: type[NarrowEngine], monkeypatch: pytest.MonkeyPatch) -> None:
