@@ -143,4 +143,4 @@ def test_promises_of_a_gpu() -> None:
 
 def test_arguments_of_the_suite_parse() -> None:
     for name, argv in GPU_SUITE.items():
-        assert _parser().parse_args([name, *argv, "--device", "gpu"]).device == "gpu"
+        assert _parser([name]).parse_args([name, *argv, "--device", "gpu"]).device == "gpu"
