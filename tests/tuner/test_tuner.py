@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -13,11 +12,12 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.experiments import Experiment, Setting
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.tuner import Tuner
-from exsa_lab.tuner.chart import MAX_LINES, MAX_POINTS, LiveChart
-from exsa_lab.tuner.history import table_html, table_text
+from exsa_lab.tuner.history import table_html
 from tests.widgets.fake import Published
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
+
+
 SETTING = Setting(max_tokens=15, chat=False)
 
 
@@ -63,23 +63,6 @@ def test_the_chart_shows_every_run(tuner: Tuner) -> None:
     assert all(list(line.y) == sorted(line.y) for line in lines)
 
 
-def test_chart_and_lines_are_bounded() -> None:
-    chart = LiveChart()
-    for number in range(1, MAX_LINES + 4):
-        chart.begin(number)
-    assert [line.name for line in chart.figure.data][-1] == f"run {MAX_LINES + 3}"
-    assert len(chart.figure.data) == MAX_LINES
-    run = Experiment(SETTING, ("a",))
-    for i in range(3 * MAX_POINTS):
-        run.seconds = float(i)
-        chart.update(run)
-    x = list(chart.figure.data[-1].x)
-    assert len(x) <= MAX_POINTS + 1
-    assert x == sorted(x)
-    assert (x[0], x[-1]) == (0, 3 * MAX_POINTS - 1)
-    Widget.close_all()
-
-
 def test_stop_keeps_what_is_done(engine: Engine) -> None:
     tuner = Tuner(engine, prompts=["a"] * 50, setting=Setting(max_tokens=2000, chat=False), update_hz=200)
     tuner.run_button.click()
@@ -123,46 +106,6 @@ def test_compare_shows_figures_of_both_runs(tuner: Tuner) -> None:
     assert "run 2 against run 1" in data[0]["text/plain"]
     assert "Acceptance by place, run 2" in data[1]["text/plain"]
     assert json.dumps(data)
-
-
-def test_code_follows_the_controls(tuner: Tuner) -> None:
-    tuner.controls.temperature.value = 0.6
-    tuner.controls.draft_length.value = 4
-    magic, python = dict(tuner.code.texts).values()
-    assert magic.startswith("%%exsa --draft-length 4 --temperature 0.6")
-    assert magic.endswith("\na")
-    assert "draft_length=4" in python
-    tuner.controls.own.value = ""
-    assert all(text.startswith("# there is no prompt") for _, text in tuner.code.texts)
-
-
-def test_prompt_sets_come_with_the_package(tuner: Tuner) -> None:
-    tuner.controls.prompt_set.value = "code"
-    tuner.controls.num_prompts.value = 3
-    assert len(tuner.controls.prompts()) == 3
-    assert tuner.controls.own.layout.display == "none"
-
-
-def test_the_table_is_html_without_script_and_marks_the_best(tuner: Tuner) -> None:
-    _run(tuner, draft_length=0)
-    _run(tuner, draft_length=3, drafter="model")
-    html = table_html(tuner.runs)
-    assert set(re.findall(r"<(\w+)", html)) <= {"table", "thead", "tbody", "tr", "th", "td", "b", "p"}
-    assert "<b>" in html
-    assert html.index("draft_length=3") < html.index("draft_length=0")  # newest first
-    *rows, targets = table_text(tuner.runs).splitlines()
-    assert len(rows) == 2
-    assert targets == f"{tuner.engine.target.name}: run 1, run 2"
-    assert f"<p>{targets}</p>" in html
-    assert table_text([]) == "No runs yet."
-
-
-def test_loading_another_pair_says_how_it_went(tuner: Tuner) -> None:
-    tuner.models.target.value = "no-such-model"
-    tuner.models.button.click()
-    tuner.models.wait(20)
-    assert "no-such-model" in tuner.status.value
-    assert not tuner.models.button.disabled
 
 
 def test_displaying_adds_the_table_that_is_kept(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import fields
-from datetime import date
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from IPython.core.completer import provisionalcompleter
 
 from exsa_lab import loading
-from exsa_lab.config import EngineConfig, SamplingParams
-from exsa_lab.engine.engine import Engine, EngineState
+from exsa_lab.config import SamplingParams
+from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, DecodeError, EngineNotLoaded
-from exsa_lab.magics import ExsaMagics, progress
-from exsa_lab.magics.arguments import field_texts
-from exsa_lab.magics.formatting import fill
-from exsa_lab.magics.interrupts import CellInterrupted
 from exsa_lab.models.resolve import resolve
 from exsa_lab.testing import Entry, ScriptedModel, scripted_engine
 from tests.shell import CellResult, Kernel, Shell, shell
@@ -58,29 +49,6 @@ def slow_engine() -> Iterator[Engine]:
     loading.unload()
 
 
-class FakeLoad:
-    """Stands in for `exsa_lab.load`: scripted engines, the same one for the same arguments."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[object, ...]] = []
-
-    def __call__(self, target: str, draft: str | None, *, progress: Callable[[float], None], **config: Any) -> Engine:
-        progress(0.5)
-        if self.asked and self.asked[-1] == (target, draft, config):
-            return loading.get_engine()
-        self.asked.append((target, draft, config))
-        return loading.use(scripted_engine(alphabet(), alphabet() if draft else None, **config))
-
-
-@pytest.fixture
-def fake_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLoad]:
-    loading.unload()
-    fake = FakeLoad()
-    monkeypatch.setattr(progress, "load", fake)
-    yield fake
-    loading.unload()
-
-
 def one_line(result: CellResult, kind: str = "ConfigError") -> str:
     """The one line a user's mistake leaves; anything more is a failure."""
     assert not result.succeeded
@@ -89,9 +57,6 @@ def one_line(result: CellResult, kind: str = "ConfigError") -> str:
     assert len(lines) == 1, result.stdout
     assert lines[0].startswith(f"{kind}: ")
     return lines[0].removeprefix(f"{kind}: ")
-
-
-# Generating
 
 
 def test_a_cell_generates_and_binds(ip: Shell, engine: Engine) -> None:
@@ -122,40 +87,6 @@ def test_system_message(ip: Shell, engine: Engine) -> None:
     assert ip.ip.user_ns["_exsa"].params.system == "ab cd"
 
 
-def test_every_parameter_has_an_option() -> None:
-    for magic, config in ((ExsaMagics.exsa, SamplingParams), (ExsaMagics.exsa_load, EngineConfig)):
-        options = {action.dest: action for action in magic.parser._actions}
-        for item in fields(config):
-            assert options[item.name].help, item.name
-    assert set(field_texts(SamplingParams)) == {item.name for item in fields(SamplingParams)}
-
-
-def test_every_magic_has_help(ip: Shell) -> None:
-    names = [name for kind in ip.ip.magics_manager.magics.values() for name in kind if name.startswith("exsa")]
-    assert sorted(names) == [
-        "exsa", "exsa_bench", "exsa_cancel", "exsa_doctor", "exsa_jobs", "exsa_load", "exsa_models", "exsa_status",
-        "exsa_unload",
-    ]  # fmt: skip
-    for name in names:
-        parser = getattr(ExsaMagics, name).parser
-        assert parser.description, name
-        assert all(action.help for action in parser._actions), name
-
-
-@pytest.mark.parametrize(
-    ("line", "options"),
-    [
-        ("%%exsa --dra", ["--drafter", "--draft-length"]),
-        ("%exsa_load some.gguf --n-c", ["--n-ctx"]),
-        ("%exsa_jobs --", ["--once"]),
-    ],
-)
-def test_the_tab_key_proposes_options(ip: Shell, line: str, options: list[str]) -> None:
-    with provisionalcompleter():
-        proposed = [found.text for found in ip.ip.Completer.completions(line, len(line))]
-    assert [text for text in proposed if text.startswith("--")] == options
-
-
 def test_braces_stay_without_format(ip: Shell, engine: Engine) -> None:
     ip.ip.user_ns["bad"] = "cde"
     assert ip.run("%%exsa --max-tokens 1 --view none\n{abc} {bad}").succeeded
@@ -173,43 +104,6 @@ def test_format_of_a_missing_name(ip: Shell, engine: Engine) -> None:
     line = one_line(ip.run("%%exsa --format\n{anmal}"))
     assert "'anmal'" in line
     assert "Did you mean 'animal'?" in line
-
-
-@pytest.mark.parametrize("prompt", ["{", "}", "{}", "{0}", "{word.nothing}", "{word:zz}"])
-def test_format_that_cannot_work(prompt: str) -> None:
-    with pytest.raises(ConfigError):
-        fill(prompt, {"word": 3})
-
-
-class _Sly:
-    """Fails whenever it is asked anything."""
-
-    def __getattr__(self, name: str) -> str:
-        raise RuntimeError(f"no {name}\x1b[2J")
-
-    def __format__(self, spec: str) -> str:
-        raise RuntimeError("no")
-
-
-@pytest.mark.parametrize(
-    ("prompt", "named"),
-    [
-        ("{word:>1000000000}", "too wide"), ("{word:.1000000000f}", "too wide"), ("{word:{wide}}", "too wide"),
-        ("{row[age]}", "age"), ("{row[name].first}", "first"), ("{}", "names no variable"), ("{0}", "no variable"),
-        ("{sly}", "cannot be written"), ("{sly.a}", "cannot be read"), ("{sly!z}", "cannot"), ("{\x1b}", "variable"),
-        ("{missing}", "missing"), ("{word!r:>99999}", "too wide"), ("{row[}", "filled"),
-    ],
-)  # fmt: skip
-def test_format_says_which_name_failed(prompt: str, named: str) -> None:
-    with pytest.raises(ConfigError, match=named) as caught:
-        fill(prompt, {"word": 3, "wide": 10**9, "row": {"name": "x"}, "sly": _Sly()})
-    assert str(caught.value).isprintable()
-
-
-def test_format_still_does_what_it_should() -> None:
-    assert fill("{a:>5}{b:.2f}{c!r}{d[k]}{e:%Y}", {"a": 1, "b": 2, "c": "x", "d": {"k": 3}, "e": date(2026, 1, 1)}) == (
-        "    12.00'x'32026"
-    )
 
 
 def test_background_returns_at_once(ip: Shell, slow_engine: Engine) -> None:
@@ -241,67 +135,6 @@ def test_a_line_is_expanded_as_in_any_magic(ip: Shell, engine: Engine) -> None:
     ip.ip.user_ns["n"] = 3
     assert ip.run("%%exsa --max-tokens $n --view none\nabc").succeeded
     assert ip.ip.user_ns["_exsa"].text == "def"
-
-
-# Interrupts
-
-
-def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
-    """Interrupt the main thread, as the kernel's signal does, once the condition holds."""
-    import _thread
-
-    def watch() -> None:
-        deadline = time.monotonic() + 10
-        while not condition() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        _thread.interrupt_main()
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
-
-
-def test_interrupt_keeps_the_text_and_the_engine(ip: Shell, slow_engine: Engine) -> None:
-    ip.ip.user_ns.pop("_exsa", None)
-
-    def has_begun() -> bool:
-        return len(getattr(ip.ip.user_ns.get("_exsa"), "tokens", ())) >= 5
-
-    thread = interrupt_when(has_begun)
-    result = ip.run("%%exsa --max-tokens 2000 --name out\nabc")
-    thread.join()
-
-    out: Generation = ip.ip.user_ns["out"]
-    assert isinstance(result.error, CellInterrupted)
-    assert str(result.error) == f"Interrupted after {len(out.tokens)} tokens; the text so far is in _exsa.text."
-    assert str(result.error) in result.stdout
-    assert "Traceback" not in result.text()
-    assert out.state == "cancelled"
-    assert out.text.startswith("defgh")
-    assert ip.run("%%exsa --max-tokens 3\nabc").succeeded
-    assert ip.ip.user_ns["_exsa"].text == "def"
-
-
-def test_interrupt_while_loading(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_slowly(report: Callable[[float], bool]) -> Any:
-        while report(0.5):
-            time.sleep(0.005)
-        raise KeyboardInterrupt
-
-    loading.unload()
-    monkeypatch.setattr(progress, "load", lambda *_, **given: Engine(open_slowly, EngineConfig(), **given))
-    begun = time.monotonic()
-    thread = interrupt_when(lambda: time.monotonic() - begun > 0.1)
-    result = ip.run("%exsa_load")
-    thread.join()
-
-    assert isinstance(result.error, CellInterrupted)
-    assert "no engine is loaded" in result.stdout
-    with pytest.raises(EngineNotLoaded):
-        loading.get_engine()
-
-
-# Mistakes
 
 
 @pytest.mark.parametrize(
@@ -380,51 +213,6 @@ def test_names_from_files_cannot_act_on_the_terminal() -> None:
     assert error._render_traceback_() == ["ConfigError: the file \\x1b[2J\\u202e says\\nmore."]
 
 
-# The engine
-
-
-def test_loading_again_and_loading_another(ip: Shell, fake_load: FakeLoad) -> None:
-    assert "Loaded alphabet without a draft" in ip.run("%exsa_load any --draft none --n-ctx 512").text()
-    first = loading.get_engine()
-    assert "is loaded already" in ip.run("%exsa_load any --draft none --n-ctx 512").text()
-    assert loading.get_engine() is first
-    assert "Closed the engine before it (alphabet)" in ip.run("%exsa_load any --draft none --n-ctx 256").text()
-    assert first.state is EngineState.CLOSED
-    assert loading.get_engine().config.n_ctx == 256
-    assert "Unloaded" in ip.run("%exsa_unload").stdout
-    assert "nothing to unload" in ip.run("%exsa_unload").stdout
-
-
-def test_the_first_cell_loads_the_default_pair(ip: Shell, fake_load: FakeLoad) -> None:
-    result = ip.run("%%exsa --max-tokens 3\nabc")
-    assert fake_load.asked == [("smollm2-135m", "auto", {})]
-    assert "Loaded alphabet with the draft alphabet" in result.text()
-    assert "def" in result.text()
-
-
-def test_flags_of_the_engine(ip: Shell, fake_load: FakeLoad) -> None:
-    line = "any --no-flash-attention --recalibrate --n-gpu-layers -1"
-    assert ip.run(f"%exsa_load {line}").succeeded
-    assert fake_load.asked == [("any", "auto", {"flash_attention": False, "recalibrate": True, "n_gpu_layers": -1})]
-
-
-def test_weights_to_convert_to(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-
-    def load(target: str, draft: str | None, **given: Any) -> Engine:
-        asked.update(given)
-        return loading.use(scripted_engine(alphabet()))
-
-    monkeypatch.setattr(progress, "load", load)
-    assert ip.run("%exsa_load any --weights q8_0").succeeded
-    assert asked["weights"] == "q8_0"
-    assert "trial" not in asked
-    loading.unload()
-    assert ip.run("%exsa_load any --trial").succeeded
-    assert asked["trial"] is True
-    loading.unload()
-
-
 def test_status(ip: Shell, engine: Engine) -> None:
     ip.run("%%exsa --max-tokens 3 --view none\nabc")
     text = ip.run("%exsa_status").text()
@@ -452,9 +240,6 @@ def test_models_doctor_and_bench_lists(ip: Shell, engine: Engine) -> None:
 def test_the_extension_can_be_reloaded(ip: Shell, engine: Engine) -> None:
     assert ip.run("%reload_ext exsa_lab").succeeded
     assert ip.run("%%exsa --max-tokens 3 --view none\nabc").succeeded
-
-
-# The real pair in a real kernel
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,76 @@
+"""An interrupt while a cell generates."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from exsa_lab import loading
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.generation import Generation
+from exsa_lab.magics.interrupts import CellInterrupted
+from exsa_lab.testing import ScriptedModel, scripted_engine
+from tests.shell import Shell, shell
+
+LETTERS = "abcdefgh {}\n"
+
+
+def alphabet(*, step_s: float = 0.0) -> ScriptedModel:
+    """A model that goes on with the letters a to h in their order, over and over."""
+
+    def next_probs(tokens: tuple[int, ...]) -> list[float]:
+        after = (tokens[-1] + 1) % 8
+        return [1.0 if token == after else 0.0 for token in range(len(LETTERS))]
+
+    return ScriptedModel(LETTERS, next_probs, step_s=step_s, name="alphabet")
+
+
+@pytest.fixture(scope="module")
+def ip() -> Iterator[Shell]:
+    with shell() as made:
+        yield made
+
+
+@pytest.fixture
+def slow_engine() -> Iterator[Engine]:
+    yield loading.use(scripted_engine(alphabet(step_s=0.005), n_ctx=4096))
+    loading.unload()
+
+
+def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
+    """Interrupt the main thread, as the kernel's signal does, once the condition holds."""
+    import _thread
+
+    def watch() -> None:
+        deadline = time.monotonic() + 10
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_interrupt_keeps_the_text_and_the_engine(ip: Shell, slow_engine: Engine) -> None:
+    ip.ip.user_ns.pop("_exsa", None)
+
+    def has_begun() -> bool:
+        return len(getattr(ip.ip.user_ns.get("_exsa"), "tokens", ())) >= 5
+
+    thread = interrupt_when(has_begun)
+    result = ip.run("%%exsa --max-tokens 2000 --name out\nabc")
+    thread.join()
+
+    out: Generation = ip.ip.user_ns["out"]
+    assert isinstance(result.error, CellInterrupted)
+    assert str(result.error) == f"Interrupted after {len(out.tokens)} tokens; the text so far is in _exsa.text."
+    assert str(result.error) in result.stdout
+    assert "Traceback" not in result.text()
+    assert out.state == "cancelled"
+    assert out.text.startswith("defgh")
+    assert ip.run("%%exsa --max-tokens 3\nabc").succeeded
+    assert ip.ip.user_ns["_exsa"].text == "def"

@@ -1,0 +1,130 @@
+"""Loading from a cell: its bar, and an interrupt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from exsa_lab import loading
+from exsa_lab.config import EngineConfig
+from exsa_lab.engine.engine import Engine, EngineState
+from exsa_lab.errors import EngineNotLoaded
+from exsa_lab.magics import progress
+from exsa_lab.magics.interrupts import CellInterrupted
+from exsa_lab.testing import ScriptedModel, scripted_engine
+from tests.shell import Shell, shell
+
+LETTERS = "abcdefgh {}\n"
+
+
+def alphabet(*, step_s: float = 0.0) -> ScriptedModel:
+    """A model that goes on with the letters a to h in their order, over and over."""
+
+    def next_probs(tokens: tuple[int, ...]) -> list[float]:
+        after = (tokens[-1] + 1) % 8
+        return [1.0 if token == after else 0.0 for token in range(len(LETTERS))]
+
+    return ScriptedModel(LETTERS, next_probs, step_s=step_s, name="alphabet")
+
+
+@pytest.fixture(scope="module")
+def ip() -> Iterator[Shell]:
+    with shell() as made:
+        yield made
+
+
+class FakeLoad:
+    """Stands in for `exsa_lab.load`: scripted engines, the same one for the same arguments."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def __call__(self, target: str, draft: str | None, *, progress: Callable[[float], None], **config: Any) -> Engine:
+        progress(0.5)
+        if self.asked and self.asked[-1] == (target, draft, config):
+            return loading.get_engine()
+        self.asked.append((target, draft, config))
+        return loading.use(scripted_engine(alphabet(), alphabet() if draft else None, **config))
+
+
+@pytest.fixture
+def fake_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLoad]:
+    loading.unload()
+    fake = FakeLoad()
+    monkeypatch.setattr(progress, "load", fake)
+    yield fake
+    loading.unload()
+
+
+def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
+    """Interrupt the main thread, as the kernel's signal does, once the condition holds."""
+    import _thread
+
+    def watch() -> None:
+        deadline = time.monotonic() + 10
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_interrupt_while_loading(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_slowly(report: Callable[[float], bool]) -> Any:
+        while report(0.5):
+            time.sleep(0.005)
+        raise KeyboardInterrupt
+
+    loading.unload()
+    monkeypatch.setattr(progress, "load", lambda *_, **given: Engine(open_slowly, EngineConfig(), **given))
+    begun = time.monotonic()
+    thread = interrupt_when(lambda: time.monotonic() - begun > 0.1)
+    result = ip.run("%exsa_load")
+    thread.join()
+
+    assert isinstance(result.error, CellInterrupted)
+    assert "no engine is loaded" in result.stdout
+    with pytest.raises(EngineNotLoaded):
+        loading.get_engine()
+
+
+def test_loading_again_and_loading_another(ip: Shell, fake_load: FakeLoad) -> None:
+    assert "Loaded alphabet without a draft" in ip.run("%exsa_load any --draft none --n-ctx 512").text()
+    first = loading.get_engine()
+    assert "is loaded already" in ip.run("%exsa_load any --draft none --n-ctx 512").text()
+    assert loading.get_engine() is first
+    assert "Closed the engine before it (alphabet)" in ip.run("%exsa_load any --draft none --n-ctx 256").text()
+    assert first.state is EngineState.CLOSED
+    assert loading.get_engine().config.n_ctx == 256
+    assert "Unloaded" in ip.run("%exsa_unload").stdout
+    assert "nothing to unload" in ip.run("%exsa_unload").stdout
+
+
+def test_the_first_cell_loads_the_default_pair(ip: Shell, fake_load: FakeLoad) -> None:
+    result = ip.run("%%exsa --max-tokens 3\nabc")
+    assert fake_load.asked == [("smollm2-135m", "auto", {})]
+    assert "Loaded alphabet with the draft alphabet" in result.text()
+    assert "def" in result.text()
+
+
+def test_weights_to_convert_to(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def load(target: str, draft: str | None, **given: Any) -> Engine:
+        asked.update(given)
+        return loading.use(scripted_engine(alphabet()))
+
+    monkeypatch.setattr(progress, "load", load)
+    assert ip.run("%exsa_load any --weights q8_0").succeeded
+    assert asked["weights"] == "q8_0"
+    assert "trial" not in asked
+    loading.unload()
+    assert ip.run("%exsa_load any --trial").succeeded
+    assert asked["trial"] is True
+    loading.unload()
