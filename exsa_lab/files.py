@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.resources
 import json
 import os
 import tempfile
@@ -105,6 +106,11 @@ def read_json(path: Path) -> Any:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
     return parse_json(path.read_bytes())
+
+
+def read_data(package: str, name: str) -> Any:
+    """Read a JSON file that comes with the package, such as ``read_data("exsa_lab.distill", "held_out.json")``."""
+    return parse_json(importlib.resources.files(package).joinpath("data", name).read_bytes())
 
 
 def parse_json(data: bytes) -> Any:

@@ -121,3 +121,7 @@ def test_a_user_without_a_home_gets_a_clear_error(monkeypatch: pytest.MonkeyPatc
 def test_a_home_of_nobody_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match="whole path"):
         files.expand("~nobody-of-that-name/x.json")
+
+
+def test_data_that_comes_with_the_package_is_read() -> None:
+    assert set(files.read_data("exsa_lab.distill", "held_out.json")) == {"chat", "code", "story"}

@@ -11,16 +11,13 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from exsa_lab.distill import prompt_parts as parts
-from exsa_lab.distill import prompt_situations as situations
 from exsa_lab.distill.held_out import HELD_OUT
+from exsa_lab.distill.templates import GENERAL, NUMBERS, OPENINGS, PARTS, RAW_TEXTS, SITUATIONS
 
 TEMPLATE, OPENING, INVENTED, RAW = "template", "opening", "invented", "raw"
 _SHARES = {TEMPLATE: 0.45, OPENING: 0.25, INVENTED: 0.26, RAW: 0.04}
 _SITUATIONS = 0.5
 """Share of the templates that are everyday situations and their like."""
-PARTS = parts.PARTS | situations.PARTS
-FAMILIES = parts.FAMILIES | situations.FAMILIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +57,10 @@ def _text(kind: str, chance: random.Random, own: tuple[str, ...]) -> str:
     if kind == TEMPLATE and own and chance.random() < 0.5:
         return chance.choice(own)
     if kind == TEMPLATE:
-        families = situations.FAMILIES if chance.random() < _SITUATIONS else parts.FAMILIES
-        family = chance.choices(list(families), [share for share, _ in families.values()])[0]
-        return fill(chance.choice(families[family][1]), chance)
-    return fill(chance.choice(parts.OPENINGS if kind == OPENING else parts.RAW), chance)
+        families = list((SITUATIONS if chance.random() < _SITUATIONS else GENERAL).families.values())
+        family = chance.choices(families, [family.share for family in families])[0]
+        return fill(chance.choice(family.templates), chance)
+    return fill(chance.choice(OPENINGS if kind == OPENING else RAW_TEXTS), chance)
 
 
 def fill(template: str, chance: random.Random) -> str:
@@ -71,6 +68,6 @@ def fill(template: str, chance: random.Random) -> str:
     while "{" in template:
         before, _, rest = template.partition("{")
         name, _, after = rest.partition("}")
-        number = parts.NUMBERS.get(name)
+        number = NUMBERS.get(name)
         template = before + (str(chance.randint(*number)) if number else chance.choice(PARTS[name])) + after
     return template

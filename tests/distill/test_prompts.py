@@ -6,10 +6,10 @@ import re
 from itertools import islice
 
 from exsa_lab.bench.workloads import CHAT, CODE
-from exsa_lab.distill import prompt_parts as parts
 from exsa_lab.distill.held_out import HELD_OUT
 from exsa_lab.distill.measure import Agreement
-from exsa_lab.distill.prompts import FAMILIES, INVENTED, OPENING, PARTS, RAW, TEMPLATE, normalised, training_prompts
+from exsa_lab.distill.prompts import INVENTED, OPENING, RAW, TEMPLATE, normalised, training_prompts
+from exsa_lab.distill.templates import GENERAL, NUMBERS, OPENINGS, PARTS, SITUATIONS
 
 HELD = [prompt for prompts in HELD_OUT.values() for prompt in prompts]
 
@@ -29,7 +29,7 @@ def _pattern(template: str) -> re.Pattern[str]:
     """A template as a pattern: its parts may be any of their list, or numbers."""
 
     def part(name: str) -> str:
-        if name in parts.NUMBERS:
+        if name in NUMBERS:
             return r"\d+"
         return "(?:" + "|".join(_pattern(choice).pattern for choice in set(PARTS[name])) + ")"
 
@@ -38,7 +38,8 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 def test_no_template_can_make_a_held_out_prompt() -> None:
-    templates = [template for _, group in FAMILIES.values() for template in group]
+    families = (GENERAL.families | SITUATIONS.families).values()
+    templates = [template for family in families for template in family.templates]
     for template in templates:
         if "{sentence}" in template:  # These patterns grow large: their fixed beginning is enough.
             beginning = template[: template.index("{")]
@@ -49,7 +50,7 @@ def test_no_template_can_make_a_held_out_prompt() -> None:
 
 
 def test_openings_give_nothing_of_a_held_out_prompt_away() -> None:
-    long = [opening for opening in parts.OPENINGS if len(opening.split()) > 4]
+    long = [opening for opening in OPENINGS if len(opening.split()) > 4]
     assert not [o for o in long if any(prompt.startswith(o + " ") for prompt in HELD) and o not in COMMON]
 
 
