@@ -123,7 +123,7 @@ def _demo(args: argparse.Namespace, rest: list[str]) -> int:
 def _bench(args: argparse.Namespace, rest: list[str]) -> int:
     from exsa_lab.bench import main as bench
 
-    return bench(rest)
+    return bench(rest, prog="exsa-lab bench")
 
 
 def _distill(args: argparse.Namespace, rest: list[str]) -> int:

@@ -60,6 +60,7 @@ def test_bench_forwards_its_arguments() -> None:
 
     assert result.returncode == 0, result.stderr
     assert "decode" in result.stdout
+    assert result.stdout.startswith("usage: exsa-lab bench ")
 
 
 def test_demo_writes_a_page_that_needs_nothing_else(tmp_path: Path) -> None:

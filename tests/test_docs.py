@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.suite import SUITE
 from exsa_lab import plots
 from exsa_lab.bench.cli import BENCHMARKS
 
@@ -44,7 +45,7 @@ def test_every_table_of_numbers_stands_below_its_command() -> None:
     sections = DOCS.joinpath("numbers.md").read_text(encoding="utf-8").split("\n## ")[1:]
     for section in sections:
         if re.search(r"\| x\d", section):
-            assert re.search(r"^`python -m exsa_lab\.bench \w+", section, re.MULTILINE), section
+            assert re.search(r"^`python -m (?:exsa_lab\.bench|benchmarks) \w+", section, re.MULTILINE), section
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
@@ -52,11 +53,13 @@ def test_what_is_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"exsa_lab\.bench (\w+)", text):
         assert name in [*BENCHMARKS, "all"]
+    for name in re.findall(r"\bbenchmarks (\w+)(?=`| --)", text):
+        assert name in [*SUITE.benchmarks, "all"]
     for name in re.findall(r"plots\.(\w+)", text):
         assert hasattr(plots, name)
     for module, name in re.findall(r"from (exsa_lab[\w.]*) import (\w+)", text):
         assert hasattr(importlib.import_module(module), name)
-    for path in re.findall(r"`((?:exsa_lab|tests|scripts)/[\w/]+\.\w+)`", text):
+    for path in re.findall(r"`((?:exsa_lab|benchmarks|tests|scripts)/[\w/]+\.\w+)`", text):
         assert ROOT.joinpath(path).is_file(), path
 
 

@@ -6,6 +6,7 @@ Every benchmark runs exsa_lab and what it is compared with side by side, round b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exsa_lab.lazy import lazy_members
@@ -18,8 +19,12 @@ __all__ = ["WORKLOADS", "main"]
 __getattr__, __dir__ = lazy_members(__name__, {"WORKLOADS": "exsa_lab.bench.workloads"})
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run benchmarks by command line; returns the exit status. See `exsa_lab.bench.cli`."""
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m exsa_lab.bench") -> int:
+    """Run benchmarks by command line; returns the exit status. See `exsa_lab.bench.cli`.
+
+    ``prog`` is the command as its usage shows it.
+    """
+    from exsa_lab.bench.cli import SUITE
     from exsa_lab.bench.cli import main as run
 
-    return run(argv)
+    return run(argv, replace(SUITE, prog=prog))

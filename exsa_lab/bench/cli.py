@@ -7,6 +7,7 @@ import importlib
 import itertools
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,14 @@ from exsa_lab.errors import ExsaError
 from exsa_lab.models.gguf_facts import cost_note
 
 BENCHMARKS = {
-    "decode": "decode speed against the bare llama.cpp loop and llama-cpp-python, and the cost of the live view",
+    "decode": "decode speed against the bare llama.cpp loop and llama-cpp-python",
     "batching": "many requests at once against one after the other, and against llama-server",
     "prefix": "time to first token of a prompt whose beginning is cached",
     "latency": "gaps between tokens under load, and while a long prompt arrives",
     "speculation": "draft lengths, drafters and peers over six kinds of text",
     "lookup": "what auto makes of lookup over six kinds of text, and what any policy could: counted at measured costs",
     "plan": "is the plan for this machine as fast as any other setting?",
-    "ui": "many background requests with live strips and a timeline against no view, and the messages they send",
     "acceptance": "how many of a draft's tokens the target keeps, on prompts no draft was trained on",
-    "prefill": "how fast a long prompt is read, by the size of micro-batches",
-    "memory": "does loading take what the planner estimated, and closing give it back?",
-    "rounding": "how far logits differ with the number of tokens computed at once, and what makes them equal",
-    "assisted": "the gain by speculation here and in transformers' assisted generation",
     "equivalence": "is speculative output the plain output, token for token?",
 }
 """Name and one line of each benchmark; each lives in the module of its name.
@@ -39,18 +35,34 @@ formats it measures, and ``REPEATS``, its rounds, unless told otherwise.
 
 
 GPU_SUITE: dict[str, list[str]] = {
-    "memory": [],
-    "decode": ["--no-view"],
+    "decode": [],
     "batching": [],
     "prefix": [],
     "speculation": ["--only", "single", "--no-peers", "--no-grid"],
-    "prefill": [],
-    "rounding": [],
-    "assisted": [],
 }
 """What "all" runs on a GPU, with which arguments: what a GPU changes, in minutes."""
-GPU_WEIGHTS = {"rounding": (AS_SHIPPED, "F16")}
-"""Weight formats "all" measures on a GPU besides the file as it is shipped, which is enough for the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The benchmarks of one command."""
+
+    prog: str
+    """The command, as its usage shows it."""
+    package: str
+    """Where their modules are."""
+    benchmarks: dict[str, str]
+    on_gpu: dict[str, list[str]]
+    """What "all" runs on a GPU, with which arguments."""
+    weights_on_gpu: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Weight formats "all" measures on a GPU besides the file as it is shipped, which is enough for the others."""
+
+    def module(self, name: str) -> Any:
+        return importlib.import_module(f"{self.package}.{name}")
+
+
+SUITE = Suite("python -m exsa_lab.bench", "exsa_lab.bench", BENCHMARKS, GPU_SUITE)
+"""What comes with the package; what only developers need is in the top-level folder `benchmarks` of a clone."""
 
 
 _COST_HELP = (
@@ -59,16 +71,16 @@ _COST_HELP = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, suite: Suite = SUITE) -> int:
     """Run the benchmark named first in ``argv``, or "all"; 0 when every promise held, 1 otherwise."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(argv).parse_args(argv)
-    every = list(GPU_SUITE if arguments.device == "gpu" else BENCHMARKS)
+    arguments = _parser(argv, suite).parse_args(argv)
+    every = list(suite.on_gpu if arguments.device == "gpu" else suite.benchmarks)
     names = every if arguments.name == "all" else [arguments.name]
     reports = []
     try:
         for name, factor in itertools.product(names, arguments.cost_factor or (1,)):
-            reports.append(_run(name, arguments, factor))
+            reports.append(_run(name, arguments, factor, suite))
             print(reports[-1].to_text(), end="\n\n", flush=True)
             _write(reports, arguments)  # what is measured is kept, whatever ends the rest
     except ExsaError as error:
@@ -84,18 +96,18 @@ def _write(reports: Sequence[Report], arguments: argparse.Namespace) -> None:
         arguments.text.write_text("\n\n\n".join(report.to_text() for report in reports) + "\n", encoding="utf-8")
 
 
-def _run(name: str, arguments: argparse.Namespace, cost_factor: int) -> Report:
-    module: Any = importlib.import_module(f"exsa_lab.bench.{name}")
+def _run(name: str, arguments: argparse.Namespace, cost_factor: int, suite: Suite) -> Report:
+    module = suite.module(name)
     given = vars(arguments)
     if arguments.name == "all" and hasattr(module, "add_arguments"):
         own = argparse.ArgumentParser()
         module.add_arguments(own)
-        suited = GPU_SUITE[name] if arguments.device == "gpu" else []
+        suited = suite.on_gpu[name] if arguments.device == "gpu" else []
         given = {**vars(own.parse_args(suited)), **given}
     options = Options(
         model=arguments.model,
         draft=arguments.draft,
-        weights=_weights(arguments.weights) if arguments.weights else _usual_weights(name, arguments, module),
+        weights=_weights(arguments.weights) if arguments.weights else _usual_weights(name, arguments, suite),
         repeats=arguments.repeats or (1 if arguments.quick else getattr(module, "REPEATS", 5)),
         threads=arguments.threads,
         device=arguments.device,
@@ -114,16 +126,16 @@ def _run(name: str, arguments: argparse.Namespace, cost_factor: int) -> Report:
     return report
 
 
-def _usual_weights(name: str, arguments: argparse.Namespace, module: Any) -> tuple[str, ...]:
+def _usual_weights(name: str, arguments: argparse.Namespace, suite: Suite) -> tuple[str, ...]:
     if arguments.name == "all" and arguments.device == "gpu":
-        return GPU_WEIGHTS.get(name, (AS_SHIPPED,))
+        return suite.weights_on_gpu.get(name, (AS_SHIPPED,))
     if arguments.cost_factor:
         return (AS_SHIPPED,)
-    weights: tuple[str, ...] = getattr(module, "WEIGHTS", (AS_SHIPPED,))
+    weights: tuple[str, ...] = getattr(suite.module(name), "WEIGHTS", (AS_SHIPPED,))
     return weights
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str], suite: Suite = SUITE) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", default="smollm2-135m", help="target: catalog name or path (default: %(default)s)")
     common.add_argument("--draft", default="auto", help="draft model: name, path, auto or none (default: %(default)s)")
@@ -136,15 +148,15 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     common.add_argument("--text", type=Path, metavar="FILE", help="write what is printed to a file too")
     common.add_argument("--quick", action="store_true", help="a short run to see that it works; its numbers are noise")
     parser = argparse.ArgumentParser(
-        prog="python -m exsa_lab.bench",
+        prog=suite.prog,
         description="Measure exsa_lab on this machine, beside what it is compared with.",
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    for name, summary in BENCHMARKS.items():
+    for name, summary in suite.benchmarks.items():
         command = commands.add_parser(name, parents=[common], help=summary, description=summary)
         if name not in argv:
             continue  # a benchmark that is not asked for may need packages that are not here
-        module: Any = importlib.import_module(f"exsa_lab.bench.{name}")
+        module = suite.module(name)
         if hasattr(module, "add_arguments"):
             module.add_arguments(command)
     commands.add_parser("all", parents=[common], help="all of them, one after the other")

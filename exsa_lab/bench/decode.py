@@ -1,4 +1,4 @@
-"""How fast one request decodes: against llama.cpp alone, against llama-cpp-python, and with the live view."""
+"""How fast one request decodes: against llama.cpp alone and against llama-cpp-python."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 from exsa_lab.bench.baselines.bare import BareLoop
 from exsa_lab.bench.baselines.llama_high_level import HighLevelLlama
-from exsa_lab.bench.kernel import Kernel
 from exsa_lab.bench.measure import Run, interleaved, median, ratio, speed
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, chat_tokens, subjects
@@ -15,17 +14,16 @@ from exsa_lab.bench.workloads import CHAT
 from exsa_lab.engine.engine import Engine
 
 PROMPT = CHAT[2]
-BARE, ENGINE, STRIP, NO_VIEW = "bare llama_decode loop", "exsa_lab plain", "%%exsa --view tokens", "%%exsa --view none"
+BARE, ENGINE = "bare llama_decode loop", "exsa_lab plain"
 LLAMA, LLAMA_FLASH = "Llama", "Llama, flash_attn=True"
 
-WANTED = ((ENGINE, BARE, 0.97), (ENGINE, LLAMA, 1.05), (STRIP, NO_VIEW, 0.97))
+WANTED = ((ENGINE, BARE, 0.97), (ENGINE, LLAMA, 1.05))
 """Contender, baseline and the ratio promised."""
-WANTED_ON_GPU = ((ENGINE, BARE, 0.90), (ENGINE, LLAMA, 1.3), (STRIP, NO_VIEW, 0.97))
+WANTED_ON_GPU = ((ENGINE, BARE, 0.90), (ENGINE, LLAMA, 1.3))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per run (default: 128)")
-    parser.add_argument("--no-view", action="store_true", help="leave out the notebook cells, which need ipykernel")
 
 
 def run(options: Options) -> Report:
@@ -40,17 +38,14 @@ def run(options: Options) -> Report:
 def _measure(subject: Subject, options: Options, max_tokens: int, report: Report) -> None:
     with ExitStack() as stack:
         runs = _contenders(subject, max_tokens, stack)
-        if not options.given.no_view:
-            runs |= _cells(subject, max_tokens, stack)
         speeds = interleaved(runs, options.repeats, progress=options.progress)
-    table = report.table(subject.name, "contender", "tok/s", *(f"against {name}" for name in (BARE, LLAMA, NO_VIEW)))
+    table = report.table(subject.name, "contender", "tok/s", *(f"against {name}" for name in (BARE, LLAMA)))
     for name, values in speeds.items():
-        against = [ratio(values, speeds[base]) if base in speeds else None for base in (BARE, LLAMA, NO_VIEW)]
+        against = [ratio(values, speeds[base]) for base in (BARE, LLAMA)]
         table.add(name, median(values), *against)
     for name, base, wanted in WANTED_ON_GPU if options.device == "gpu" else WANTED:
-        if name in speeds and base in speeds:
-            value = ratio(speeds[name], speeds[base]).median
-            report.checks.append(Check(f"{subject.name}: {name} / {base}", value, wanted))
+        value = ratio(speeds[name], speeds[base]).median
+        report.checks.append(Check(f"{subject.name}: {name} / {base}", value, wanted))
 
 
 def _contenders(subject: Subject, max_tokens: int, stack: ExitStack) -> dict[str, Run]:
@@ -69,19 +64,3 @@ def _contenders(subject: Subject, max_tokens: int, stack: ExitStack) -> dict[str
 
 def _plain(engine: Engine, max_tokens: int) -> float:
     return engine.generate(PROMPT, max_tokens=max_tokens, draft_length=0).stats.tokens_per_second
-
-
-def _cells(subject: Subject, max_tokens: int, stack: ExitStack) -> dict[str, Run]:
-    """The same request as a notebook cell in a real kernel, whose every message is received here."""
-    kernel = stack.enter_context(Kernel())
-    draft = str(subject.draft) if subject.draft else None
-    kernel.run(
-        f"import exsa_lab as xl\n%load_ext exsa_lab\n"
-        f"engine = xl.load({str(subject.path)!r}, draft={draft!r}, n_threads={subject.n_threads})"
-    )
-
-    def cell(view: str) -> float:
-        kernel.run(f"%%exsa --view {view} --max-tokens {max_tokens} --draft-length 0\n{PROMPT}")
-        return float(kernel.evaluate("_exsa.stats.tokens_per_second"))
-
-    return {STRIP: lambda _: cell("tokens"), NO_VIEW: lambda _: cell("none")}

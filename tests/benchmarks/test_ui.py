@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exsa_lab.bench import main
-from exsa_lab.bench.ui import NO_VIEW, VIEWS, busiest, server_limits
+from benchmarks import main
+from benchmarks.ui import NO_VIEW, VIEWS, busiest, server_limits
 
 
 def test_the_busiest_window_is_found_wherever_it_lies() -> None:

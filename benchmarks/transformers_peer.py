@@ -2,7 +2,7 @@
 
 PyTorch and a CUDA build of llama.cpp in one process ended in a crash on an H100, and neither needs the other.
 
-python -m exsa_lab.bench.baselines.transformers_peer TARGET DRAFT DEVICE
+python -m benchmarks.transformers_peer TARGET DRAFT DEVICE
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ class Transformers:
     """Both models in transformers, greedy decoding only."""
 
     def __init__(self, target: Path, draft: Path, device: str) -> None:
-        command = [sys.executable, "-m", __name__, str(target), str(draft), device]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", __name__, str(target.absolute()), str(draft.absolute()), device]
+        clone = Path(__file__).parent.parent
+        self._process = subprocess.Popen(command, cwd=clone, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:
         return self

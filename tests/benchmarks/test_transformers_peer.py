@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exsa_lab.bench.baselines.transformers_peer import Transformers
+from benchmarks.transformers_peer import Transformers
 from exsa_lab.errors import EngineError
 
 

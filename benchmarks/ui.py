@@ -7,7 +7,7 @@ import importlib.util
 import json
 from itertools import islice
 
-from exsa_lab.bench.kernel import Arrival, Kernel
+from benchmarks.kernel import Arrival, Kernel
 from exsa_lab.bench.measure import interleaved, median, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects

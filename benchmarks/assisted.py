@@ -10,7 +10,7 @@ import argparse
 import importlib.util
 from functools import partial
 
-from exsa_lab.bench.baselines.transformers_peer import Transformers
+from benchmarks.transformers_peer import Transformers
 from exsa_lab.bench.contenders import AUTO, PLAIN, EngineSetting
 from exsa_lab.bench.measure import interleaved, median, ratio
 from exsa_lab.bench.report import Check, Report
