@@ -10,8 +10,7 @@ from exsa_lab.config import EngineConfig
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.reporting import Later
-from exsa_lab.errors import DecodeError, GenerationCancelled, OutOfMemory
+from exsa_lab.errors import GenerationCancelled, OutOfMemory
 from exsa_lab.events import Event, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.runtime.protocol import DecodeAborted
 from exsa_lab.testing import Entry, ScriptedModel, markov, scripted_engine
@@ -19,6 +18,8 @@ from tests.gate import Gate
 from tests.speculation.simulator import GRAPHS, GRAPHS_SWITCH
 
 LETTERS = list("abcdefghijklmnop")
+
+
 PROMPTS = ["abcd", "bcda", "cdab", "dabc" * 8]
 
 
@@ -158,22 +159,3 @@ def test_probabilities_are_computed_where_somebody_looks(engine: Engine) -> None
     gen.subscribe(lambda events: None)
     gen.result(timeout=20)
     assert False in of(gen.events)
-
-
-def test_all_is_done_later_even_where_one_thing_fails() -> None:
-    done: list[int] = []
-
-    def fail() -> None:
-        raise DecodeError("no")
-
-    later = Later(waits=True)
-    for action in (lambda: done.append(1), fail, lambda: done.append(2)):
-        later.do(action)
-    assert later.is_waiting
-    assert not done
-    with pytest.raises(DecodeError):
-        later.flush()
-    assert done == [1, 2]
-    assert not later.is_waiting
-    Later(waits=False).do(done.append, 3)
-    assert done == [1, 2, 3]
