@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
@@ -12,9 +13,9 @@ from exsa_lab.events import Event, StateEvent
 class Awaited(Protocol):
     """What is awaited: it calls back from any thread, when events come and when it is over."""
 
-    def subscribe(self, listener: Callable[[list[Event]], None]) -> Callable[[], None]: ...
+    def subscribe(self, listener: Callable[[list[Event]], None], *, inline: bool = ...) -> Callable[[], None]: ...
 
-    def on_end(self, callback: Callable[[], None]) -> Callable[[], None]: ...
+    def on_end(self, callback: Callable[[], None], *, inline: bool = ...) -> Callable[[], None]: ...
 
     def cancel(self, reason: str = "") -> None: ...
 
@@ -31,10 +32,10 @@ async def stream_events(source: Awaited) -> AsyncIterator[Event]:
 
     def listener(events: list[Event]) -> None:
         # put_nowait from another thread would not wake the loop; a loop that is closed needs no events.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(arrived.put_nowait, events)
 
-    unsubscribe = source.subscribe(listener)
+    unsubscribe = source.subscribe(listener, inline=True)
     try:
         while True:
             for event in await arrived.get():
@@ -62,10 +63,10 @@ async def wait_until_over(source: Awaited) -> None:
 
     def wake() -> None:
         # Setting it from another thread would not wake the loop; a loop that is closed waits for nothing.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(is_over.set)
 
-    forget = source.on_end(wake)
+    forget = source.on_end(wake, inline=True)
     try:
         await is_over.wait()
     finally:

@@ -11,6 +11,7 @@ ExsaError
 ├── EngineError             something about the engine or one generation
 │   ├── EngineNotLoaded         no engine in this kernel yet
 │   ├── EngineClosed            the engine was closed
+│   ├── EngineFailed            the engine ended by itself: a defect, a crash of its process, a fork of this one
 │   ├── QueueFull               too many generations are waiting
 │   ├── PromptTooLong           the prompt does not fit the context
 │   ├── OutOfMemory             the KV cache or the device has no room
@@ -105,6 +106,13 @@ class EngineClosed(EngineError):
     """The engine was closed; load it again."""
 
 
+class EngineFailed(EngineError):
+    """The engine ended by itself: load it again."""
+
+
+LOAD_AGAIN = "Load it again with xl.load() or %exsa_load."
+
+
 class QueueFull(EngineError):
     """Too many generations are waiting already."""
 
@@ -128,3 +136,15 @@ class DecodeError(EngineError):
 
 class GenerationCancelled(ExsaError):
     """The generation was cancelled before it finished; its partial text is kept on the handle."""
+
+
+def defect(what: str, cause: BaseException) -> DecodeError:
+    """Return the error for something that should not have happened; the cause is kept, with where it happened."""
+    error = DecodeError(f"{what}: {shown(cause)}.", hint="Please report it with %exsa_doctor's text.")
+    error.__cause__ = cause
+    return error
+
+
+def as_own(error: BaseException, what: str) -> ExsaError:
+    """Return an error of ours as it is, and anything else as a defect."""
+    return error if isinstance(error, ExsaError) else defect(what, error)

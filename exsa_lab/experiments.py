@@ -179,7 +179,7 @@ def run_experiment(
                 break
             generation = engine.submit(prompt, **setting.params(seed))
             experiment.generations.append(generation)
-            generation.on_end(slots.release)
+            generation.on_end(slots.release, inline=True)
         for generation in experiment.generations:
             wait(generation.wait)
     finally:

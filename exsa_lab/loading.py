@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TypeGuard
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.errors import EngineNotLoaded, ExsaError, OutOfMemory
+from exsa_lab.errors import EngineError, EngineNotLoaded, ExsaError, OutOfMemory
 from exsa_lab.files import FileIdentity
 from exsa_lab.hardware import Hardware, detect
 from exsa_lab.models import threads
@@ -52,9 +53,21 @@ class Loaded:
         return True
 
 
+# Held while an engine is loaded or closed, so that there is one at a time; who only asks for it does not wait.
 _lock = threading.RLock()
-# Written under the lock only.
+# Written under the lock only; read by anyone, at any time.
 _current: Loaded | None = None
+_is_loading = False
+
+
+def _forget_in_fork() -> None:
+    """A fork has neither the engine's thread nor whoever held the lock."""
+    global _lock, _current, _is_loading
+    _lock, _current, _is_loading = threading.RLock(), None, False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_fork)
 
 
 def load(
@@ -90,15 +103,29 @@ def load(
     with _lock:
         if _is_loaded(_current, arguments):
             return _current.engine
-        files = find_files(target, draft, weights=weights, cost_factor=cost_factor, trial=trial, progress=progress)
-        hardware = machine()
-        # What cannot work even on an empty machine is refused while the old engine still runs.
-        plan(_emptied(hardware), files.target, files.draft, config)
-        if unload():
-            hardware = machine()  # The old engine's memory is free now.
-        engine, made = _open(files, config, hardware, progress)
-        _current = Loaded(engine, arguments, made, files.identities)
-        return engine
+        with _one_at_a_time():
+            files = find_files(target, draft, weights=weights, cost_factor=cost_factor, trial=trial, progress=progress)
+            hardware = machine()
+            # What cannot work even on an empty machine is refused while the old engine still runs.
+            plan(_emptied(hardware), files.target, files.draft, config)
+            if unload():
+                hardware = machine()  # The old engine's memory is free now.
+            engine, made = _open(files, config, hardware, progress)
+            _current = Loaded(engine, arguments, made, files.identities)
+            return engine
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """The lock does not stop the thread that holds it: from ``progress``, say."""
+    global _is_loading
+    if _is_loading:
+        raise EngineError("an engine is being loaded already.", hint="Do not load another one from progress=.")
+    _is_loading = True
+    try:
+        yield
+    finally:
+        _is_loading = False
 
 
 def _is_loaded(loaded: Loaded | None, arguments: Arguments) -> TypeGuard[Loaded]:
@@ -109,16 +136,18 @@ def _is_loaded(loaded: Loaded | None, arguments: Arguments) -> TypeGuard[Loaded]
 
 def get_plan() -> Plan | None:
     """Return the plan behind the kernel's engine: each setting with its reason; None where it was not planned."""
-    with _lock:
-        return _current.plan if _current is not None else None
+    current = _current
+    return current.plan if current is not None else None
 
 
 def get_engine() -> Engine:
-    """Return the kernel's engine; raises EngineNotLoaded when there is none."""
-    with _lock:
-        if _current is None or _current.engine.state is not EngineState.OPEN:
-            raise EngineNotLoaded("no engine is loaded.", hint="Load one with xl.load() or %exsa_load.")
-        return _current.engine
+    """Return the kernel's engine; raises EngineNotLoaded when there is none, or when it failed."""
+    current = _current
+    if current is None or current.engine.state is EngineState.CLOSED:
+        raise EngineNotLoaded("no engine is loaded.", hint="Load one with xl.load() or %exsa_load.")
+    if current.engine.state is not EngineState.OPEN:
+        raise EngineNotLoaded("the engine that was loaded has failed.", hint="Load one with xl.load() or %exsa_load.")
+    return current.engine
 
 
 def use(engine: Engine) -> Engine:

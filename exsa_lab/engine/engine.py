@@ -1,68 +1,33 @@
-"""The engine: one thread that owns target, draft and their caches; everything else talks to it through its inbox."""
+"""The engine as users hold it: submit, wait, look, close. A worker does the work, see `exsa_lab.engine.thread`."""
 
 from __future__ import annotations
 
-import copy
+import atexit
 import itertools
-import queue
-import threading
+import os
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import suppress
 from typing import Any, Self, TypeVar
 
-from exsa_lab.config import EngineConfig, SamplingParams
+from exsa_lab.config import EngineConfig, SamplingParams, as_list
 from exsa_lab.costs.model import CostModel
-from exsa_lab.engine.assembly import Models, assemble
 from exsa_lab.engine.generation import EngineAccess, Generation, Message
 from exsa_lab.engine.loop import Loop
-from exsa_lab.engine.sequence import Sequence, begin_sequence
+from exsa_lab.engine.notifier import Notifier
+from exsa_lab.engine.registry import Registry
 from exsa_lab.engine.stats import EngineStatus, StepRecord
-from exsa_lab.errors import DecodeError, EngineClosed, ExsaError, QueueFull
-from exsa_lab.events import State, StateEvent
-from exsa_lab.runtime.protocol import Model, ProgressCallback
-from exsa_lab.trace.positions import Positions, read_positions
+from exsa_lab.engine.thread import EngineThread, OpenModels
+from exsa_lab.engine.worker import EngineState, Worker
+from exsa_lab.models.prompts import own_prompt
+from exsa_lab.runtime.protocol import Model
+from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
 T = TypeVar("T")
-MAX_RECENT = 200
-ABORT_ABOVE_TOKENS = 32
-"""A cancelled step of fewer tokens is over before an abort would pay; it would cost the others their work."""
-
-
-class EngineState(StrEnum):
-    """Life of an engine: opening -> open -> closed."""
-
-    OPENING = "opening"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class _Submit:
-    generation: Generation
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancel:
-    generation: Generation
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    function: Callable[[Loop], Any]
-    future: Future[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Close:
-    pass
-
-
-_Command = _Submit | _Cancel | _Call | _Close
+__all__ = ["Engine", "EngineState"]
 
 
 class Engine:
@@ -79,40 +44,36 @@ class Engine:
 
     def __init__(
         self,
-        open_models: Callable[[ProgressCallback], Models],
+        open_models: OpenModels,
         config: EngineConfig,
         *,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        self.config = config
-        self._state = EngineState.OPENING
-        self._inbox: queue.SimpleQueue[_Command] = queue.SimpleQueue()
-        self._ids = itertools.count(1)
-        # Handles by id, newest last; appended by callers under the lock, read by anyone.
-        self._lock = threading.Lock()
-        self._recent: deque[Generation] = deque(maxlen=MAX_RECENT)
-        self._num_pending = 0
-        self._stop_loading = threading.Event()
-        self._opened: Future[tuple[Models, Loop]] = Future()
-        self._thread = threading.Thread(target=self._run, args=(open_models, progress), name="exsa-engine", daemon=True)
-        self._thread.start()
-        self._models, self._loop = self._wait_until_open()
-        self._access = EngineAccess(config, self.model_names, self.cancel, self.positions)
-        self._state = EngineState.OPEN
+        self._begin(config, EngineThread(open_models, config, progress))
 
-    def _wait_until_open(self) -> tuple[Models, Loop]:
-        try:
-            while True:
-                try:
-                    return self._opened.result(timeout=0.1)
-                except TimeoutError:
-                    if self._opened.done():
-                        raise
-        except BaseException:
-            self._stop_loading.set()
-            self._thread.join()
-            self._state = EngineState.CLOSED
-            raise
+    @classmethod
+    def on(cls, worker: Worker, config: EngineConfig) -> Self:
+        """Return an engine on a worker that is open."""
+        engine = cls.__new__(cls)
+        engine._begin(config, worker)
+        return engine
+
+    def _begin(self, config: EngineConfig, worker: Worker) -> None:
+        self.config = config
+        self._worker = worker
+        self._ids = itertools.count(1)
+        self._registry: Registry[Generation] = Registry()
+        self._notifier = Notifier()
+        self._access = EngineAccess(
+            config,
+            self.model_names,
+            cancel=worker.cancel,
+            is_alive=lambda: worker.state is EngineState.OPEN,
+            ended=lambda generation: self._registry.remove(generation.id),
+            notify=self._notifier.put,
+            positions=worker.positions,
+        )
+        _open_engines.add(self)
 
     def __repr__(self) -> str:
         status = self.status()
@@ -128,15 +89,16 @@ class Engine:
 
     @property
     def state(self) -> EngineState:
-        return self._state
+        """Whether it is open; asked of its thread and process, so that an engine that died is not taken for one."""
+        return self._worker.state
 
     @property
     def target(self) -> Model:
-        return self._models.target
+        return self._worker.target
 
     @property
     def draft(self) -> Model | None:
-        return self._models.draft
+        return self._worker.draft
 
     @property
     def model_names(self) -> dict[str, str | None]:
@@ -144,24 +106,28 @@ class Engine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What loading had to say, such as why drafting is off."""
-        return self._models.notes
+        """What loading had to say, such as why drafting is off, and defects since."""
+        return self._worker.notes
 
     @property
     def generations(self) -> list[Generation]:
-        """The most recent generations, newest last."""
-        with self._lock:
-            return list(self._recent)
+        """All generations that are not over and the newest of the others, newest last."""
+        return self._registry.recent
+
+    @property
+    def active(self) -> list[Generation]:
+        """All generations that wait or run, however many, newest last."""
+        return self._registry.live
 
     @property
     def steps(self) -> list[StepRecord]:
         """The most recent steps, newest last."""
-        return list(self._loop.reporter.steps)
+        return list(self._worker.steps)
 
     @property
     def started(self) -> float:
         """`time.perf_counter` at which step times begin."""
-        return self._loop.reporter.started
+        return self._worker.started
 
     @property
     def costs(self) -> CostModel | None:
@@ -171,7 +137,7 @@ class Engine:
 
         Example: ``engine.costs.step_seconds(4) / engine.costs.step_seconds(1)``.
         """
-        return self.call(lambda _: copy.deepcopy(self._models.costs))
+        return self._worker.costs()
 
     def positions(self, trace: Trace) -> Positions:
         """Return the logits of target and draft before each token of a recorded text; see `Generation.positions`.
@@ -179,35 +145,29 @@ class Engine:
         Raises ConfigError for a trace without its prompt's tokens, one of another target, or one of more than
         `exsa_lab.trace.MAX_POSITIONS` tokens; OutOfMemory where there is no room.
         """
-        target, draft, n_threads = self.target, self.draft, self._models.n_threads
-        return self.call(lambda _: read_positions(trace, target, draft, self.config, n_threads=n_threads))
+        return self._worker.positions(trace)
 
     def status(self) -> EngineStatus:
         """Return what is going on right now."""
-        if self._state is not EngineState.OPEN:
-            return EngineStatus(state=self._state)
-        return self._loop.status(self._state)
+        return self._worker.status()
 
     # Requests
 
     def submit(self, prompt: str | list[Message], **params: Any) -> Generation:
         """Queue a prompt and return its handle at once; safe from any thread.
 
-        Raises ConfigError for a bad parameter, QueueFull when too many wait, EngineClosed after `close`. What can
-        only be seen by the model (a prompt too long, say) fails the generation instead.
+        What was given is checked and copied: changing it later changes nothing. Raises ConfigError for a bad prompt or
+        parameter, QueueFull when too many wait, EngineClosed after `close`, EngineFailed where it ended by itself. What
+        can only be seen by the model (a prompt too long, say) fails the generation instead.
         """
         checked = SamplingParams.from_kwargs(**params)
-        with self._lock:
-            self._check_open()
-            if self._num_pending >= self.config.max_waiting + self.config.n_seq_max:
-                raise QueueFull(
-                    f"{self._num_pending} generations are waiting or running already.",
-                    hint="Wait for some (engine.drain()), or load with a larger max_waiting.",
-                )
-            generation = Generation(self._access, next(self._ids), prompt, checked)
-            self._recent.append(generation)
-            self._num_pending += 1
-            self._inbox.put(_Submit(generation))
+        generation = Generation(self._access, next(self._ids), own_prompt(prompt, checked), checked)
+        self._registry.add(generation.id, generation, most=self.config.max_waiting + self.config.n_seq_max)
+        try:
+            self._worker.submit(generation)
+        except BaseException:
+            self._registry.forget(generation.id)
+            raise
         return generation
 
     def generate(self, prompt: str | list[Message], **params: Any) -> Generation:
@@ -220,7 +180,8 @@ class Engine:
             generation.result()
         except KeyboardInterrupt:
             generation.cancel("interrupted")
-            generation.wait(timeout=5)
+            with suppress(KeyboardInterrupt):  # pressed twice
+                generation.wait(timeout=5)
             raise
         return generation
 
@@ -232,7 +193,7 @@ class Engine:
         """
         from tqdm.auto import tqdm
 
-        todo = list(prompts)
+        todo = as_list("prompts", prompts)
         in_flight: deque[Generation] = deque()
         generations: list[Generation] = []
         with tqdm(total=len(todo), unit="prompt", disable=not progress) as bar:
@@ -254,16 +215,13 @@ class Engine:
 
     def cancel(self, generation: Generation) -> None:
         """Ask for a generation to be stopped; see `Generation.cancel`."""
-        if generation.state.is_final or self._state is not EngineState.OPEN:
-            return
-        self._inbox.put(_Cancel(generation))
-        if self._loop.is_in_step(generation, min_tokens=ABORT_ABOVE_TOKENS):
-            self._loop.context.abort()
+        if not generation.state.is_final:
+            self._worker.cancel(generation)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing waits or runs; False when ``timeout`` seconds passed before that."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        for generation in self.generations:
+        for generation in self.active:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not generation.wait(left):
                 return False
@@ -271,133 +229,23 @@ class Engine:
 
     def call(self, function: Callable[[Loop], T]) -> T:
         """Run ``function(loop)`` on the engine thread between two steps and return its result."""
-        future: Future[T] = Future()
-        with self._lock:
-            self._check_open()
-            self._inbox.put(_Call(function, future))
-        return future.result()
+        return self._worker.call(function)
 
     def close(self) -> None:
         """Cancel what runs, free the models and their memory. Calling it again does nothing."""
-        with self._lock:
-            if self._state is EngineState.CLOSED:
-                return
-            self._state = EngineState.CLOSED
-            self._inbox.put(_Close())
-        self._loop.context.abort()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def _check_open(self) -> None:
-        if self._state is EngineState.CLOSED:
-            raise EngineClosed("the engine is closed.", hint="Load it again with xl.load() or %exsa_load.")
-
-    # Engine thread
-
-    def _run(self, open_models: Callable[[ProgressCallback], Models], progress: Callable[[float], None] | None) -> None:
-        def on_progress(fraction: float) -> bool:
-            if progress is not None:
-                progress(fraction)
-            return not self._stop_loading.is_set()
-
-        try:
-            models = open_models(on_progress)
-            loop = assemble(models, self.config)
-        except BaseException as error:  # raised again where the engine was asked for
-            self._opened.set_exception(error)
-            return
-        self._opened.set_result((models, loop))
-        try:
-            self._serve(loop)
-        finally:
-            loop.close()
-            models.close()
-
-    def _serve(self, loop: Loop) -> None:
-        sequences: dict[Generation, Sequence] = {}
-        while True:
-            if self._take_inbox(loop, sequences):
-                return
-            self._expire(loop)
-            if loop.has_work:
-                self._step(loop)
-            for generation in [g for g in sequences if g.state.is_final]:
-                del sequences[generation]
-                self._num_pending_down()
-
-    def _step(self, loop: Loop) -> None:
-        try:
-            loop.step()
-        except Exception as cause:  # a defect must end the generations it hit, never hang their cells
-            error = DecodeError(
-                f"the engine step failed: {cause!r}.", hint="Please report it with %exsa_doctor's text."
-            )
-            error.__cause__ = cause
-            for sequence in loop.sequences:
-                loop.fail(sequence, error)
-
-    def _take_inbox(self, loop: Loop, sequences: dict[Generation, Sequence]) -> bool:
-        """Carry out the commands that came in; True when the engine is to close."""
-        while True:
-            try:
-                command = self._inbox.get(block=not loop.has_work)
-            except queue.Empty:
-                return False
-            match command:
-                case _Submit(generation):
-                    if (sequence := self._begin(generation, loop)) is not None:
-                        sequences[generation] = sequence
-                        loop.add(sequence)
-                case _Cancel(generation):
-                    if (found := sequences.pop(generation, None)) is not None and not generation.state.is_final:
-                        loop.cancel(found, generation.cancel_reason)
-                        self._num_pending_down()
-                case _Call(function, future):
-                    loop.flush()
-                    _answer(future, function, loop)
-                case _Close():
-                    for sequence in loop.sequences:
-                        loop.cancel(sequence, "the engine was closed")
-                    self._refuse_rest()
-                    return True
-
-    def _begin(self, generation: Generation, loop: Loop) -> Sequence | None:
-        """Tokenize a prompt; a prompt that cannot run fails its generation and nobody else's."""
-        try:
-            return begin_sequence(generation, loop.target, loop.slots.n_cells)
-        except ExsaError as error:
-            generation.error = error
-            generation.finish_reason = "error"
-            self._num_pending_down()
-            generation.publish([StateEvent(State.FAILED, str(error), time.perf_counter() - generation.submitted)])
-            return None
-
-    def _expire(self, loop: Loop) -> None:
-        now = time.perf_counter()
-        for sequence in loop.sequences:
-            if sequence.deadline is not None and now >= sequence.deadline:
-                reason = f"timeout of {sequence.params.timeout:g} s"
-                sequence.generation.cancel_reason = reason
-                loop.cancel(sequence, reason)
-
-    def _refuse_rest(self) -> None:
-        """The engine closes: end what was submitted meanwhile."""
-        while not self._inbox.empty():
-            command = self._inbox.get()
-            if isinstance(command, _Submit):
-                command.generation.cancel_reason = "the engine was closed"
-                command.generation.finish_reason = "cancelled"
-                command.generation.publish([StateEvent(State.CANCELLED, "the engine was closed")])
-            elif isinstance(command, _Call):
-                command.future.set_exception(EngineClosed("the engine was closed."))
-
-    def _num_pending_down(self) -> None:
-        with self._lock:
-            self._num_pending -= 1
+        self._worker.close()
+        self._notifier.close()
+        _open_engines.discard(self)
 
 
-def _answer(future: Future[Any], function: Callable[[Loop], Any], loop: Loop) -> None:
-    try:
-        future.set_result(function(loop))
-    except BaseException as error:  # it belongs to the caller, who waits for it
-        future.set_exception(error)
+# Engines that are not closed. An interpreter takes its memory away while daemon threads still compute in C.
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_pid = os.getpid()
+
+
+@atexit.register
+def _close_all() -> None:
+    if os.getpid() == _pid:
+        for engine in list(_open_engines):
+            with suppress(BaseException):
+                engine.close()

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from exsa_lab.awaiting import stream_events, wait_for
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import Stats
-from exsa_lab.errors import ExsaError, GenerationCancelled
+from exsa_lab.errors import LOAD_AGAIN, EngineFailed, ExsaError, GenerationCancelled
 from exsa_lab.events import Event, State, StateEvent, TokenEvent
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
@@ -31,15 +32,46 @@ class EngineAccess:
     """Names of target and draft."""
     cancel: Callable[[Generation], None]
     """Ask for one to be stopped."""
+    is_alive: Callable[[], bool]
+    """Whether what writes to them still runs."""
+    ended: Callable[[Generation], None]
+    """Called once with each when it is over."""
+    notify: Callable[[Callable[[], object]], None]
+    """Have other people's code called, on a thread that may wait for it."""
     positions: Callable[[Trace], Positions]
     """Compute both models' logits along a recorded text."""
+
+
+class Subscription:
+    """A listener, and how many of the events it was told.
+
+    One thread at a time tells it; another one that has news meanwhile leaves them to that one. So the order is kept,
+    and nobody ever waits for a listener.
+    """
+
+    def __init__(self, events: list[Event], listener: Listener, *, inline: bool) -> None:
+        self.is_inline = inline
+        self._events = events
+        self._listener = listener
+        self._num_told = 0
+        self._is_telling = threading.Lock()
+
+    def tell(self) -> None:
+        """Give it what it does not know yet; raises what it raises."""
+        while self._num_told < len(self._events) and self._is_telling.acquire(blocking=False):
+            try:
+                news = self._events[self._num_told :]
+                self._num_told += len(news)
+                self._listener(news)
+            finally:
+                self._is_telling.release()
 
 
 class Generation:
     """A prompt on its way through the engine.
 
-    Everything the engine writes here (state, events, statistics) is written by the engine thread alone; the lock
-    guards only the list of listeners and what a late one must be told.
+    Everything the engine writes here (state, events, statistics) is written by the engine thread alone, until the final
+    state; the lock guards that there is one, and the lists of those who want to know.
 
     Example::
 
@@ -67,8 +99,8 @@ class Generation:
         self._texts: list[str] = []
         self._done = threading.Event()
         self._lock = threading.Lock()
-        self._listeners: list[Listener] = []
-        self._on_end: list[Callable[[], None]] = []
+        self._subscriptions: list[Subscription] = []
+        self._on_end: list[tuple[Callable[[], None], bool]] = []
 
     def __repr__(self) -> str:
         speed = f", {self.stats.tokens_per_second:.0f} tok/s" if self.stats.tokens_per_second else ""
@@ -114,6 +146,8 @@ class Generation:
         while not self._done.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
+            if not self._access.is_alive():  # in a fork of the process, say: nobody else would tell
+                self.fail(EngineFailed("the engine of this generation is gone.", hint=LOAD_AGAIN))
         return True
 
     def result(self, timeout: float | None = None) -> str:
@@ -148,64 +182,91 @@ class Generation:
 
     # Listening
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: Listener, *, inline: bool = False) -> Callable[[], None]:
         """Call ``listener(events)`` with everything so far, then after each round; returns how to stop that.
 
-        Later calls come from the engine thread: be quick. Nothing follows a final StateEvent.
+        The first call is made here, later ones from a thread for listeners; ``inline`` ones are made by the engine
+        thread itself, which stops meanwhile: they must return at once. A listener that raises is not called again.
+        Nothing follows a final StateEvent.
         """
+        subscription = Subscription(self.events, listener, inline=inline)
         with self._lock:
-            if self.events:
-                listener(list(self.events))
-            if not self.state.is_final:
-                self._listeners.append(listener)
+            self._subscriptions.append(subscription)
+        try:
+            subscription.tell()
+        except BaseException:
+            self._forget(self._subscriptions, subscription)
+            raise
+        if self.state.is_final:
+            self._forget(self._subscriptions, subscription)
+        return lambda: self._forget(self._subscriptions, subscription)
 
-        return lambda: self._forget(self._listeners, listener)
-
-    def on_end(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def on_end(self, callback: Callable[[], None], *, inline: bool = False) -> Callable[[], None]:
         """Call ``callback()`` once when it is over, at once if it is already; returns how to stop that.
 
-        Cheaper than `subscribe` for who does not look at the events. It runs on the engine thread: be quick.
+        Cheaper than `subscribe` for who does not look at the events. ``inline`` is as there.
         """
+        entry = (callback, inline)
         with self._lock:
             is_over = self._done.is_set()
             if not is_over:
-                self._on_end.append(callback)
+                self._on_end.append(entry)
         if is_over:
             callback()
 
-        return lambda: self._forget(self._on_end, callback)
+        return lambda: self._forget(self._on_end, entry)
 
     @property
     def is_watched(self) -> bool:
         """Whether somebody listens to its events now."""
-        return bool(self._listeners)
+        return bool(self._subscriptions)
 
     # Engine side
 
     def publish(self, events: list[Event]) -> None:
-        """Engine thread only: add events and tell the listeners."""
+        """Engine thread only: add events and tell the listeners. After the final state nothing is added."""
         if not events:
             return
         with self._lock:
-            self.events.extend(events)
+            if self.state.is_final:
+                return
             for event in events:
                 if isinstance(event, TokenEvent):
                     self._texts.append(event.text)
                 elif isinstance(event, StateEvent):
                     self.state = event.state
-            listeners = list(self._listeners)
-            if self.state.is_final:
-                self._listeners.clear()
-        for listener in listeners:
-            self._tell(listener, events)
+            self.events.extend(events)
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            if subscription.is_inline:
+                self._tell(subscription)
+            else:
+                self._access.notify(partial(self._tell, subscription))
         if self.state.is_final:
             self._finish()
 
-    def _tell(self, listener: Listener, events: list[Event]) -> None:
+    def fail(self, error: ExsaError) -> None:
+        """End it with an error, if it is not over: by the engine thread, or by who sees that there is none."""
+        with self._lock:
+            if self.state.is_final:
+                return
+            self.error, self.finish_reason = error, "error"
+        self.publish([StateEvent(State.FAILED, str(error), time.perf_counter() - self.submitted)])
+
+    def end_cancelled(self, reason: str) -> None:
+        """End it as cancelled, if it is not over; a reason that was given before is kept."""
+        with self._lock:
+            if self.state.is_final:
+                return
+            self.cancel_reason = self.cancel_reason or reason
+            self.finish_reason = "cancelled"
+        self.publish([StateEvent(State.CANCELLED, self.cancel_reason, time.perf_counter() - self.submitted)])
+
+    def _tell(self, subscription: Subscription) -> None:
         try:
-            listener(events)
-        except Exception:  # a broken view must not stop the engine, which serves others
-            self._forget(self._listeners, listener)
+            subscription.tell()
+        except BaseException:  # a broken view must not stop the engine, which serves others
+            self._forget(self._subscriptions, subscription)
 
     def _forget(self, callbacks: list[_Callback], callback: _Callback) -> None:
         with self._lock:
@@ -213,10 +274,14 @@ class Generation:
                 callbacks.remove(callback)
 
     def _finish(self) -> None:
+        self._access.ended(self)
         with self._lock:
             self._done.set()
-            callbacks = list(self._on_end)
-            self._on_end.clear()
-        for callback in callbacks:
-            with contextlib.suppress(Exception):  # nor must whoever waits for its end
-                callback()
+            callbacks, self._on_end = self._on_end, []
+            self._subscriptions = []
+        for callback, is_inline in callbacks:
+            if is_inline:
+                with contextlib.suppress(BaseException):  # nor must whoever waits for its end
+                    callback()
+            else:
+                self._access.notify(callback)

@@ -13,13 +13,13 @@ from exsa_lab.costs.prefill_budget import PrefillBudget
 from exsa_lab.engine.commit import commit
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.generation import Generation
-from exsa_lab.engine.kv_slots import Share, SlotTable
+from exsa_lab.engine.kv_slots import Operation, Share, SlotTable, Truncate
 from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.reporting import CommittedRound, Reporter, StepCount, publish, publish_state
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.stats import EngineStatus
-from exsa_lab.errors import DecodeError, EngineError, ExsaError
+from exsa_lab.errors import LOAD_AGAIN, EngineFailed, ExsaError, as_own
 from exsa_lab.events import DraftReason, PrefillEvent, State
 from exsa_lab.runtime.protocol import Context, DecodeAborted, Logits, Model
 from exsa_lab.speculation.rejection_sampling import accept
@@ -110,10 +110,9 @@ class Loop:
         self._step = step = StepCount(time.perf_counter())
         schedule = self._scheduler.schedule(self._prefill.tokens)
         self._announce(schedule, step.begin)
-        self._perform_slot_operations()
-        if schedule.work:
-            drafts = self._draft(schedule.work)
-            self._execute(schedule.work, drafts)
+        is_intact = self._perform_slot_operations()
+        if schedule.work and is_intact:  # else its sizes are those of tokens that are no longer cached
+            self._advance(schedule.work)
             step.committed = time.perf_counter()
         self._perform_slot_operations()
         step.waiting, step.slots_used = len(self._scheduler.waiting), len(self._scheduler.running)
@@ -121,10 +120,17 @@ class Loop:
         self.reporter.step(step)
         if not schedule.work or not self.has_work:
             self.flush()  # no decode follows soon
+        self._end_unreported()
 
     def flush(self) -> None:
         """Report what still waits: events, statistics, learning."""
         self.reporter.flush()
+
+    def _end_unreported(self) -> None:
+        """A sequence whose events or statistics failed cannot go on: its user would see another text."""
+        for sequence in [sequence for sequence in self.sequences if sequence.id in self.reporter.failures]:
+            self.fail(sequence, self.reporter.failures[sequence.id])
+        self.reporter.failures.clear()
 
     def _announce(self, schedule: Schedule, now: float) -> None:
         if schedule.preempted or schedule.admitted:
@@ -159,20 +165,27 @@ class Loop:
         self._step.draft_s = time.perf_counter() - begin
         return drafts
 
-    def _execute(self, work: list[Work], drafts: dict[int, Draft]) -> None:
-        """Verify and commit; a batch that fails is tried again one by one, so that only the culprit fails."""
+    def _advance(self, work: list[Work], *, with_drafts: bool = True) -> None:
+        """Draft, verify and commit. What fails is tried again one by one, so that only the culprit fails.
+
+        A batch that does not decode is tried again without drafts: cells may have been short.
+        """
+        drafts: dict[int, Draft] | None = None
         try:
+            drafts = self._draft(work) if with_drafts else {}
             logits, rows = self._verify(work, drafts)
         except DecodeAborted:
             self._roll_back(work)
             return
-        except EngineError as error:
+        except EngineFailed:
+            raise
+        except BaseException as error:
             self._roll_back(work)
             if len(work) == 1:
-                self.fail(work[0].sequence, error)
+                self.fail(work[0].sequence, as_own(error, "the step failed"))
                 return
             for item in work:
-                self._execute([item], {})
+                self._advance([item], with_drafts=with_drafts and drafts is None)
             return
         begin = time.perf_counter()
         for item, (first, last) in zip(work, rows, strict=True):
@@ -242,6 +255,16 @@ class Loop:
 
     def _finish_work(self, item: Work, draft: Draft | None, rows: Logits, now: float) -> None:
         sequence = item.sequence
+        try:
+            self._commit_work(item, draft, rows, now)
+        except BaseException as error:  # NaN logits, say: this sequence is lost, the others are not
+            self.fail(sequence, as_own(error, "the round failed"))
+            return
+        if sequence.slot is not None:
+            self.reporter.events(sequence)
+
+    def _commit_work(self, item: Work, draft: Draft | None, rows: Logits, now: float) -> None:
+        sequence = item.sequence
         assert sequence.slot is not None
         start = self.slots.length(sequence.slot)
         drafted = draft.fed if draft else []
@@ -249,13 +272,7 @@ class Loop:
         if not item.is_decode:
             sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
         if item.has_output:
-            try:
-                self._finish_round(sequence, draft or Draft(reason=DraftReason.FIRST_TOKEN), rows, now)
-            except DecodeError as error:  # NaN logits: this sequence is lost, the others are not
-                self.fail(sequence, error)
-                return
-        if sequence.slot is not None:
-            self.reporter.events(sequence)
+            self._finish_round(sequence, draft or Draft(reason=DraftReason.FIRST_TOKEN), rows, now)
 
     def _finish_round(self, sequence: Sequence, draft: Draft, rows: Logits, now: float) -> None:
         assert sequence.slot is not None
@@ -292,24 +309,49 @@ class Loop:
 
     def _end(self, sequence: Sequence, state: State, finish_reason: str, detail: str = "") -> None:
         self.flush()
+        error = self.reporter.failures.pop(sequence.id, None)
+        if error is not None and state is not State.FAILED:
+            sequence.generation.error = error
+            state, finish_reason, detail = State.FAILED, "error", str(error)
         self._scheduler.remove(sequence, keep_cells=state is not State.FAILED)
         sequence.generation.finish_reason = finish_reason
         sequence.emitter.finish()
         publish_state(sequence, state, detail or finish_reason)
 
-    def _perform_slot_operations(self) -> None:
-        """Do to the caches of target and draft what the slot table decided."""
-        drafter = self.drafting.model_drafter
+    def _perform_slot_operations(self) -> bool:
+        """Do to the caches of target and draft what the slot table decided; False where one lost all it had.
+
+        Raises EngineFailed where a cache cannot even be cleared: nothing computed with it could be believed.
+        """
+        is_intact, drafter = True, self.drafting.model_drafter
         for operation in self.slots.take_operations():
-            if isinstance(operation, Share):
-                self.context.copy(operation.source, operation.target, 0, operation.length)
-                if drafter and operation.draft_length:
-                    drafter.context.copy(operation.source, operation.target, 0, operation.draft_length)
-                continue
-            if not self.context.remove(operation.slot, operation.length):
+            slot = operation.target if isinstance(operation, Share) else operation.slot
+            if not _perform(self.context, operation, operation.length):
                 # Recurrent memory cannot go back to a position: clear it, and the tokens are computed again.
-                self.context.remove(operation.slot, 0)
-                self.slots.forget(operation.slot)
-            if drafter and not drafter.context.remove(operation.slot, operation.length):
-                drafter.context.remove(operation.slot, 0)
-                self.slots.set_drafted(operation.slot, 0)
+                _clear(self.context, slot)
+                self.slots.forget(slot)
+                is_intact = False
+            drafted = operation.draft_length if isinstance(operation, Share) else operation.length
+            if drafter and not _perform(drafter.context, operation, drafted):
+                _clear(drafter.context, slot)
+                self.slots.set_drafted(slot, 0)
+        return is_intact
+
+
+def _perform(context: Context, operation: Operation, length: int) -> bool:
+    """Do an operation to one cache; False where it could not be done, for whatever reason."""
+    try:
+        if isinstance(operation, Truncate):
+            return context.remove(operation.slot, length)
+        if length:
+            context.copy(operation.source, operation.target, 0, length)
+        return True
+    except BaseException:
+        return False
+
+
+def _clear(context: Context, slot: int) -> None:
+    try:
+        context.remove(slot, 0)
+    except BaseException as cause:
+        raise EngineFailed("the KV cache cannot be cleared.", hint=LOAD_AGAIN) from cause

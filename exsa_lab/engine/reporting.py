@@ -19,12 +19,14 @@ from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.stats import StepRecord
+from exsa_lab.errors import ExsaError, as_own, shown
 from exsa_lab.events import RoundEvent, State, StateEvent
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.rejection_sampling import Verdict
 
 P = ParamSpec("P")
 MAX_STEP_RECORDS = 20_000
+MAX_DEFECTS = 5
 
 
 class Later:
@@ -57,11 +59,11 @@ class Later:
 
     def flush(self) -> None:
         """Do all that waits; raises the first error once all was done."""
-        error: Exception | None = None
+        error: BaseException | None = None
         while self._queue:
             try:
                 self._queue.popleft()()
-            except Exception as raised:  # what comes after it belongs to other sequences, too
+            except BaseException as raised:  # what comes after it belongs to other sequences, too
                 error = error or raised
         if error is not None:
             raise error
@@ -116,6 +118,10 @@ class Reporter:
         self.steps: deque[StepRecord] = deque(maxlen=MAX_STEP_RECORDS)
         self.num_steps = 0
         self.num_generated = 0
+        self.failures: dict[int, ExsaError] = {}
+        """What was raised while a sequence was reported, by its id; the loop ends it."""
+        self.defects: deque[str] = deque(maxlen=MAX_DEFECTS)
+        """What was raised by learning, which is nobody's and ends nothing."""
         self._model = model
         self._drafting = drafting
         self._prefill = prefill
@@ -132,21 +138,35 @@ class Reporter:
 
     def decode(self, step: StepCount, work: list[Work], drafts: Mapping[int, Draft], num_tokens: int, s: float) -> None:
         """The target computed ``num_tokens`` for this work in ``s`` seconds."""
-        self._later.do(self._count, step, work, drafts, num_tokens, s)
+        self._later.do(self._learn, self._count, step, work, drafts, num_tokens, s)
 
     def round(self, done: CommittedRound) -> None:
         """A sequence's round was committed."""
-        self._later.do(self._tell, done)
+        self._later.do(self._own, done.sequence, self._tell, done)
 
     def events(self, sequence: Sequence) -> None:
         """A sequence's part of the step is over: give its events to those who listen."""
-        self._later.do(publish, sequence)
+        self._later.do(self._own, sequence, publish, sequence)
 
     def step(self, step: StepCount) -> None:
         """A step ended."""
         if step.committed is not None:
-            self._later.do(self._drafting.finish_step, step.drafting, step.committed)
-        self._later.do(self._record, step)
+            self._later.do(self._learn, self._drafting.finish_step, step.drafting, step.committed)
+        self._later.do(self._learn, self._record, step)
+
+    def _own(self, sequence: Sequence, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """What is raised belongs to this sequence."""
+        try:
+            action(*args, **kwargs)
+        except BaseException as error:
+            self.failures.setdefault(sequence.id, as_own(error, "the round could not be reported"))
+
+    def _learn(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """What is raised belongs to nobody: the texts are right, only less is learned."""
+        try:
+            action(*args, **kwargs)
+        except BaseException as error:
+            self.defects.append(f"Learning from a step failed: {shown(error)}.")
 
     def _count(
         self, step: StepCount, work: list[Work], drafts: Mapping[int, Draft], num_tokens: int, seconds: float

@@ -79,7 +79,7 @@ class ExsaMagics(Magics):
     def exsa_cancel(self, line: str) -> None:
         """Cancel a generation, or all of them; the text so far is kept."""
         which = parse(self.exsa_cancel, line).which
-        active = [generation for generation in loading.get_engine().generations if not generation.state.is_final]
+        active = loading.get_engine().active
         chosen = active if which == "all" else [self._find(which, loading.get_engine())]
         for generation in chosen:
             generation.cancel("%exsa_cancel")
@@ -197,7 +197,7 @@ class ExsaMagics(Magics):
         for generation in engine.generations:
             if str(generation.id) == which:
                 return generation
-        active = [str(generation.id) for generation in engine.generations if not generation.state.is_final]
+        active = [str(generation.id) for generation in engine.active]
         raise ConfigError(
             f"there is no generation {which!r}.{did_you_mean(which, ['all'])}",
             hint=f"Active now: {', '.join(active)}." if active else "None is active now.",

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+
 from exsa_lab.config import SamplingParams
-from exsa_lab.errors import ConfigError, PromptTooLong
+from exsa_lab.errors import ConfigError, PromptTooLong, shown
+from exsa_lab.models.chat_template import check_messages
 from exsa_lab.runtime.protocol import Model
+
+
+def own_prompt(prompt: object, params: SamplingParams) -> str | list[dict[str, str]]:
+    """Return a prompt that nobody else can change; raises ConfigError for what is none."""
+    if isinstance(prompt, str):
+        return str(prompt)
+    if not isinstance(prompt, list):
+        raise ConfigError(f"the prompt is {shown(prompt)}.", hint="Give a text, or a list of messages.")
+    if not params.chat:
+        raise ConfigError("a list of messages needs chat=True.", hint="Raw completion takes one text.")
+    check_messages(prompt)
+    return copy.deepcopy(prompt)
 
 
 def encode_prompt(model: Model, prompt: str | list[dict[str, str]], params: SamplingParams, n_ctx: int) -> list[int]:

@@ -53,7 +53,7 @@ class Feed:
         self._delivered_s: float | None = None
         self._is_awaited = False
         self._over = threading.Event()
-        self._unsubscribe: Callable[[], None] = gen.subscribe(self._listen)
+        self._unsubscribe: Callable[[], None] = gen.subscribe(self._listen, inline=True)
 
     def start(self) -> None:
         _server.add(self)

@@ -64,7 +64,7 @@ class FakeGeneration:
         self._listeners: list[Callable[[list[Event]], None]] = []
         self._done = threading.Event()
 
-    def subscribe(self, listener: Callable[[list[Event]], None]) -> Callable[[], None]:
+    def subscribe(self, listener: Callable[[list[Event]], None], *, inline: bool = False) -> Callable[[], None]:
         if self.events:
             listener(list(self.events))
         self._listeners.append(listener)
