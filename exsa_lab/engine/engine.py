@@ -65,6 +65,7 @@ class Engine:
         self._registry: Registry[Generation] = Registry()
         self._notifier = Notifier()
         self._access = EngineAccess(
+            self,
             config,
             self.model_names,
             cancel=worker.cancel,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from exsa_lab.awaiting import stream_events, wait_for
 from exsa_lab.config import EngineConfig, SamplingParams
-from exsa_lab.engine.stats import Stats
+from exsa_lab.engine.stats import Stats, StepRecord
 from exsa_lab.errors import LOAD_AGAIN, EngineFailed, ExsaError, GenerationCancelled
 from exsa_lab.events import Event, State, StateEvent, TokenEvent
 from exsa_lab.trace.positions import Positions
@@ -23,10 +23,26 @@ Message = dict[str, str]
 _Callback = TypeVar("_Callback")
 
 
+class EngineView(Protocol):
+    """What views ask of the engine of a generation."""
+
+    config: EngineConfig
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def started(self) -> float: ...
+
+    @property
+    def steps(self) -> Sequence[StepRecord]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class EngineAccess:
     """What the generations of one engine get from it."""
 
+    engine: EngineView
     config: EngineConfig
     model_names: dict[str, str | None]
     """Names of target and draft."""
@@ -107,6 +123,11 @@ class Generation:
         return f"<Generation {self.id} {self.state}: {len(self.tokens)} tokens{speed}>"
 
     # Reading
+
+    @property
+    def engine(self) -> EngineView:
+        """The engine it was submitted to."""
+        return self._access.engine
 
     @property
     def text(self) -> str:

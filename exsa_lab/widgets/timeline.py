@@ -120,7 +120,7 @@ class BatchTimeline(LiveWidget):
     def _is_over(self) -> bool:
         if self._listed is not None:
             return all(gen.state.is_final for gen in self._listed)
-        return str(self._engine.state) == "closed"
+        return str(self._engine.state) != "open"
 
     def _update(self) -> tuple[bool, bool]:
         """Read and send what is new; returns whether something ran in the meantime, and whether it still does."""

@@ -189,7 +189,7 @@ def test_what_fails_is_shown_beneath() -> None:
 
     strip = TokenStrip(Stubborn())
     strip._handle_custom_msg({"type": "stop"}, [])
-    assert strip.problem == "What was asked for here failed. no. Not \u241b[31mnow."
+    assert strip.problem == "What was asked for here failed. no. Not \\x1b[31mnow."
     strip.gen.publish([StateEvent(State.FINISHED)])
     assert strip.feed.wait(10)
 
