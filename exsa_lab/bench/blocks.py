@@ -15,10 +15,10 @@ from exsa_lab.bench.measure import median, percentile, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.step_times import step_times
-from exsa_lab.bench.unseen import UNSEEN, many_chats
+from exsa_lab.bench.unseen import MOST_CHATS, UNSEEN, many_chats
 from exsa_lab.config import did_you_mean
 from exsa_lab.engine.engine import Engine
-from exsa_lab.errors import ConfigError
+from exsa_lab.errors import ConfigError, shown
 from exsa_lab.models.gguf_facts import cost_note
 
 MODEL_LENGTHS, LOOKUP_LENGTHS = (1, 2, 3, 5, 7, 10), (3, 7, 15)
@@ -84,18 +84,19 @@ def _size(options: Options) -> Size:
         kinds,
         prompts=given.prompts or options.pick(N_PROMPTS, 1),
         tokens=given.tokens or options.pick(TOKENS, 16),
-        at_once=_numbers(given.at_once) if given.at_once else options.pick(AT_ONCE, (2,)),
+        at_once=options.pick(AT_ONCE, (2,)) if given.at_once is None else _numbers(given.at_once),
         settings={} if given.no_grid else fixed,
     )
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(number for number in map(int, text.split(",")) if number > 0)
-    except ValueError:
+    words = text.split(",")
+    if not all(word.isdecimal() and int(word) <= MOST_CHATS for word in words):
         raise ConfigError(
-            f"--at-once is {text!r}.", hint="Give whole numbers, such as 4,16; 0 measures none."
-        ) from None
+            f"--at-once is {shown(text)}.",
+            hint=f"Give whole numbers up to {MOST_CHATS}, such as 4,16; 0 measures none.",
+        )
+    return tuple(int(word) for word in words if int(word))
 
 
 def _step_times(subject: Subject, engine: Engine, options: Options, report: Report) -> None:

@@ -127,8 +127,9 @@ def test_the_promises_depend_on_device_and_factor(told: type[Speeds]) -> None:
 def test_mistakes_get_a_sentence(told: type[Speeds]) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'chat'"):
         run(workloads="chatt")
-    with pytest.raises(ConfigError, match="--at-once is 'four'"):
-        run(at_once="four")
+    for wrong in ("four", "-1", "", "81", "4,,16", "1.5"):
+        with pytest.raises(ConfigError, match=f"--at-once is '{wrong}'"):
+            run(at_once=wrong)
 
 
 def test_unseen_prompts_are_unseen() -> None:
