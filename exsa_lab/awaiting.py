@@ -50,7 +50,7 @@ async def wait_for(source: Awaited) -> str:
     """Wait for the text; cancelling the awaiting task cancels ``source``. Raises as `Generation.result` does."""
     try:
         await wait_until_over(source)
-    except asyncio.CancelledError:
+    except BaseException:  # CancelledError, and GeneratorExit where the coroutine is dropped
         source.cancel("the awaiting task was cancelled")
         raise
     return source.result(timeout=5)

@@ -14,6 +14,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.events import State
+from exsa_lab.signals import held_interrupts
 
 METRICS = {
     "tokens_per_second": "tok/s, all together",
@@ -184,10 +185,11 @@ def run_experiment(
             wait(generation.wait)
     finally:
         # Stopped, interrupted or refused: nothing may go on running that nobody waits for.
-        for generation in experiment.generations:
-            generation.cancel("stopped")
-        for generation in experiment.generations:
-            generation.wait(5)
+        with held_interrupts():
+            for generation in experiment.generations:
+                generation.cancel("stopped")
+            for generation in experiment.generations:
+                generation.wait(5)
         experiment.was_stopped = stop.is_set()
         update()
     return experiment

@@ -28,6 +28,7 @@ from exsa_lab.models.trial import try_load
 from exsa_lab.models.vocabulary import check_vocabulary
 from exsa_lab.planner import Plan, plan, step_down
 from exsa_lab.runtime.protocol import ProgressCallback
+from exsa_lab.signals import held_interrupts
 
 DEFAULT_TARGET = "smollm2-135m"
 Arguments = tuple[str, str | None, tuple[tuple[str, Any], ...]]
@@ -165,9 +166,10 @@ def unload() -> bool:
     with _lock:
         if _current is None:
             return False
-        engine, _current = _current.engine, None
-        was_open = engine.state is EngineState.OPEN
-        engine.close()
+        with held_interrupts():  # else an engine could be left that nobody can close
+            engine, _current = _current.engine, None
+            was_open = engine.state is EngineState.OPEN
+            engine.close()
         return was_open
 
 

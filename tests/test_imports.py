@@ -21,7 +21,7 @@ POLICY_FORBIDDEN = ("llama_cpp", "asyncio", "IPython")
 
 # The lowest first: a module imports from its own layer and from lower ones.
 LAYERS = [
-    ("errors", "files", "config", "events", "hardware", "awaiting", "lazy"),
+    ("errors", "files", "signals", "config", "events", "hardware", "awaiting", "lazy"),
     ("models.jinja_limits", "models.chat_template"),  # text in, text out
     ("runtime",),
     ("costs",),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.cache import Facts
@@ -12,7 +14,7 @@ from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.proposers import ModelDrafter
-from exsa_lab.runtime.protocol import Context, Model
+from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
 
 SLOTS_PER_SEQUENCE = 4
 """Slots for each sequence that can run at once. Slots take no memory, and as long as there are empty ones nothing in
@@ -40,8 +42,27 @@ class Models:
         self.target.close()
 
 
-def assemble(models: Models, config: EngineConfig) -> Loop:
-    """Open the contexts and put the loop together; closes everything again when that fails."""
+class _Stoppable:
+    """A context whose decodes are refused once loading is to stop."""
+
+    def __init__(self, context: Context, is_stopping: Callable[[], bool]) -> None:
+        self._context = context
+        self._is_stopping = is_stopping
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def decode(self, batch: Batch) -> Logits:
+        if self._is_stopping():
+            raise KeyboardInterrupt
+        return self._context.decode(batch)
+
+
+def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], bool] = lambda: False) -> Loop:
+    """Open the contexts and put the loop together; closes everything again when that fails.
+
+    Measuring what a step costs ends with KeyboardInterrupt once ``is_stopping()``.
+    """
     opened = []
     try:
         can_roll_back = models.target.can_remove_partially()
@@ -67,6 +88,7 @@ def assemble(models: Models, config: EngineConfig) -> Loop:
             contexts: dict[Kind, Context] = {"target": context}
             if drafter is not None:
                 contexts["draft"] = drafter.context
+            contexts = {kind: cast(Context, _Stoppable(context, is_stopping)) for kind, context in contexts.items()}
             models.costs, note = find_costs(
                 contexts, models.cost_facts, anew=config.recalibrate, in_a_row=config.n_gpu_layers != 0
             )

@@ -23,6 +23,7 @@ from exsa_lab.engine.thread import EngineThread, OpenModels
 from exsa_lab.engine.worker import EngineState, Worker
 from exsa_lab.models.prompts import own_prompt
 from exsa_lab.runtime.protocol import Model
+from exsa_lab.signals import held_interrupts
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
@@ -180,8 +181,8 @@ class Engine:
         try:
             generation.result()
         except KeyboardInterrupt:
-            generation.cancel("interrupted")
-            with suppress(KeyboardInterrupt):  # pressed twice
+            with suppress(KeyboardInterrupt), held_interrupts():  # pressed twice
+                generation.cancel("interrupted")
                 generation.wait(timeout=5)
             raise
         return generation
@@ -209,8 +210,9 @@ class Engine:
                     generation.wait()
                     bar.update()
             except BaseException:
-                for generation in generations:
-                    generation.cancel("interrupted")
+                with held_interrupts():
+                    for generation in generations:
+                        generation.cancel("interrupted")
                 raise
         return generations
 

@@ -28,6 +28,7 @@ from exsa_lab.engine.stats import EngineStatus, StepRecord
 from exsa_lab.engine.worker import EngineState
 from exsa_lab.errors import LOAD_AGAIN, EngineClosed, EngineError, EngineFailed, ExsaError, defect, shown
 from exsa_lab.runtime.protocol import Model, ProgressCallback
+from exsa_lab.signals import held_interrupts
 from exsa_lab.trace.positions import Positions, read_positions
 from exsa_lab.trace.trace import Trace
 
@@ -38,7 +39,7 @@ ABORT_ABOVE_TOKENS = 32
 CLOSED = "the engine was closed"
 _POLL_S = 0.05
 _PATIENCE_S = 60.0
-"""Longest wait for loading to stop after an interrupt."""
+"""Longest wait for the thread to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,10 @@ class EngineThread:
             self._thread.start()
             self._models, self._loop = self._wait_until_open(progress or (lambda _: None))
         except BaseException:
-            self._stop_loading.set()
-            self._inbox.put(_Close())  # in case it is open by now
-            _join(self._thread)
+            with held_interrupts():
+                self._stop_loading.set()
+                self._inbox.put(_Close())  # in case it is open by now
+                self._join()
             raise
 
     def _wait_until_open(self, progress: Callable[[float], None]) -> tuple[Models, Loop]:
@@ -179,13 +181,18 @@ class EngineThread:
         if self._pid != os.getpid():  # a fork has no thread to stop, and nothing of it to free
             self._is_closed = True
             return
-        with self._lock:
-            if not self._is_closed and not self._is_over:
-                self._inbox.put(_Close())
-            self._is_closed = True
-        self._loop.context.abort()
-        if threading.current_thread() is not self._thread:
-            _join(self._thread)
+        with held_interrupts():
+            with self._lock:
+                if not self._is_closed and not self._is_over:
+                    self._inbox.put(_Close())
+                self._is_closed = True
+            self._loop.context.abort()
+            self._join()
+
+    def _join(self) -> None:
+        """Wait for the thread, which was told to end; a decode that never returns is waited for so long only."""
+        if threading.current_thread() is not self._thread and self._thread.ident is not None:
+            self._thread.join(_PATIENCE_S)
 
     def _put(self, command: _Command) -> None:
         if self._pid != os.getpid():
@@ -207,7 +214,7 @@ class EngineThread:
     def _run(self, open_models: OpenModels) -> None:
         try:
             models = open_models(self._on_progress)
-            loop = assemble(models, self._config)
+            loop = assemble(models, self._config, is_stopping=self._stop_loading.is_set)
         except BaseException as error:  # raised again where the engine was asked for
             self._opened.set_exception(error)
             return
@@ -278,19 +285,6 @@ class EngineThread:
                 generation.fail(self.failure)
             else:
                 generation.end_cancelled(CLOSED)
-
-
-def _join(thread: threading.Thread) -> None:
-    """Wait until a thread that was told to end has ended; interrupts wait with it, and are raised at the end."""
-    interrupt: BaseException | None = None
-    deadline = time.monotonic() + _PATIENCE_S
-    while thread.is_alive() and time.monotonic() < deadline:
-        try:
-            thread.join(0.2)
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
 
 
 def _step(loop: Loop) -> None:

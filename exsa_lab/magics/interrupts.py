@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 
 from exsa_lab.engine.generation import Generation
+from exsa_lab.signals import held_interrupts
 from exsa_lab.widgets.display import View, ViewName, show
 
 _POLL_S = 0.2
@@ -26,21 +27,15 @@ def watch(generation: Generation, view_name: ViewName) -> None:
     An interrupt cancels it, lets the view show what there is, and raises CellInterrupted.
     """
     view: View | None = None
-    until: float | None = None
-    while True:
-        try:
-            if until is None:
-                view = view or show(generation, view_name)
-                while not (view.wait(_POLL_S) and generation.wait(_POLL_S)):
-                    pass
-                return
+    try:
+        view = show(generation, view_name)
+        while not (view.wait(_POLL_S) and generation.wait(_POLL_S)):
+            pass
+    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt), held_interrupts():  # pressed again and again
             generation.cancel("interrupted")
-            (view or generation).wait(max(0.0, until - time.monotonic()))
-            count = len(generation.tokens)
-            raise CellInterrupted(
-                f"Interrupted after {count} token{'s' * (count != 1)}; the text so far is in _exsa.text."
-            ) from None
-        except CellInterrupted:
-            raise
-        except KeyboardInterrupt:  # pressed again and again: each time the rest is done that is left
-            until = until or time.monotonic() + _FAREWELL_S
+            (view or generation).wait(_FAREWELL_S)
+        count = len(generation.tokens)
+        raise CellInterrupted(
+            f"Interrupted after {count} token{'s' * (count != 1)}; the text so far is in _exsa.text."
+        ) from None
