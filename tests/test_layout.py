@@ -1,0 +1,31 @@
+"""Tests are where their modules are: tests/x/test_y.py for exsa_lab/x/y.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import exsa_lab
+
+PACKAGE = Path(exsa_lab.__file__).parent
+TESTS = Path(__file__).parent
+PARTS_OF_THE_DRAFT_LENGTH = {"speculation.draft_plan", "speculation.surcharge"}
+"""Tested by way of `exsa_lab.speculation.draft_length`."""
+
+
+def test_every_module_has_its_test_file_or_is_tested_by_name() -> None:
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py"))
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE)
+        name = ".".join(place.with_suffix("").parts)
+        if path.stem.startswith("__") or name in PARTS_OF_THE_DRAFT_LENGTH:
+            continue
+        package, _, module = f"exsa_lab.{name}".rpartition(".")
+        is_named = re.search(rf"{re.escape(package)}(\.{module}\b| import [^\n]*\b{module}\b)", tests)
+        assert TESTS.joinpath(place.parent, f"test_{path.name}").is_file() or is_named, f"nothing tests {name}"
+
+
+def test_folders_of_tests_mirror_those_of_the_package() -> None:
+    of_no_module = {"benchmarks", "browser", "scripts", "__pycache__"}
+    folders = {path.name for path in TESTS.iterdir() if path.is_dir()} - of_no_module
+    assert folders <= {path.name for path in PACKAGE.iterdir() if path.is_dir()}
