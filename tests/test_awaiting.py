@@ -24,13 +24,15 @@ class Source:
         self.callbacks: list[Callable[[], None]] = []
         self.reasons: list[str] = []
 
-    def subscribe(self, listener: Callable[[list[Event]], None]) -> Callable[[], None]:
+    def subscribe(self, listener: Callable[[list[Event]], None], *, inline: bool = False) -> Callable[[], None]:
+        assert inline  # nothing is done but to wake the loop
         if self.events:
             listener(list(self.events))
         self.listeners.append(listener)
         return lambda: self.listeners.remove(listener)
 
-    def on_end(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def on_end(self, callback: Callable[[], None], *, inline: bool = False) -> Callable[[], None]:
+        assert inline
         self.callbacks.append(callback)
         if END in self.events:
             callback()

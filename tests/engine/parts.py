@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from exsa_lab.config import EngineConfig, SamplingParams
@@ -13,13 +15,33 @@ LETTERS = ScriptedModel([*"abcdefgh", "."], lambda tokens: [1 / 9] * 9, ends=[8]
 END = 8
 
 
-def generation(prompt: str | list[dict[str, str]] = "abc", **params: Any) -> Generation:
-    """A generation whose engine only notes what is cancelled, in ``cancelled``."""
-    cancelled: list[Generation] = []
-    access = EngineAccess(EngineConfig(), {"target": "letters", "draft": None}, cancelled.append, lambda trace: None)  # type: ignore[arg-type, return-value]
-    made = Generation(access, 1, prompt, SamplingParams.from_kwargs(**params))
-    made.cancelled = cancelled  # type: ignore[attr-defined]
-    return made
+class Access:
+    """Stands in for the engine: notes what is cancelled and what ended, and calls listeners at once."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[Generation] = []
+        self.ended: list[Generation] = []
+
+    def notify(self, callback: Callable[[], object]) -> None:
+        with contextlib.suppress(Exception):
+            callback()
+
+    def given(self) -> EngineAccess:
+        unused: Any = None
+        return EngineAccess(
+            engine=unused,
+            config=EngineConfig(),
+            model_names={"target": "letters", "draft": None},
+            cancel=self.cancelled.append,
+            is_alive=lambda: True,
+            ended=self.ended.append,
+            notify=self.notify,
+            positions=unused,
+        )
+
+
+def generation(prompt: str | list[dict[str, str]] = "abc", access: Access | None = None, **params: Any) -> Generation:
+    return Generation((access or Access()).given(), 1, prompt, SamplingParams.from_kwargs(**params))
 
 
 def sequence(prompt: str = "abc", **params: Any) -> Sequence:

@@ -8,7 +8,7 @@ import pytest
 
 from exsa_lab.errors import DecodeError, GenerationCancelled
 from exsa_lab.events import Event, Source, State, StateEvent, TokenEvent
-from tests.engine.parts import generation
+from tests.engine.parts import Access, generation
 
 
 def token(text: str) -> TokenEvent:
@@ -90,14 +90,16 @@ def test_failure_and_cancellation_are_raised_and_the_text_stays() -> None:
     failed.publish([token("a"), StateEvent(State.FAILED)])
     with pytest.raises(DecodeError, match="it broke"):
         failed.result()
-    cancelled = generation()
+    access = Access()
+    cancelled = generation(access=access)
     cancelled.cancel("enough")
     cancelled.cancel("the first reason stays")
     cancelled.publish([token("a"), StateEvent(State.CANCELLED)])
     with pytest.raises(GenerationCancelled, match=r"cancelled \(enough\)"):
         cancelled.result()
     assert failed.text == cancelled.text == "a"
-    assert cancelled.cancelled == [cancelled, cancelled]  # type: ignore[attr-defined]
+    assert access.cancelled == [cancelled, cancelled]
+    assert access.ended == [cancelled]
 
 
 def test_the_trace_is_a_value_of_its_own() -> None:
