@@ -29,3 +29,7 @@ def test_folders_of_tests_mirror_those_of_the_package() -> None:
     of_no_module = {"benchmarks", "browser", "scripts", "__pycache__"}
     folders = {path.name for path in TESTS.iterdir() if path.is_dir()} - of_no_module
     assert folders <= {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+
+
+def test_the_engine_reads_in_one_sitting() -> None:
+    assert len(list((PACKAGE / "engine").glob("*.py"))) <= 14

@@ -9,7 +9,8 @@ In which order to read it:
 5. `exsa_lab.speculation.rejection_sampling`: which draft tokens are accepted.
 6. `commit`: the accepted tokens become text; `text`: from bytes to text; `reporting`, `stats`: events and numbers.
 7. `exsa_lab.speculation.draft_length` and `exsa_lab.costs`: how long a draft pays.
-8. `generation`: the handle users hold; `engine`: the thread that runs the loop; `assembly`: from models to a loop.
+8. `generation`: the handle users hold; `engine`: what they submit to; `assembly`: from models to a loop; `worker`: the
+   thread that runs the loop, and what becomes of it when something fails.
 
 From ``%%exsa`` to an accepted token, in nine files: `exsa_lab.magics.magics` -> `engine.engine` (`submit`) ->
 `engine.sequence` (the prompt's tokens) -> `engine.loop` (`step`) -> `engine.scheduler` -> `engine.drafting` ->

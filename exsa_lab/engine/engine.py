@@ -1,4 +1,4 @@
-"""The engine as users hold it: submit, wait, look, close. A worker does the work, see `exsa_lab.engine.thread`."""
+"""The engine as users hold it: submit, wait, look, close. A worker does the work, see `exsa_lab.engine.worker`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from exsa_lab.config import EngineConfig, SamplingParams, as_list
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.generation import EngineAccess, Generation, Message
 from exsa_lab.engine.loop import Loop
-from exsa_lab.engine.notifier import Notifier
-from exsa_lab.engine.registry import Registry
 from exsa_lab.engine.stats import EngineStatus, StepRecord
-from exsa_lab.engine.thread import EngineThread, OpenModels
 from exsa_lab.engine.worker import EngineState, Worker
+from exsa_lab.engine.worker.notifier import Notifier
+from exsa_lab.engine.worker.registry import Registry
+from exsa_lab.engine.worker.thread import EngineThread, OpenModels
 from exsa_lab.models.prompts import own_prompt
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts

@@ -16,7 +16,7 @@ import pytest
 from exsa_lab import loading
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.engine.generation import Generation
-from exsa_lab.engine.registry import MAX_RECENT
+from exsa_lab.engine.worker.registry import MAX_RECENT
 from exsa_lab.errors import ConfigError, EngineClosed, EngineFailed, EngineNotLoaded, ExsaError, QueueFull
 from exsa_lab.events import StateEvent, TokenEvent
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
