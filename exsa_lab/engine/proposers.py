@@ -1,4 +1,4 @@
-"""Who proposes draft tokens: a small model, or the text itself."""
+"""Proposing draft tokens: by a small model, or by lookup in the text itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who takes part in the next step: pure policy over queues, counts and slots.
+"""Which sequences take part in the next step: pure policy over queues, counts and slots.
 
 First come, first served. Every step, in this order:
 
@@ -45,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What the next step does, and who changed queues for it."""
+    """What the next step does, and which sequences changed queues for it."""
 
     work: list[Work]
     admitted: list[Sequence]
@@ -126,11 +126,12 @@ class Scheduler:
         if not work and num_left > self._small_step:
             return budget
         num_decoding = sum(item.is_decode for item in work)
-        shared = max(self._small_step, 2 * num_decoding)  # so many decode that they leave no room: it is lost anyway
+        # Where nearly all of a small step decodes, its limit is exceeded anyway: prompts must still be read.
+        shared = max(self._small_step, 2 * num_decoding)
         return min(budget, shared - sum(item.num_tokens for item in work))
 
     def _start_over(self) -> None:
-        """Nobody runs: the moment at which cells can be given up without touching anybody's order."""
+        """No sequence runs: cells can be given up now without changing the order of any sequence's cells."""
         if self._keep_order:
             self._slots.clear_cached()
         else:
