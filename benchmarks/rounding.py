@@ -22,7 +22,7 @@ from exsa_lab.bench.report import Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import CHAT
 from exsa_lab.config import SamplingParams
-from exsa_lab.models.prompts import encode_prompt
+from exsa_lab.prompts.encode import encode_prompt
 from exsa_lab.runtime.model import LlamaModel
 from exsa_lab.runtime.protocol import Batch, Context
 
@@ -119,7 +119,7 @@ def _measure(
         context = stack.enter_context(closing(model.open_context(config, subject.n_threads, padded=False)))
         reader = _Reader(context, context.new_batch(), [])
         prompts = [
-            encode_prompt(model, prompt, SamplingParams(), config.n_ctx) for prompt in CHAT[: options.pick(3, 1)]
+            encode_prompt(model, prompt, SamplingParams(), config.n_ctx).tokens for prompt in CHAT[: options.pick(3, 1)]
         ]
         table = report.table(f"{name}: a text in batches of n tokens, against one at a time", *COLUMNS)
         for padded, suffix in ((0, ""), (PADDED, f", all padded to {PADDED}")):

@@ -6,12 +6,13 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from exsa_lab.errors import ConfigError, shown
+from exsa_lab.plain import plain
 
 DrafterName = Literal["auto", "model", "ngram", "none"]
 DRAFTER_NAMES: tuple[str, ...] = get_args(DrafterName)
@@ -22,6 +23,10 @@ KV_TYPES: tuple[str, ...] = get_args(KVType)
 MAX_DRAFT_LENGTH = 16
 """Longest draft in tokens. Beyond it the batch of one sequence outgrows every measured gain."""
 MAX_STOPS = 1_000
+_TEMPLATE_VARIABLES = frozenset(
+    {"messages", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"}
+)
+"""Variables of a chat template that follow from the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,14 @@ class SamplingParams:
     """Render the prompt with the model's chat template; False is raw completion."""
     system: str | None = None
     """System message, with ``chat=True`` only."""
+    prefill: str | None = None
+    """Beginning of the assistant's reply, which the model goes on with; with ``chat=True`` only."""
+    continue_final: bool | None = None
+    """Go on with the last message instead of answering it; None does so where it is the assistant's."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
+    """More variables of the chat template, such as ``{"enable_thinking": False}`` or ``{"tools": [...]}``."""
+    special: bool = False
+    """With ``chat=False``: read control tokens such as ``<|im_start|>`` in the prompt as such, not as text."""
     drafter: DrafterName = "auto"
     """Who proposes draft tokens."""
     draft_length: int | Literal["auto"] = "auto"
@@ -81,10 +94,27 @@ class SamplingParams:
         if self.timeout is not None:
             seconds = _number("timeout", self.timeout, 0.0, math.inf)
             settle(self, timeout=None if seconds == math.inf else seconds)
-        if self.system is not None and not isinstance(self.system, str):
-            raise ConfigError(f"system is {shown(self.system)}.", hint="It must be a text.")
-        if self.system is not None and not self.chat:
-            raise ConfigError("system needs chat=True.", hint="Raw completion has no system message.")
+        self._settle_prompt()
+
+    def _settle_prompt(self) -> None:
+        """Check what shapes the prompt."""
+        for name in ("system", "prefill"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} is {shown(getattr(self, name))}.", hint="It must be a text.")
+        settle(self, special=_flag("special", self.special))
+        if self.continue_final is not None:
+            settle(self, continue_final=_flag("continue_final", self.continue_final))
+        kwargs = self.chat_template_kwargs
+        if not isinstance(kwargs, Mapping):
+            raise ConfigError(f"chat_template_kwargs is {shown(kwargs)}.", hint='Such as {"enable_thinking": False}.')
+        settle(self, chat_template_kwargs=plain(kwargs, "chat_template_kwargs"))
+        for name in _TEMPLATE_VARIABLES.intersection(kwargs):
+            raise ConfigError(f"chat_template_kwargs sets {name}.", hint="It follows from the prompt: leave it out.")
+        for name in ("system", "prefill", "continue_final", "chat_template_kwargs"):
+            if not self.chat and getattr(self, name) not in (None, {}):
+                raise ConfigError(f"{name} needs chat=True.", hint="Raw completion goes on with the prompt itself.")
+        if self.special and self.chat:
+            raise ConfigError("special needs chat=False.", hint="A chat template writes the control tokens itself.")
 
     @classmethod
     def from_kwargs(cls, **params: Any) -> SamplingParams:

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from exsa_lab.awaiting import wait_until_over
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.generation import Generation, Message
+from exsa_lab.engine.generation import Generation
 from exsa_lab.events import Event
+from exsa_lab.prompts.messages import Message
 
 
 class BatchManager:

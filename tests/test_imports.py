@@ -21,9 +21,9 @@ POLICY_FORBIDDEN = ("llama_cpp", "asyncio", "IPython")
 
 # The lowest first: a module imports from its own layer and from lower ones.
 LAYERS = [
-    ("errors", "files", "signals", "config", "events", "hardware", "awaiting", "lazy"),
-    ("models.jinja_limits", "models.chat_template"),  # text in, text out
+    ("errors", "plain", "files", "signals", "config", "events", "hardware", "awaiting", "lazy"),
     ("runtime",),
+    ("prompts",),
     ("costs",),
     ("speculation",),
     ("trace", "models"),

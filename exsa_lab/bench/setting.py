@@ -16,9 +16,9 @@ from exsa_lab.loading import machine, prepare
 from exsa_lab.models.conversion import check_format, convert
 from exsa_lab.models.cost_scaling import scale_cost
 from exsa_lab.models.gguf_facts import cost_note, read_facts
-from exsa_lab.models.prompts import encode_prompt
 from exsa_lab.models.resolve import resolve, resolve_draft
 from exsa_lab.planner import plan
+from exsa_lab.prompts.encode import encode_prompt
 
 AS_SHIPPED = "as-shipped"
 
@@ -121,7 +121,7 @@ def _planned(path: Path, draft: Path | None, wishes: dict[str, Any]) -> EngineCo
 
 def chat_tokens(engine: Engine, prompt: str) -> list[int]:
     """Return the tokens the engine makes of a prompt with ``chat=True``, to give a peer the very same ones."""
-    return encode_prompt(engine.target, prompt, SamplingParams(), engine.config.n_ctx)
+    return encode_prompt(engine.target, prompt, SamplingParams(), engine.config.n_ctx).tokens
 
 
 def progress_to_stderr(text: str) -> None:

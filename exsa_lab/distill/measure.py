@@ -137,12 +137,7 @@ def answers(engine: Engine, prompts: Sequence[str], tokens: int, temperature: fl
     ]
     for generation in generations:
         generation.result()
-    target = engine.target
-    texts = [target.render_chat([{"role": "user", "content": prompt}]) for prompt in prompts]
-    return [
-        Written(target.tokenize(text, add_special=False, parse_special=True), list(generation.tokens))
-        for text, generation in zip(texts, generations, strict=True)
-    ]
+    return [Written(list(generation.prompt_ids), list(generation.tokens)) for generation in generations]
 
 
 def _best(path: Path, texts: Sequence[Written], config: EngineConfig, n_threads: int) -> Iterable[NDArray[np.int64]]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from exsa_lab.distill.llama import Shape, Weights, compiled, empty_cache, logits
 from exsa_lab.distill.prompts import INVENTED, OPENING, RAW, TrainingPrompt
 from exsa_lab.errors import ConfigError
+from exsa_lab.prompts.conversation import render_conversation
+from exsa_lab.runtime.protocol import Model
 
 TEMPERATURES = (0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.9)
 """Greedy is over-represented: its acceptance is what people see most."""
@@ -24,16 +25,6 @@ _USER_TEMPERATURE = 1.0
 _CUT_USER, _CUT_ANSWER = -math.log(0.01), -math.log(0.02)
 """Tokens are drawn among those at least 0.01 or 0.02 times as probable as the best (min-p)."""
 _MARK = "EXSAMARKEXSA"
-
-
-class Tokenizer(Protocol):
-    """What is needed of a model to write its prompts; `exsa_lab.runtime.model.LlamaModel` has it."""
-
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
-
-    def render_chat(self, messages: list[dict[str, str]]) -> str: ...
-
-    def is_end(self, token: int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +71,16 @@ class Start:
 class ChatFrame:
     """What a chat template writes around the turns, found by rendering some."""
 
-    def __init__(self, model: Tokenizer) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         user, assistant = {"role": "user", "content": _MARK}, {"role": "assistant", "content": _MARK}
-        pieces = model.render_chat([user]).split(_MARK)
+        pieces = render_conversation(model, [user], {}).text.split(_MARK)
         if len(pieces) != 2:
             raise ConfigError("the chat template does not show the user's message once, so no text can be written.")
         self._before, self._after = pieces
         self.to_answer = self._tokens(self._after)
         """From the end of a user's turn to the beginning of the answer."""
-        turns = model.render_chat([user, assistant, user]).split(_MARK)
+        turns = render_conversation(model, [user, assistant, user], {}).text.split(_MARK)
         self.to_user = self._tokens(turns[2]) if len(turns) == 4 else []
         """From the end of an answer to the next user's turn; empty where the template does not show a second one."""
 

@@ -14,14 +14,14 @@ from typing import Any, Self, TypeVar
 
 from exsa_lab.config import EngineConfig, SamplingParams, as_list
 from exsa_lab.costs.model import CostModel
-from exsa_lab.engine.generation import EngineAccess, Generation, Message
+from exsa_lab.engine.generation import EngineAccess, Generation
 from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.stats import EngineStatus, StepRecord
 from exsa_lab.engine.worker import EngineState, Worker
 from exsa_lab.engine.worker.notifier import Notifier
 from exsa_lab.engine.worker.registry import Registry
 from exsa_lab.engine.worker.thread import EngineThread, OpenModels
-from exsa_lab.models.prompts import own_prompt
+from exsa_lab.prompts.messages import Message, own_prompt
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts
 from exsa_lab.trace.positions import Positions
@@ -163,7 +163,7 @@ class Engine:
         can only be seen by the model (a prompt too long, say) fails the generation instead.
         """
         checked = SamplingParams.from_kwargs(**params)
-        generation = Generation(self._access, next(self._ids), own_prompt(prompt, checked), checked)
+        generation = Generation(self._access, next(self._ids), own_prompt(prompt, chat=checked.chat), checked)
         self._registry.add(generation.id, generation, most=self.config.max_waiting + self.config.n_seq_max)
         try:
             self._worker.submit(generation)

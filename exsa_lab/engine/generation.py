@@ -15,11 +15,11 @@ from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import Stats, StepRecord
 from exsa_lab.errors import LOAD_AGAIN, EngineFailed, ExsaError, GenerationCancelled
 from exsa_lab.events import Event, State, StateEvent, TokenEvent
+from exsa_lab.prompts.messages import Message
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
 Listener = Callable[[list[Event]], None]
-Message = dict[str, str]
 _Callback = TypeVar("_Callback")
 
 
@@ -111,6 +111,7 @@ class Generation:
         self.seed: int | None = params.seed
         self.submitted = time.perf_counter()
         self.cancel_reason = ""
+        self.notes: list[str] = []
         self._access = access
         self._texts: list[str] = []
         self._done = threading.Event()

@@ -11,7 +11,7 @@ from exsa_lab.config import SamplingParams
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.text import Emitter
 from exsa_lab.events import State, StateEvent
-from exsa_lab.models.prompts import encode_prompt
+from exsa_lab.prompts.encode import encode_prompt
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.ngram import NgramIndex
@@ -76,13 +76,17 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     ``n_cells`` bounds the prompt's tokens.
     """
     params = generation.params
-    tokens = encode_prompt(model, generation.prompt, params, n_cells)
+    encoded = encode_prompt(model, generation.prompt, params, n_cells)
+    tokens = encoded.tokens
+    generation.notes += encoded.notes
     if generation.seed is None:
         generation.seed = secrets.randbits(32)
     generation.prompt_ids = list(tokens)
     generation.end_ids = sorted(token for token in set(tokens) if model.is_end(token))
     generation.stats.prompt_tokens = len(tokens)
-    generation.publish([StateEvent(State.WAITING, "", time.perf_counter() - generation.submitted)])
+    generation.publish(
+        [StateEvent(State.WAITING, "; ".join(encoded.notes), time.perf_counter() - generation.submitted)]
+    )
     return Sequence(
         id=generation.id,
         params=params,

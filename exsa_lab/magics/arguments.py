@@ -6,11 +6,12 @@ import argparse
 import ast
 import contextlib
 import inspect
+import json
 import re
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from itertools import pairwise
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -50,6 +51,8 @@ def _option(item: Field[Any], hint: Any, text: str) -> argument:
         return argument(flag, action=argparse.BooleanOptionalAction, **shared)
     if isinstance(item.default, tuple):
         return argument(flag, action="append", metavar="TEXT", type=unescape, **shared)
+    if get_origin(hint) is dict:
+        return argument(flag, metavar="JSON", type=json_value, **shared)
     read = str if str in get_args(hint) else literal
     return argument(flag, metavar="|".join(_placeholders(hint)), type=read, **shared)
 
@@ -66,7 +69,7 @@ def _placeholders(hint: Any) -> list[str]:
 
 
 def _shown(default: object) -> str:
-    return "none" if default is None or default == () else str(default)
+    return "none" if default in (None, (), MISSING) else str(default)
 
 
 def literal(text: str) -> bool | int | float | str:
@@ -77,6 +80,14 @@ def literal(text: str) -> bool | int | float | str:
         with contextlib.suppress(ValueError):
             return read(text)
     return text
+
+
+def json_value(text: str) -> Any:
+    """Read JSON where it is some; whether it fits is for the configuration to say."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def unescape(text: str) -> str:

@@ -52,6 +52,12 @@ class ExsaMagics(Magics):
     )
     @argument("--view", choices=VIEW_NAMES, default="tokens", help="How to show it (default: tokens).")
     @argument("--format", action="store_true", help="Fill {name} in the cell from the notebook's variables.")
+    @argument(
+        "--think",
+        action=argparse.BooleanOptionalAction,
+        help="Have a thinking model think or not: the variable enable_thinking of its chat template.",
+    )
+    @argument("--reasoning-effort", metavar="TEXT", help="How long to think: the template's variable of this name.")
     @option_fields(SamplingParams)
     def exsa(self, line: str, cell: str) -> None:
         """Generate text from the prompt in this cell, loading the default models if none are loaded.
@@ -61,7 +67,7 @@ class ExsaMagics(Magics):
         """
         args = parse(self.exsa, line)
         prompt = self._prompt(cell, args)
-        params = _given(args, SamplingParams)
+        params = _given(args, SamplingParams) | _template_variables(args)
         SamplingParams.from_kwargs(**params)  # a mistake should not wait for a model to load
         generation = self._engine().submit(prompt, **params)
         self._bind(generation, args.name)
@@ -207,6 +213,14 @@ class ExsaMagics(Magics):
 def _given(args: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
     """What the user gave of a configuration's fields."""
     return {field.name: getattr(args, field.name) for field in fields(config) if hasattr(args, field.name)}
+
+
+def _template_variables(args: argparse.Namespace) -> dict[str, Any]:
+    """Variables of the chat template that have options of their own, beside those given by name."""
+    named = {"enable_thinking": args.think, "reasoning_effort": args.reasoning_effort}
+    given = {name: value for name, value in named.items() if value is not None}
+    others = getattr(args, "chat_template_kwargs", {})
+    return {"chat_template_kwargs": {**others, **given}} if given and isinstance(others, dict) else {}
 
 
 def _cancelled(chosen: list[Generation], active: list[Generation]) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
-from exsa_lab.models.chat_template import ChatTemplate
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama
-from exsa_lab.runtime.protocol import NAME_KEY, ProgressCallback
+from exsa_lab.runtime.protocol import NAME_KEY, ProgressCallback, SpecialToken, TokenRules
 from exsa_lab.runtime.steady import SIZES, Steady
 
 
@@ -36,8 +36,6 @@ class LlamaModel:
         self.num_parameters: int = self._lib.llama_model_n_params(self._pointer)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
-        self._template: ChatTemplate | None = None
-        self._template_lock = threading.Lock()
 
     def _load(self, path: Path, config: EngineConfig, progress: ProgressCallback) -> Any:
         stopped = False
@@ -125,29 +123,52 @@ class LlamaModel:
             is_end = self._ends[token] = bool(self._lib.llama_vocab_is_eog(self._vocab, token))
         return is_end
 
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
-        with self._template_lock:
-            if self._template is None:
-                self._template = self._read_template()
-            template = self._template
-        return template.render(messages, add_generation_prompt=True)
-
-    def _read_template(self) -> ChatTemplate:
-        raw = self._lib.llama_model_chat_template(self._pointer, None)
-        if not raw:
-            raise ConfigError(
-                f"{self.name} has no chat template.", hint="Use chat=False (--no-chat) for raw completion."
-            )
+    @cached_property
+    def chat_template(self) -> str | None:
+        """The source of the model's own chat template; raises InvalidModel when it is not text."""
+        raw: bytes | None = self._lib.llama_model_chat_template(self._pointer, None)
         try:
-            source = raw.decode("utf-8")
+            return raw.decode("utf-8") if raw else None
         except UnicodeDecodeError as cause:
             raise InvalidModel(
                 f"the chat template of {self.name} is not valid text.", hint="Use chat=False."
             ) from cause
-        bos, eos = self._lib.llama_vocab_bos(self._vocab), self._lib.llama_vocab_eos(self._vocab)
-        return ChatTemplate(
-            source, self.token_label(bos) if bos >= 0 else "", self.token_label(eos) if eos >= 0 else ""
+
+    @cached_property
+    def token_rules(self) -> TokenRules:
+        """See `exsa_lab.runtime.protocol.TokenRules`; read once, which takes 0.1 s for a large vocabulary."""
+        lib, vocab = self._lib, self._vocab
+        bos, eos = lib.llama_vocab_bos(vocab), lib.llama_vocab_eos(vocab)
+        specials = tuple(self._special_tokens())
+        # llama.cpp makes every token that ends a text a control token when it loads the file, whatever the file says.
+        found = {token.id for token in specials} | {token for token in (eos, lib.llama_vocab_eot(vocab)) if token >= 0}
+        return TokenRules(
+            bos=bos if bos >= 0 else None,
+            eos=eos if eos >= 0 else None,
+            adds_bos=bool(lib.llama_vocab_get_add_bos(vocab)),
+            specials=specials,
+            ends=tuple(sorted(token for token in found if lib.llama_vocab_is_eog(vocab, token))),
+            suppressed=self._suppressed_tokens(),
         )
+
+    def _special_tokens(self) -> Iterator[SpecialToken]:
+        lib = self._lib
+        control = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
+        for token in range(self.vocab_size):
+            kind = lib.llama_vocab_get_attr(self._vocab, token)
+            if kind & (control | lib.LLAMA_TOKEN_ATTR_USER_DEFINED):
+                yield SpecialToken(
+                    id=token,
+                    text=lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"),
+                    is_control=bool(kind & control),
+                    strips_left=bool(kind & lib.LLAMA_TOKEN_ATTR_LSTRIP),
+                    strips_right=bool(kind & lib.LLAMA_TOKEN_ATTR_RSTRIP),
+                )
+
+    def _suppressed_tokens(self) -> tuple[int, ...]:
+        count = ctypes.c_int32()
+        tokens = self._lib.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
+        return tuple(tokens[: count.value]) if tokens else ()
 
     def can_remove_partially(self) -> bool:
         return not (self._lib.llama_model_is_recurrent(self._pointer) or self._lib.llama_model_is_hybrid(self._pointer))

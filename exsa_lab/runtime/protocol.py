@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -82,12 +83,47 @@ class Context(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class SpecialToken:
+    """A token that is found in a text by its spelling, before the rest is tokenized."""
+
+    id: int
+    text: str
+    is_control: bool
+    """False: user-defined, which is found in any text."""
+    strips_left: bool = False
+    """Blanks before it are dropped."""
+    strips_right: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenRules:
+    """What a vocabulary says about prompts and ends. Compared by identity: each model has one."""
+
+    bos: int | None = None
+    eos: int | None = None
+    adds_bos: bool = False
+    """Whether a prompt is to begin with ``bos``."""
+    specials: tuple[SpecialToken, ...] = ()
+    ends: tuple[int, ...] = ()
+    """Tokens that end a generation."""
+    suppressed: tuple[int, ...] = ()
+    """Tokens that are never to be generated."""
+
+
 class Model(Protocol):
     """Weights and vocabulary."""
 
     name: str
     vocab_size: int
     n_ctx_train: int
+
+    @property
+    def chat_template(self) -> str | None:
+        """The source of the model's own chat template."""
+
+    @property
+    def token_rules(self) -> TokenRules: ...
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
 
@@ -99,9 +135,6 @@ class Model(Protocol):
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation."""
-
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
-        """Render messages with the model's own chat template, ending with the assistant's turn opened."""
 
     def open_context(self, config: EngineConfig, n_threads: int, *, slots: int = 0) -> Context:
         """Create a KV cache of this model; raises OutOfMemory when it does not fit.

@@ -12,10 +12,13 @@ from numpy.typing import ArrayLike
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, OutOfMemory
-from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
+from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits, SpecialToken, TokenRules
 
 NextProbs = Callable[[tuple[int, ...]], ArrayLike]
 """From the tokens so far to the probabilities of every next token, shape (vocab_size,)."""
+
+CONTENTS = "{% for message in messages %}{{ message.content }}{% endfor %}"
+"""A chat template that writes the messages' contents and nothing else."""
 
 Entry = tuple[int, int, int]
 """(slot, position, token) of one token in a batch."""
@@ -169,8 +172,15 @@ class ScriptedModel:
         step_s: float = 0.0,
         partial_removal: bool = True,
         is_asynchronous: bool = False,
+        chat_template: str | None = CONTENTS,
+        bos: int | None = None,
+        control: Iterable[int] = (),
+        suppressed: Iterable[int] = (),
     ) -> None:
-        """``is_asynchronous`` plays a GPU: a decode takes its ``step_s`` while other work goes on."""
+        """``is_asynchronous`` plays a GPU: a decode takes its ``step_s`` while other work goes on.
+
+        The tokens ``control`` are found in a text only where special tokens are parsed; a prompt begins with ``bos``.
+        """
         self.name = name
         self.is_asynchronous = is_asynchronous
         self.step_s = step_s
@@ -180,6 +190,16 @@ class ScriptedModel:
         self._partial_removal = partial_removal
         self.vocab_size = len(self._pieces)
         self.is_closed = False
+        self.chat_template = chat_template
+        self._control = frozenset(control)
+        specials = [SpecialToken(token, self.token_label(token), is_control=True) for token in sorted(self._control)]
+        self.token_rules = TokenRules(
+            bos=bos,
+            adds_bos=bos is not None,
+            specials=tuple(specials),
+            ends=tuple(sorted(self._ends)),
+            suppressed=tuple(suppressed),
+        )
 
     def logits(self, tokens: tuple[int, ...]) -> Logits:
         with np.errstate(divide="ignore"):
@@ -190,7 +210,8 @@ class ScriptedModel:
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         raw, tokens = text.encode(), []
-        by_length = sorted(range(self.vocab_size), key=lambda token: -len(self._pieces[token]))
+        allowed = [token for token in range(self.vocab_size) if parse_special or token not in self._control]
+        by_length = sorted(allowed, key=lambda token: -len(self._pieces[token]))
         while raw:
             token = next((t for t in by_length if self._pieces[t] and raw.startswith(self._pieces[t])), None)
             if token is None:
@@ -200,16 +221,13 @@ class ScriptedModel:
         return tokens
 
     def token_bytes(self, token: int) -> bytes:
-        return b"" if token in self._ends else self._pieces[token]
+        return b"" if token in self._ends or token in self._control else self._pieces[token]
 
     def token_label(self, token: int) -> str:
         return self._pieces[token].decode("utf-8", "replace")
 
     def is_end(self, token: int) -> bool:
         return token in self._ends
-
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
-        return "".join(message["content"] for message in messages)
 
     def can_remove_partially(self) -> bool:
         return self._partial_removal

@@ -23,6 +23,7 @@ from exsa_lab.distill.text import ChatFrame, Texts, _Rows  # noqa: E402
 from exsa_lab.distill.toy import TOKENS, write_toy_target  # noqa: E402
 from exsa_lab.distill.train import Budget, Trainer, distillation_gradient  # noqa: E402
 from exsa_lab.errors import ConfigError  # noqa: E402
+from exsa_lab.runtime.protocol import TokenRules  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,9 @@ class _Letters:
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         return [ord(letter) for letter in text]
 
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
-        return "".join(f"{message['role'][0]}{message['content']}e" for message in messages) + "a"
+    name = "letters"
+    chat_template = "{% for message in messages %}{{ message.role[0] ~ message.content }}e{% endfor %}a"
+    token_rules = TokenRules()
 
     def is_end(self, token: int) -> bool:
         return token == ord("e")

@@ -386,3 +386,19 @@ def test_the_error_a_headless_run_sees(ip: Shell, engine: Engine) -> None:
     assert caught.value.evalue == "unknown option '--max-tokns'. Did you mean '--max-tokens'?"
     assert notebook.cells[1].outputs[0].traceback == [f"ConfigError: {caught.value.evalue}"]
     assert notebook.cells[2].execution_count is None
+
+
+def test_variables_of_the_chat_template(ip: Shell) -> None:
+    template = "{{ enable_thinking is defined and enable_thinking }}{{ reasoning_effort }}{{ a }}"
+    pieces = ["True", "False", "high", "1", "."]
+    loading.unload()
+    loading.use(scripted_engine(ScriptedModel(pieces, lambda tokens: [0, 0, 0, 0, 1], chat_template=template)))
+    for line, text in (
+        ("--no-think", "False"),
+        ("--think --reasoning-effort high", "Truehigh"),
+        ("""--think --chat-template-kwargs '{"a": 1}'""", "True1"),
+    ):
+        assert ip.run(f"%%exsa {line} --max-tokens 1 --view none\nhi").succeeded
+        assert "".join(pieces[token] for token in ip.ip.user_ns["_exsa"].prompt_ids) == text
+    assert "chat_template_kwargs is 'no'" in one_line(ip.run("%%exsa --chat-template-kwargs no\nhi"))
+    loading.unload()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from exsa_lab.errors import ConfigError, InvalidModel
-from exsa_lab.models.chat_template import MAX_TEMPLATE_CHARS, ChatTemplate
+from exsa_lab.prompts.template import MAX_TEMPLATE_CHARS, ChatTemplate
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -15,14 +17,14 @@ CHATML = (
 )
 
 
-def render(source: str, messages: list[dict[str, str]] = HI) -> str:
-    return ChatTemplate(source, "<s>", "</s>").render(messages)
+def render(source: str, messages: list[dict[str, Any]] = HI, **values: Any) -> str:
+    given = {"messages": messages, "add_generation_prompt": True, "bos_token": "<s>", "eos_token": "</s>"}
+    return ChatTemplate(source).render({"tools": None, "documents": None, **given, **values})
 
 
 def test_chatml() -> None:
-    template = ChatTemplate(CHATML)
-    assert template.render(HI) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert template.render(HI, add_generation_prompt=False) == "<|im_start|>user\nHi<|im_end|>\n"
+    assert render(CHATML) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert render(CHATML, add_generation_prompt=False) == "<|im_start|>user\nHi<|im_end|>\n"
 
 
 @pytest.mark.parametrize(
@@ -81,24 +83,6 @@ def test_a_refusal_is_the_templates_own_words() -> None:
     source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     with pytest.raises(ConfigError, match="System role not supported"):
         render(source, [{"role": "system", "content": "x"}, *HI])
-
-
-@pytest.mark.parametrize(
-    ("messages", "message"),
-    [
-        ([], "non-empty list"),
-        ("Hi", "non-empty list"),
-        (["Hi"], "message 0 is 'Hi'"),
-        ([{"role": "user"}], "message 0"),
-        ([{"role": "user", "content": "a", "name": "b"}], "message 0"),
-        ([{"role": "wizard", "content": "a"}], "role 'wizard'"),
-        ([{"role": "user", "content": 5}], "content of message 0 is 5"),
-        ([{"role": "user", "content": ["x" * 500]}], r"\.\.\."),
-    ],
-)
-def test_malformed_messages(messages: list[dict[str, str]], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        render(CHATML, messages)
 
 
 LOOP = "{% for i in range(99999) %}"
@@ -173,4 +157,4 @@ def test_an_oversized_template_is_not_compiled() -> None:
 
 def test_one_rendering_does_not_use_up_the_next_ones_budget() -> None:
     template = ChatTemplate("{% for i in range(50000) %}{% endfor %}ok")
-    assert [template.render(HI) for _ in range(20)] == ["ok"] * 20
+    assert [template.render({"messages": HI}) for _ in range(20)] == ["ok"] * 20

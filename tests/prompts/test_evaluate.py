@@ -8,12 +8,13 @@ import pytest
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from exsa_lab.models.jinja_limits import BoundedEnvironment, WorkExceeded, work_budget
+from exsa_lab.prompts.evaluate import Evaluation
+from exsa_lab.prompts.limits import WorkBudget, WorkExceeded
+from exsa_lab.prompts.template import parsed
 
 
 def render(source: str, units: int = 100_000, **values: Any) -> str:
-    with work_budget(units):
-        return BoundedEnvironment().from_string(source).render(**values)
+    return Evaluation(WorkBudget(units), values).run(parsed(source))
 
 
 @pytest.mark.parametrize(
@@ -69,11 +70,6 @@ def test_too_much_work_is_stopped(source: str) -> None:
 def test_what_no_template_needs_is_refused(source: str) -> None:
     with pytest.raises(SecurityError):
         render(source)
-
-
-def test_there_is_no_work_without_a_budget() -> None:
-    with pytest.raises(WorkExceeded, match="no work budget"):
-        BoundedEnvironment().from_string("{{ 1 }}").render()
 
 
 def test_a_budget_is_given_anew_each_time() -> None:

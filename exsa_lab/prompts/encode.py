@@ -1,0 +1,120 @@
+"""From a user's prompt to tokens."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+from exsa_lab.config import SamplingParams
+from exsa_lab.errors import ConfigError, PromptTooLong
+from exsa_lab.prompts.conversation import Rendered, mark_of, render_conversation
+from exsa_lab.prompts.marked import cut
+from exsa_lab.prompts.messages import Message
+from exsa_lab.prompts.special import SpecialTokens, spans
+from exsa_lab.runtime.protocol import Model, TokenRules
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt as the model reads it, and what its user should know about that."""
+
+    tokens: list[int]
+    notes: tuple[str, ...] = ()
+
+
+def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingParams, n_ctx: int) -> EncodedPrompt:
+    """Render and tokenize a prompt: a text, or messages that were checked (`checked_messages`).
+
+    With ``chat=True`` only the template's own parts become control tokens. There is one BOS token where the vocabulary
+    asks for it or the template writes it. Raises ConfigError for an empty or malformed prompt, PromptTooLong when it
+    leaves no room for a token.
+    """
+    encoded = _chat_tokens(model, prompt, params) if params.chat else _raw_tokens(model, prompt, params)
+    num = len(encoded.tokens)
+    if not num:
+        raise ConfigError("the prompt is empty.", hint="Write something in the cell.")
+    if num >= n_ctx:
+        raise PromptTooLong(
+            f"the prompt has {num:,} tokens and the context holds {n_ctx:,}.",
+            hint="Shorten it, or load with a larger n_ctx.",
+        )
+    return encoded
+
+
+def conversation_of(prompt: str | list[Message], params: SamplingParams) -> tuple[list[Message], bool]:
+    """Return the messages of a chat prompt, and whether the last one is to be continued."""
+    if isinstance(prompt, str) and not prompt.strip():
+        raise ConfigError("the prompt is empty.", hint="Write something in the cell.")
+    messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if params.system is not None:
+        messages = [{"role": "system", "content": params.system}, *messages]
+    if params.prefill is not None:
+        messages.append({"role": "assistant", "content": params.prefill})
+    is_assistants = messages[-1]["role"] == "assistant"
+    if params.continue_final and not is_assistants:
+        raise ConfigError(
+            f"continue_final needs a last message of the assistant's, and it is of the {messages[-1]['role']}'s.",
+            hint="Add one, or use prefill.",
+        )
+    return messages, is_assistants and params.continue_final is not False
+
+
+def _chat_tokens(model: Model, prompt: str | list[Message], params: SamplingParams) -> EncodedPrompt:
+    messages, continues = conversation_of(prompt, params)
+    rendered = render_conversation(model, messages, params.chat_template_kwargs, continue_final=continues)
+    special = _special_tokens(model.token_rules, model.chat_template or "")
+    return EncodedPrompt(_with_bos(model, _tokenized(model, rendered, special)), rendered.notes)
+
+
+def _raw_tokens(model: Model, prompt: str | list[Message], params: SamplingParams) -> EncodedPrompt:
+    if not isinstance(prompt, str):
+        raise ConfigError("a list of messages needs chat=True.", hint="Raw completion takes one text.")
+    if not prompt:
+        return EncodedPrompt([])
+    tokens = _with_bos(model, model.tokenize(prompt, add_special=False, parse_special=params.special))
+    found = [] if params.special else _special_tokens(model.token_rules, "").found_in(prompt)
+    if not found:
+        return EncodedPrompt(tokens)
+    return EncodedPrompt(tokens, (f"{', '.join(found[:4])} was read as text; special=True makes it a control token",))
+
+
+def _with_bos(model: Model, tokens: list[int]) -> list[int]:
+    rules = model.token_rules
+    if not rules.adds_bos or rules.bos is None or tokens[:1] == [rules.bos]:
+        return tokens
+    return [rules.bos, *tokens]
+
+
+@functools.lru_cache(maxsize=8)
+def _special_tokens(rules: TokenRules, template: str) -> SpecialTokens:
+    return SpecialTokens(rules.specials, template)
+
+
+def _tokenized(model: Model, rendered: Rendered, special: SpecialTokens) -> list[int]:
+    """Tokenize a rendered conversation; replies that still have their tokens keep them."""
+    roles = [message["role"] for message in rendered.messages]
+    lenient = frozenset(mark_of(index) for index, role in enumerate(roles) if role == "assistant")
+    tokens: list[int] = []
+    at = 0
+    for index, message in enumerate(rendered.messages):
+        ids = message.get("token_ids")
+        place = spans(rendered.text, mark_of(index)) if ids else None
+        kept = _kept(model, ids or [], str(rendered.text[slice(*place)])) if place else []
+        if place and kept:
+            before = cut(rendered.text, at, place[0])
+            tokens += special.tokenize(model, before, lenient, goes_on=at > 0) + kept
+            at = place[1]
+    return tokens + special.tokenize(model, cut(rendered.text, at), lenient, goes_on=at > 0)
+
+
+def _kept(model: Model, ids: list[int], text: str) -> list[int]:
+    """Return those of a reply's tokens that make up a text, none where no run of them does."""
+    if not all(token < model.vocab_size for token in ids):
+        raise ConfigError("a message's token_ids are not of this model.", hint="Leave them out.")
+    ends = list(itertools.accumulate((len(model.token_bytes(token)) for token in ids), initial=0))
+    wanted = text.encode("utf-8", "replace")
+    begin = b"".join(map(model.token_bytes, ids)).find(wanted)
+    if not wanted or begin not in ends or begin + len(wanted) not in ends:
+        return []
+    return ids[len(ends) - 1 - ends[::-1].index(begin) : ends.index(begin + len(wanted))]
