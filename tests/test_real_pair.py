@@ -150,7 +150,7 @@ def test_an_interrupt_in_a_long_prefill_stops_it_and_the_next_prompt_works() -> 
     stopped: list[float] = []
 
     def interrupt() -> None:
-        while not (engine.generations and engine.generations[-1].prompt == long and engine._loop._in_decode):
+        while not (engine.generations and engine.generations[-1].prompt == long and engine._worker._loop._in_decode):
             time.sleep(0.001)
         time.sleep(0.1)
         stopped.append(time.perf_counter())

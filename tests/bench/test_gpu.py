@@ -83,7 +83,7 @@ def test_small_batches_are_padded_where_layers_are_on_a_gpu_and_only_there() -> 
 
 
 def _context(engine: Engine) -> LlamaContext:
-    context: Any = engine._loop.context
+    context: Any = engine.call(lambda loop: loop.context)
     assert isinstance(context, LlamaContext)
     return context
 
