@@ -158,6 +158,13 @@ class EngineConfig:
     """Layers of the draft offloaded to the GPU; -1 means all."""
     kv_type: KVType = "f16"
     """How the KV cache is stored: q8_0 takes half the memory of f16, q4_0 a quarter, both a little less exact."""
+    n_rs_seq: int = 8
+    """Snapshots kept of each sequence's recurrent state: the longest draft of hybrid models. Attention needs none, and
+    llama.cpp grants them to some architectures only. Each takes as much memory as the state itself."""
+    cached_states: int = 4
+    """Finished sequences whose recurrent state is kept beside those that run; each takes as much memory as one."""
+    checkpoint_bytes: int = 1 << 28
+    """Most bytes of main memory for states of prompts read before, which recurrent and hybrid models go on from."""
     flash_attention: bool = True
     """Keeps batched and single-token logits close to each other as well as being faster."""
     prefix_cache_tokens: int = 512
@@ -211,6 +218,9 @@ _ENGINE_BOUNDS: dict[str, tuple[int, int]] = {
     "n_threads": (0, 4096),
     "n_gpu_layers": (-1, 100_000),
     "draft_gpu_layers": (-1, 100_000),
+    "n_rs_seq": (0, MAX_DRAFT_LENGTH),
+    "cached_states": (1, 255),
+    "checkpoint_bytes": (0, 1 << 44),
     "fast_cells": (0, 1 << 24),
     "prefix_cache_tokens": (0, 1 << 24),
     "max_waiting": (1, 1 << 24),

@@ -7,7 +7,7 @@ import time
 from exsa_lab.costs.cache import Facts, default_folder, load_costs, save_costs
 from exsa_lab.costs.calibration import calibrate
 from exsa_lab.costs.model import CostModel, Kind
-from exsa_lab.runtime.protocol import Batch, Context
+from exsa_lab.runtime.protocol import UNLIMITED, Batch, Context
 
 DEPTH = 128
 """Tokens of context that the measured decodes attend to."""
@@ -45,16 +45,20 @@ def find_costs(
 
 def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> CostModel:
     """Measure decodes of several sizes, after `DEPTH` tokens of context, as a verification pays for them."""
+    # Recurrent memory cannot be cut back to its first tokens: they are copied from a slot that keeps them.
+    originals = {
+        kind: context.n_seq_max - 1 if context.max_rollback != UNLIMITED else None for kind, context in contexts.items()
+    }
     batches = {kind: context.new_batch() for kind, context in contexts.items()}
     depths = {kind: min(DEPTH, context.n_ctx // 4, context.n_batch) for kind, context in contexts.items()}
     for kind, context in contexts.items():
         _decode(context, batches[kind], 0, depths[kind], num_sequences=1, outputs=0)
-        for slot in range(1, min(8, context.n_seq_max)):
+        for slot in {*range(1, min(8, context.n_seq_max)), originals[kind] or 0} - {0}:
             context.copy(0, slot, 0, depths[kind])
 
     def measure(kind: Kind, num_tokens: int, num_sequences: int) -> float:
-        context, depth = contexts[kind], depths[kind]
-        if num_sequences > context.n_seq_max:
+        context, depth, original = contexts[kind], depths[kind], originals[kind]
+        if num_sequences > context.n_seq_max - (original is not None):
             num_sequences = 1  # too few slots to tell what a further sequence adds: then it adds nothing
         seconds = 0.0
         until_usual = context.settle(num_tokens)
@@ -63,7 +67,9 @@ def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> C
             _decode(context, batches[kind], depth, num_tokens, num_sequences=num_sequences, outputs=num_tokens)
             seconds = time.perf_counter() - begin
             for slot in range(num_sequences):
-                context.remove(slot, depth)
+                context.remove(slot, depth if original is None else 0)
+                if original is not None:
+                    context.copy(original, slot, 0, depth)
         return seconds
 
     room = min(min(context.n_batch, context.n_ctx // 2) for context in contexts.values())

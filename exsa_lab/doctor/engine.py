@@ -41,7 +41,7 @@ def notes_section(engine: Engine | None) -> Section | None:
 
 def log_section(_engine: Engine | None) -> Section | None:
     """The end of llama.cpp's log."""
-    lines = [line for line in log_lines() if not line.startswith("---")][-LOG_TAIL:]
+    lines = log_lines()[-LOG_TAIL:]
     if not lines:
         return None
     return Section(f"llama.cpp's log, last {len(lines)} lines", lines=tuple(lines), is_wide=True, is_folded=True)

@@ -81,7 +81,7 @@ def _speculation(patient: Patient) -> Score:
     engine = patient.engine
     if engine is None:
         return Score("speculation", False, "nothing is loaded", "%%exsa loads the default pair")
-    if not engine.target.can_remove_partially():
+    if not engine.status().max_draft_length:
         return Score("speculation", False, "this model's memory cannot be rolled back", "another target")
     stats = [generation.stats for generation in engine.generations]
     drafted, accepted = sum(s.drafted_tokens for s in stats), sum(s.accepted_tokens for s in stats)
@@ -115,8 +115,6 @@ def _context(patient: Patient) -> Score:
 
 def _kv_reuse(patient: Patient) -> Score:
     engine = patient.engine
-    if engine is not None and not engine.target.can_remove_partially():
-        return Score("KV reuse", False, "this model's memory cannot be shared in parts", "another target")
     if engine is None:
         kept = f"keeps up to {patient.config.prefix_cache_tokens:,} tokens"
         return Score("KV reuse", True, kept, "--prefix-cache-tokens N")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.cache import Facts
 from exsa_lab.costs.measure import find_costs
 from exsa_lab.costs.model import CostModel, Kind
+from exsa_lab.engine.caches.checkpoints import Checkpoints
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.proposers import ModelDrafter
-from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
+from exsa_lab.runtime.protocol import UNLIMITED, Batch, Context, Logits, Model
 
 SLOTS_PER_SEQUENCE = 4
 """Slots for each sequence that can run at once. Slots take no memory, and as long as there are empty ones nothing in
@@ -65,25 +66,27 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
     """
     opened = []
     try:
-        can_roll_back = models.target.can_remove_partially()
-        n_slots = min(SLOTS_PER_SEQUENCE * config.n_seq_max, MAX_SLOTS) if can_roll_back else config.n_seq_max
+        n_slots = num_slots(config, is_recurrent=models.target.is_recurrent)
         # One more where a lone token may need a companion, see `exsa_lab.engine.loop`.
         context = models.target.open_context(config, models.n_threads, slots=n_slots + config.reproducible)
         opened.append(context)
+        is_limited = context.max_rollback != UNLIMITED
         slots = SlotTable(
             n_slots,
             context.n_ctx,
             max_held=config.n_seq_max,
-            max_cached=config.prefix_cache_tokens,
+            max_cached=context.n_ctx if is_limited else config.prefix_cache_tokens,
             fast_cells=config.fast_cells,
-            can_share=can_roll_back,
+            max_rollback=context.max_rollback,
+            checkpoints=Checkpoints(config.checkpoint_bytes),
+            need_no_cells=context.saves_whole_slots,
         )
+        if not context.max_rollback:
+            _do_without_drafts(models)
         drafter = None
-        if models.draft is not None and can_roll_back:
-            opened.append(models.draft.open_context(config, models.n_threads, slots=n_slots))
-            drafter = ModelDrafter(models.draft, opened[-1], slots, models.target.vocab_size)
-        elif not can_roll_back:
-            models.notes += (f"{models.target.name} cannot roll its memory back, so draft_length is 0.",)
+        if models.draft is not None:
+            drafter, draft_context = _open_drafter(models.draft, models, config, slots, n_slots)
+            opened.append(draft_context)
         if models.costs is None and models.cost_facts is not None:
             contexts: dict[Kind, Context] = {"target": context}
             if drafter is not None:
@@ -93,10 +96,41 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
                 contexts, models.cost_facts, anew=config.recalibrate, in_a_row=config.n_gpu_layers != 0
             )
             models.notes += (note,) if note else ()
-        drafting = Drafting(drafter, models.costs, config, can_roll_back=can_roll_back, is_end=models.target.is_end)
+        drafting = Drafting(
+            drafter, models.costs, config, max_rollback=context.max_rollback, is_end=models.target.is_end
+        )
         return Loop(models.target, context, drafting, slots, config)
     except BaseException:
         for context in opened:
             context.close()
         models.close()
         raise
+
+
+def num_slots(config: EngineConfig, *, is_recurrent: bool) -> int:
+    """Slots of the target's cache: beside those that run, some that keep what prompts may begin with."""
+    if not is_recurrent:
+        return min(SLOTS_PER_SEQUENCE * config.n_seq_max, MAX_SLOTS)
+    return min(config.n_seq_max + config.cached_states, MAX_SLOTS)
+
+
+def _do_without_drafts(models: Models) -> None:
+    """The target's memory cannot be rolled back: say so, and free the draft."""
+    what = ", and its draft is not loaded" if models.draft is not None else ""
+    models.notes += (
+        f"{models.target.name} keeps a recurrent state that cannot roll back, so draft_length is 0{what}.",
+    )
+    if models.draft is not None:
+        models.draft.close()
+        models.draft = None
+
+
+def _open_drafter(
+    draft: Model, models: Models, config: EngineConfig, slots: SlotTable, n_slots: int
+) -> tuple[ModelDrafter, Context]:
+    # A recurrent draft computes its drafts in spare slots, and is never taken back.
+    spares = config.n_seq_max if draft.is_recurrent else 0
+    settings = replace(config, n_rs_seq=0) if draft.is_recurrent else config
+    context = draft.open_context(settings, models.n_threads, slots=n_slots + spares)
+    first_spare = n_slots if spares else None
+    return ModelDrafter(draft, context, slots, models.target.vocab_size, first_spare=first_spare), context

@@ -54,14 +54,14 @@ class Drafting:
         costs: CostModel | None,
         config: EngineConfig,
         *,
-        can_roll_back: bool,
+        max_rollback: int,
         is_end: Callable[[int], bool],
     ) -> None:
-        """``is_end`` tells the target's end tokens."""
+        """``max_rollback`` is that of the target's memory; ``is_end`` tells the target's end tokens."""
         self.model_drafter = model_drafter
         self.costs = costs
         self._config = config
-        self._can_roll_back = can_roll_back
+        self.max_length = min(MAX_DRAFT_LENGTH, max_rollback)
         self._is_end = is_end
         self._policy = policy_for(costs, has_draft=model_drafter is not None) if costs else None
         self.step = DraftStep()
@@ -78,7 +78,7 @@ class Drafting:
     def begin(self, sequence: Sequence) -> None:
         """Prepare a new sequence: what drafting keeps for it."""
         sequence.history = self._policy.new_history() if self._policy else DraftHistory()
-        if self._can_roll_back and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
+        if self.max_length and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
             sequence.ngrams = NgramIndex(sequence.tokens, self._is_end)
 
     # One step
@@ -146,7 +146,7 @@ class Drafting:
         if self.step.plan is not None and (width := self.step.plan.width):
             for sequence in automatic:
                 draft = drafts[sequence.id]
-                draft.padding = max(0, width - len(draft.tokens))
+                draft.padding = max(0, min(width, self.max_length) - len(draft.tokens))
         return drafts
 
     def observe_step(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
@@ -190,7 +190,7 @@ class Drafting:
     # Lengths
 
     def _is_automatic(self, sequence: Sequence) -> bool:
-        return self._policy is not None and self._can_roll_back and sequence.params.draft_length == "auto"
+        return self._policy is not None and self.max_length > 0 and sequence.params.draft_length == "auto"
 
     def _draft_fixed(
         self, sequence: Sequence, room: int, drafts: dict[int, Draft], to_model: list[ModelRequest]
@@ -199,7 +199,7 @@ class Drafting:
         wanted = sequence.params.draft_length
         length = self._config.default_draft_length if wanted == "auto" else wanted
         drafter = self._fixed_drafter(sequence)
-        length = min(length, sequence.num_left - 1, room)
+        length = min(length, self.max_length, sequence.num_left - 1, room)
         if drafter == "none" or length <= 0:
             reason = DraftReason.NO_DRAFTER if drafter == "none" and wanted else DraftReason.FIXED
             drafts[sequence.id] = Draft("none", reason)
@@ -213,7 +213,7 @@ class Drafting:
     def _fixed_drafter(self, sequence: Sequence) -> str:
         drafter = sequence.params.drafter
         has_model = self.model_drafter is not None
-        if not self._can_roll_back or drafter == "none" or (drafter == "model" and not has_model):
+        if not self.max_length or drafter == "none" or (drafter == "model" and not has_model):
             return "none"
         if drafter != "auto":
             return drafter
@@ -314,9 +314,8 @@ class Drafting:
         lag = self._lag(sequence)
         return DraftRequest(sequence.history, sequence.params.drafter, limit, len(proposed), match, lag, worth)
 
-    @staticmethod
-    def _limit(sequence: Sequence, room: int) -> int:
-        return max(0, min(MAX_DRAFT_LENGTH, sequence.num_left - 1, room))
+    def _limit(self, sequence: Sequence, room: int) -> int:
+        return max(0, min(self.max_length, sequence.num_left - 1, room))
 
     def _lag(self, sequence: Sequence) -> int:
         """Tokens the draft model has not seen; while a draft is verified, the last one at least."""

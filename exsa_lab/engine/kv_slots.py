@@ -10,29 +10,18 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, slots=True)
-class Truncate:
-    """Drop the positions of ``slot`` from ``length`` on, in target and draft; length 0 clears it."""
-
-    slot: int
-    length: int
+from exsa_lab.engine.caches.checkpoints import Checkpoint, Checkpoints
+from exsa_lab.engine.caches.operations import Operation, Restore, Save, Share, Truncate
+from exsa_lab.runtime.protocol import UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """Share the first ``length`` positions of slot ``source`` with the empty slot ``target``.
+class _Source:
+    """Where the beginning of a prompt is to be had: in a slot, from a checkpoint, or both."""
 
-    In the draft's cache it is the first ``draft_length``.
-    """
-
-    source: int
-    target: int
-    length: int
-    draft_length: int
-
-
-Operation = Truncate | Share
+    length: int = 0
+    slot: int | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(slots=True)
@@ -40,6 +29,10 @@ class _Slot:
     tokens: list[int] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
     num_drafted: int = 0
+    can_take_back: int = UNLIMITED
+    """How many tokens can be taken off its end."""
+    is_pending: bool = False
+    """Whether its state was taken back and not decoded with since: a copy of it would not be taken back."""
     is_held: bool = False
     last_used: int = 0
 
@@ -57,6 +50,11 @@ class SlotTable:
     tokens, attention would add them up in another order, and near ties between two tokens might fall otherwise than
     they do alone. (2,000 unused cells make a step of the default target 5 % slower.)
 
+    Recurrent memory (``max_rollback`` limited) keeps one state for all tokens of a slot. It can be taken back by
+    ``max_rollback`` of the tokens of the last decode, once, and be shared only as a whole. A prompt then goes on where
+    a slot ends, or where a checkpoint of ``checkpoints`` stands; unless these ``need_no_cells``, some slot must hold
+    the checkpoint's tokens beside it.
+
     Decisions are recorded as operations, in order; the engine takes them and performs them on the real caches.
     """
 
@@ -68,9 +66,14 @@ class SlotTable:
         max_cached: int,
         max_held: int | None = None,
         fast_cells: int = 0,
-        can_share: bool = True,
+        max_rollback: int = UNLIMITED,
+        checkpoints: Checkpoints | None = None,
+        need_no_cells: bool = False,
     ) -> None:
         self.n_cells = n_cells
+        self.max_rollback = max_rollback
+        self.checkpoints = Checkpoints(0) if checkpoints is None else checkpoints
+        self._need_no_cells = need_no_cells
         self._slots = [_Slot() for _ in range(n_slots)]
         self._references: Counter[int] = Counter()
         self._next_cell = itertools.count()
@@ -78,7 +81,6 @@ class SlotTable:
         self._max_held = n_slots if max_held is None else max_held
         self._max_cached = max_cached
         self._fast_cells = fast_cells
-        self._can_share = can_share
         self._num_cells_cached = 0
         self._operations: list[Operation] = []
 
@@ -144,12 +146,13 @@ class SlotTable:
 
     def num_new_cells(self, tokens: list[int]) -> int:
         """Return how many available cells a new sequence would take: all but those a running one already holds."""
-        donor, shared = self._best_donor(tokens)
-        return len(tokens) - (shared if donor is not None and self._slots[donor].is_held else 0)
+        source = self._best_source(tokens)
+        is_held = source.slot is not None and self._slots[source.slot].is_held
+        return len(tokens) - (source.length if is_held else 0)
 
     def num_uncached(self, tokens: list[int]) -> int:
         """Return how many of the tokens a new sequence would have to compute; at least 1."""
-        return len(tokens) - self._best_donor(tokens)[1]
+        return len(tokens) - self._best_source(tokens).length
 
     def acquire(self, tokens: list[int]) -> int:
         """Hold a slot for a new sequence, with the longest prefix of ``tokens`` that is cached already in it.
@@ -159,14 +162,12 @@ class SlotTable:
         """
         if not self.has_empty_slot():
             self._shrink()
-        donor, shared = self._best_donor(tokens)
-        index = self._free_slot(avoid=donor)
-        if index == donor:
-            self.truncate(index, shared)
+        source = self._best_source(tokens)
+        if self._is_limited and not source.checkpoint and source.slot is not None and self._is_idle(source.slot):
+            index = source.slot  # it goes on where it ends
         else:
-            self.truncate(index, 0)
-            if donor is not None:
-                self._share(donor, index, shared)
+            index = self._free_slot(avoid=source.slot)
+        self._fill(index, source, tokens)
         slot = self._slots[index]
         slot.is_held, slot.last_used = True, next(self._clock)
         self._recount()
@@ -176,7 +177,7 @@ class SlotTable:
         """Give a slot back; with ``keep`` its cells stay as prefix cache."""
         slot = self._slots[index]
         slot.is_held, slot.last_used = False, next(self._clock)
-        if not keep or not self._can_share:
+        if not keep:
             self.truncate(index, 0)
         self._recount()
         if not self.num_held:
@@ -195,12 +196,14 @@ class SlotTable:
 
     def tidy(self, tokens: list[int]) -> None:
         """Nobody runs and ``tokens`` come next: where they are few, give up what would make their steps slower."""
-        donor, shared = self._best_donor(tokens)
-        if len(tokens) > self._fast_cells or self.num_cells_used <= shared:
+        if self._is_limited or len(tokens) > self._fast_cells:
+            return
+        source = self._best_source(tokens)
+        if self.num_cells_used <= source.length:
             return
         for index, slot in enumerate(self._slots):
             if slot.tokens:
-                self.truncate(index, shared if index == donor else 0)
+                self.truncate(index, source.length if index == source.slot else 0)
         self._recount()
 
     def clear_cached(self) -> None:
@@ -225,19 +228,38 @@ class SlotTable:
             cell = next(self._next_cell)
             slot.cells.append(cell)
             self._references[cell] = 1
+        self._stand(slot, min(self.max_rollback, len(tokens) - 1))
 
     def truncate(self, index: int, length: int) -> None:
-        """Roll a slot back to its first ``length`` tokens."""
+        """Roll a slot back to its first ``length`` tokens, or to the last place before them that it can go back to."""
         slot = self._slots[index]
-        if len(slot.tokens) <= length and slot.num_drafted <= length:
+        num_removed = len(slot.tokens) - length
+        if num_removed <= 0 and slot.num_drafted <= length:
             return
-        for cell in slot.cells[length:]:
-            self._references[cell] -= 1
-            if not self._references[cell]:
-                del self._references[cell]
-        del slot.tokens[length:], slot.cells[length:]
-        slot.num_drafted = min(slot.num_drafted, length)
+        if length and num_removed > slot.can_take_back:
+            self._restore_own(index, length)
+            return
+        self._cut(index, length)
+        if num_removed > 0:
+            self._stand(slot, 0, is_pending=length > 0)
         self._operations.append(Truncate(index, length))
+
+    def save(self, index: int) -> None:
+        """Keep a checkpoint of a slot as it stands."""
+        if checkpoint := self.checkpoints.add(self._slots[index].tokens):
+            self._operations.append(Save(index, checkpoint))
+
+    def lose(self, index: int | None = None) -> None:
+        """What the target holds of a slot, or of all, is undefined; where memory is recurrent it is always all."""
+        for operation in self._operations:
+            if isinstance(operation, Save):
+                self.checkpoints.fill(operation.checkpoint, None)
+        self._operations = [each for each in self._operations if not isinstance(each, Save)]
+        for each in range(len(self._slots)) if self._is_limited or index is None else [index]:
+            self._cut(each, 0)
+            self._stand(self._slots[each], 0)
+            self._operations.append(Truncate(each, 0))
+        self._recount()
 
     def roll_back(self, index: int) -> None:
         """A step failed: whatever the caches hold beyond the slot's tokens is stale."""
@@ -245,25 +267,92 @@ class SlotTable:
         slot.num_drafted = min(slot.num_drafted, len(slot.tokens))
         self._operations.append(Truncate(index, len(slot.tokens)))
 
-    def forget(self, index: int) -> None:
-        """The target's cache of the slot was cleared (recurrent memory cannot go back to a position)."""
-        self.truncate(index, 0)
-
     def set_drafted(self, index: int, length: int) -> None:
         """The draft's cache holds the first ``length`` positions of the slot."""
         self._slots[index].num_drafted = length
 
     # Internals
 
-    def _best_donor(self, tokens: list[int]) -> tuple[int | None, int]:
-        best, longest = None, 0
-        if not self._can_share:
-            return best, longest
+    @property
+    def _is_limited(self) -> bool:
+        return self.max_rollback != UNLIMITED
+
+    def _is_idle(self, index: int) -> bool:
+        return not self._slots[index].is_held
+
+    def _best_source(self, tokens: list[int]) -> _Source:
+        """Where the longest beginning of these tokens, the last one excepted, is to be had."""
+        if self._is_limited:
+            return self._best_state(tokens)
+        best = _Source()
         for index, slot in enumerate(self._slots):
             common = _common_prefix(slot.tokens, tokens, len(tokens) - 1)
-            if common > longest:
-                best, longest = index, common
-        return best, longest
+            if common > best.length:
+                best = _Source(common, index)
+        return best
+
+    def _best_state(self, tokens: list[int]) -> _Source:
+        best = _Source()
+        for index, slot in enumerate(self._slots):
+            length = len(slot.tokens)
+            is_usable = self._is_idle(index) or not slot.is_pending
+            if best.length < length < len(tokens) and is_usable and slot.tokens == tokens[:length]:
+                best = _Source(length, index)
+        for checkpoint in self.checkpoints.prefixes(tokens, most=len(tokens) - 1):
+            if checkpoint.length <= best.length:
+                break
+            holder = self._holder(checkpoint)
+            if holder is not None or self._need_no_cells:
+                return _Source(checkpoint.length, holder, checkpoint)
+        return best
+
+    def _holder(self, checkpoint: Checkpoint) -> int | None:
+        """A slot with the cells of a checkpoint's tokens."""
+        for index, slot in enumerate(self._slots):
+            if slot.tokens[: checkpoint.length] == checkpoint.tokens:
+                return index
+        return None
+
+    def _fill(self, index: int, source: _Source, tokens: list[int]) -> None:
+        """Give an idle slot the beginning of a prompt."""
+        checkpoint = source.checkpoint
+        if index != source.slot:
+            self.truncate(index, 0)
+            if source.slot is not None:
+                self._share(source.slot, index, source.length)
+            elif checkpoint is not None:
+                self.extend(index, checkpoint.tokens)
+        if checkpoint is not None:
+            self._restore(index, checkpoint)
+        elif index == source.slot or source.slot is None:
+            self.truncate(index, source.length)
+
+    def _restore(self, index: int, checkpoint: Checkpoint) -> None:
+        self.checkpoints.touch(checkpoint)
+        self._cut(index, checkpoint.length)
+        self._stand(self._slots[index], 0)
+        self._operations.append(Restore(index, checkpoint))
+
+    def _restore_own(self, index: int, length: int) -> None:
+        """Take a slot back to its last checkpoint within ``length`` tokens, or clear it."""
+        tokens = self._slots[index].tokens
+        for checkpoint in self.checkpoints.prefixes(tokens, most=length):
+            return self._restore(index, checkpoint)
+        return self.truncate(index, 0)
+
+    def _stand(self, slot: _Slot, can_take_back: int, *, is_pending: bool = False) -> None:
+        """Note how a slot's state came about, where that matters."""
+        if self._is_limited:
+            slot.can_take_back, slot.is_pending = can_take_back, is_pending
+
+    def _cut(self, index: int, length: int) -> None:
+        slot = self._slots[index]
+        for cell in slot.cells[length:]:
+            self._references[cell] -= 1
+            if not self._references[cell]:
+                del self._references[cell]
+        del slot.tokens[length:], slot.cells[length:]
+        slot.num_drafted = min(slot.num_drafted, length)
 
     def _free_slot(self, avoid: int | None) -> int:
         idle = [index for index, slot in enumerate(self._slots) if not slot.is_held]
@@ -286,6 +375,7 @@ class SlotTable:
         donor.last_used = next(self._clock)
         slot.tokens, slot.cells = donor.tokens[:length], donor.cells[:length]
         slot.num_drafted = min(length, donor.num_drafted)
+        self._stand(slot, 0)
         self._references.update(slot.cells)
         self._operations.append(Share(source, target, length, slot.num_drafted))
 

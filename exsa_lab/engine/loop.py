@@ -10,18 +10,20 @@ import time
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.prefill_budget import PrefillBudget
+from exsa_lab.engine.caches.checkpoints import checkpoint_places
+from exsa_lab.engine.caches.perform import perform
 from exsa_lab.engine.commit import commit
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.generation import Generation
-from exsa_lab.engine.kv_slots import Operation, Share, SlotTable, Truncate
+from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.reporting import CommittedRound, Reporter, StepCount, publish, publish_state
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.stats import EngineStatus
-from exsa_lab.errors import LOAD_AGAIN, EngineFailed, ExsaError, as_own
+from exsa_lab.errors import EngineFailed, ExsaError, OutOfMemory, as_own
 from exsa_lab.events import DraftReason, PrefillEvent, State
-from exsa_lab.runtime.protocol import Context, DecodeAborted, Logits, Model
+from exsa_lab.runtime.protocol import UNLIMITED, Context, DecodeAborted, Logits, Model
 from exsa_lab.speculation.rejection_sampling import accept
 
 SPLIT_CELLS = 256
@@ -63,6 +65,8 @@ class Loop:
 
     def add(self, sequence: Sequence) -> None:
         self.drafting.begin(sequence)
+        if self.slots.max_rollback != UNLIMITED:
+            sequence.checkpoints = checkpoint_places(sequence.tokens, self.target.is_end)
         self._scheduler.add(sequence)
 
     def cancel(self, sequence: Sequence, reason: str) -> None:
@@ -88,11 +92,14 @@ class Loop:
             cells_cached=self.slots.num_cells_cached,
             steps=self.reporter.num_steps,
             generated_tokens=self.reporter.num_generated,
+            max_draft_length=self.drafting.max_length,
         )
 
     def is_in_step(self, generation: Generation, *, min_tokens: int) -> bool:
         """Whether the decode running now computes a prompt's tokens for this generation; asked by other threads."""
-        return self._batch.num_tokens >= min_tokens and generation in self._in_decode
+        # Where memory is recurrent, a decode that is broken off costs all sequences their states.
+        is_limited = self.slots.max_rollback != UNLIMITED
+        return not is_limited and self._batch.num_tokens >= min_tokens and generation in self._in_decode
 
     def close(self) -> None:
         """Free the KV caches."""
@@ -175,22 +182,37 @@ class Loop:
             drafts = self._draft(work) if with_drafts else {}
             logits, rows = self._verify(work, drafts)
         except DecodeAborted:
-            self._roll_back(work)
+            self._roll_back(work, is_changed=True)
             return
         except EngineFailed:
             raise
         except BaseException as error:
-            self._roll_back(work)
+            ends = [self._length(item.sequence) + item.num_tokens for item in work]
+            self._roll_back(work, is_changed=drafts is not None and not isinstance(error, OutOfMemory))
             if len(work) == 1:
                 self.fail(work[0].sequence, as_own(error, "the step failed"))
                 return
-            for item in work:
-                self._advance([item], with_drafts=with_drafts and drafts is None)
+            for item, end in zip(work, ends, strict=True):
+                self._advance_alone(item, end, with_drafts=with_drafts and drafts is None)
             return
         begin = time.perf_counter()
         for item, (first, last) in zip(work, rows, strict=True):
             self._finish_work(item, drafts.get(item.sequence.id), logits[first:last], begin)
         self._step.sample_s += time.perf_counter() - begin
+
+    def _advance_alone(self, item: Work, end: int, *, with_drafts: bool) -> None:
+        """Compute a work by itself, and before it what its slot has lost, up to ``end`` tokens."""
+        sequence, reached = item.sequence, -1
+        while sequence.slot is not None and reached < self._length(sequence) < end:
+            reached = self._length(sequence)
+            size = min(end - reached, self.context.n_batch)
+            is_last = reached + size == end
+            part = Work(sequence, size, item.is_decode and is_last, item.has_output and is_last)
+            self._advance([part], with_drafts=with_drafts)
+
+    def _length(self, sequence: Sequence) -> int:
+        assert sequence.slot is not None
+        return self.slots.length(sequence.slot)
 
     def _verify(self, work: list[Work], drafts: dict[int, Draft]) -> tuple[Logits, list[tuple[int, int]]]:
         """One target decode for everything; returns its logits and the rows of each work in them."""
@@ -244,8 +266,12 @@ class Loop:
             return True
         return False
 
-    def _roll_back(self, work: list[Work]) -> None:
+    def _roll_back(self, work: list[Work], *, is_changed: bool) -> None:
         """Nothing was committed: drop what target and draft may have computed of this step."""
+        if is_changed and self.slots.max_rollback != UNLIMITED:
+            self.slots.lose()
+            self._perform_slot_operations()
+            return
         for item in work:
             assert item.sequence.slot is not None
             self.slots.roll_back(item.sequence.slot)
@@ -269,6 +295,8 @@ class Loop:
         start = self.slots.length(sequence.slot)
         drafted = draft.fed if draft else []
         self.slots.extend(sequence.slot, sequence.tokens[start : start + item.num_tokens] + drafted)
+        if self.slots.length(sequence.slot) in sequence.checkpoints:
+            self.slots.save(sequence.slot)
         if not item.is_decode:
             sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
         if item.has_output:
@@ -319,39 +347,8 @@ class Loop:
         publish_state(sequence, state, detail or finish_reason)
 
     def _perform_slot_operations(self) -> bool:
-        """Do to the caches of target and draft what the slot table decided; False where one lost all it had.
+        """Do to the caches of target and draft what the slot table decided; False where one lost what it had.
 
         Raises EngineFailed where a cache cannot even be cleared: nothing computed with it could be believed.
         """
-        is_intact, drafter = True, self.drafting.model_drafter
-        for operation in self.slots.take_operations():
-            slot = operation.target if isinstance(operation, Share) else operation.slot
-            if not _perform(self.context, operation, operation.length):
-                # Recurrent memory cannot go back to a position: clear it, and the tokens are computed again.
-                _clear(self.context, slot)
-                self.slots.forget(slot)
-                is_intact = False
-            drafted = operation.draft_length if isinstance(operation, Share) else operation.length
-            if drafter and not _perform(drafter.context, operation, drafted):
-                _clear(drafter.context, slot)
-                self.slots.set_drafted(slot, 0)
-        return is_intact
-
-
-def _perform(context: Context, operation: Operation, length: int) -> bool:
-    """Do an operation to one cache; False where it could not be done, for whatever reason."""
-    try:
-        if isinstance(operation, Truncate):
-            return context.remove(operation.slot, length)
-        if length:
-            context.copy(operation.source, operation.target, 0, length)
-        return True
-    except BaseException:
-        return False
-
-
-def _clear(context: Context, slot: int) -> None:
-    try:
-        context.remove(slot, 0)
-    except BaseException as cause:
-        raise EngineFailed("the KV cache cannot be cleared.", hint=LOAD_AGAIN) from cause
+        return perform(self.slots, self.context, self.drafting.model_drafter)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
+from exsa_lab.errors import LOAD_AGAIN, EngineFailed
 from exsa_lab.events import DraftReason
 from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
 from exsa_lab.speculation.draft_plan import Take
@@ -75,10 +76,25 @@ class ModelDrafter:
 
     Its KV cache uses the target's slots. It may lag behind the target; drafting first catches up, with the
     tokens it has not seen yet.
+
+    Recurrent memory cannot take the drafted tokens back one decode later. There the draft is computed in a spare slot,
+    into which the sequence's own was copied, and dropped at the end: the next draft then begins with one decode of all
+    tokens that were accepted, as it would anyhow.
     """
 
-    def __init__(self, model: Model, context: Context, slots: SlotTable, vocab_size: int | None = None) -> None:
-        """``vocab_size`` is the target's: families pad their vocabularies differently."""
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        slots: SlotTable,
+        vocab_size: int | None = None,
+        *,
+        first_spare: int | None = None,
+    ) -> None:
+        """``vocab_size`` is the target's: families pad their vocabularies differently.
+
+        ``first_spare`` is the first of the context's spare slots, one for each sequence, where its memory is recurrent.
+        """
         self.context = context
         self.on_decode: Callable[[int, int, float], None] = lambda num_tokens, num_sequences, seconds: None
         """Told of every decode: tokens, sequences, seconds."""
@@ -88,6 +104,7 @@ class ModelDrafter:
         self._batch: Batch = context.new_batch()
         self.has_costly_shapes = False
         """Whether to keep the shape of the batches: each sequence then gets one token a decode."""
+        self._first_spare = first_spare
 
     def lag(self, sequence: Sequence) -> int:
         """Tokens of the sequence it has not seen."""
@@ -101,23 +118,67 @@ class ModelDrafter:
         sequence's tokens and its draft but for the draft's last token.
         """
         drafts = [Draft("model", request.reason) for request in requests]
+        if self._first_spare is not None:
+            self._make_room(requests, self._first_spare)
         self._catch_up([request.sequence for request in requests])
         active = list(zip(requests, drafts, strict=True))
-        while active:
-            rows = self._decode([(request.sequence, draft) for request, draft in active])
-            active = [pair for pair, row in zip(active, rows, strict=True) if self._choose(*pair, row)]
+        spares: dict[int, int] = {}
+        try:
+            while active:
+                rows = self._decode([(request.sequence, draft) for request, draft in active], spares)
+                active = [pair for pair, row in zip(active, rows, strict=True) if self._choose(*pair, row)]
+        finally:
+            for spare in spares.values():
+                self.context.remove(spare, 0)
         return drafts
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """Share the first tokens of a slot with an empty one, as far as the memory can."""
+        is_cut = self._first_spare is not None and length < self._slots.num_drafted(source)
+        try:
+            if length and not is_cut:
+                self.context.copy(source, target, 0, length)
+                return
+        except BaseException:
+            self._clear(target)
+        self._slots.set_drafted(target, 0)
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Drop what is beyond ``length``, or all of it where the memory cannot."""
+        try:
+            is_done = self.context.remove(slot, length)
+        except BaseException:
+            is_done = False
+        if not is_done:
+            self._clear(slot)
 
     def forget(self, sequence: Sequence) -> None:
         """Drop the sequence from the draft's cache; it is caught up again when drafting resumes."""
         assert sequence.slot is not None
-        self.context.remove(sequence.slot, 0)
-        self._slots.set_drafted(sequence.slot, 0)
+        self._clear(sequence.slot)
+
+    def _clear(self, slot: int) -> None:
+        """Drop a slot; raises EngineFailed where not even that can be done."""
+        try:
+            self.context.remove(slot, 0)
+        except BaseException as cause:
+            raise EngineFailed("the draft's KV cache cannot be cleared.", hint=LOAD_AGAIN) from cause
+        self._slots.set_drafted(slot, 0)
+
+    def _make_room(self, requests: list[ModelRequest], num_slots: int) -> None:
+        """Drop other slots where cells may run out: recurrent memory does not share beginnings as the table does."""
+        drafting = {request.sequence.slot for request in requests}
+        needed = sum(self.lag(request.sequence) + request.limit for request in requests)
+        if needed + sum(map(self._slots.num_drafted, range(num_slots))) <= self.context.n_ctx:
+            return
+        for slot in range(num_slots):
+            if slot not in drafting and self._slots.num_drafted(slot):
+                self._clear(slot)
 
     def _catch_up(self, sequences: list[Sequence]) -> None:
         """Leave each sequence with so few unseen tokens that one batch takes them all."""
         is_begun = all(sequence.num_tokens > self.lag(sequence) for sequence in sequences)
-        if self.has_costly_shapes and is_begun and max(map(self.lag, sequences)) <= FEW:
+        if self.has_costly_shapes and self._first_spare is None and is_begun and max(map(self.lag, sequences)) <= FEW:
             self._catch_up_in_step(sequences)
             return
         share = max(1, self.context.n_batch // len(sequences))
@@ -153,17 +214,27 @@ class ModelDrafter:
         self._batch.add(tokens, start, sequence.slot, outputs)
         self._slots.set_drafted(sequence.slot, start + count)
 
-    def _decode(self, active: list[tuple[Sequence, Draft]]) -> Logits:
+    def _decode(self, active: list[tuple[Sequence, Draft]], spares: dict[int, int]) -> Logits:
         self._batch.clear()
         for sequence, draft in active:
             assert sequence.slot is not None
             if draft.tokens:
                 position = sequence.num_tokens + len(draft.tokens) - 1
-                self._batch.add(draft.tokens[-1:], position, sequence.slot, 1)
-                self._slots.set_drafted(sequence.slot, position + 1)
+                self._batch.add(draft.tokens[-1:], position, self._draft_slot(sequence, spares), 1)
             else:
                 self._feed(sequence, self.lag(sequence), outputs=1)
         return with_vocabulary(self._run(len(active)), self._vocab_size)
+
+    def _draft_slot(self, sequence: Sequence, spares: dict[int, int]) -> int:
+        """The slot that a sequence's drafted tokens are computed in."""
+        assert sequence.slot is not None
+        if self._first_spare is None:
+            self._slots.set_drafted(sequence.slot, self._slots.num_drafted(sequence.slot) + 1)
+            return sequence.slot
+        if sequence.id not in spares:
+            spares[sequence.id] = self._first_spare + len(spares)
+            self.context.copy(sequence.slot, spares[sequence.id], 0, sequence.num_tokens)
+        return spares[sequence.id]
 
     def _run(self, num_sequences: int) -> Logits:
         if self.has_costly_shapes:

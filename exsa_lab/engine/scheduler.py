@@ -172,8 +172,11 @@ class Scheduler:
         return sequence
 
     def _chunk(self, sequence: Sequence, budget: int) -> Work:
-        left = self._num_left(sequence)
-        size = min(left, budget)
+        """The next tokens of a prompt, up to where a state of it is to be kept."""
+        assert sequence.slot is not None
+        left, length = self._num_left(sequence), self._slots.length(sequence.slot)
+        until_checkpoint = next((place - length for place in sequence.checkpoints if place > length), left)
+        size = min(left, budget, until_checkpoint)
         return Work(sequence, size, is_decode=False, has_output=size == left)
 
     def _free(self, sequence: Sequence, *, keep_cells: bool) -> None:

@@ -40,6 +40,8 @@ class Sequence:
     """What became of its drafts so far."""
     ngrams: NgramIndex | None = None
     """Its text, indexed for lookup; None where that drafter is not wanted."""
+    checkpoints: list[int] = field(default_factory=list)
+    """Numbers of tokens after which the state of recurrent memory is kept, in order."""
     deadline: float | None = None
     """Monotonic time at which it is cancelled."""
 

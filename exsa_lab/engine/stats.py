@@ -91,3 +91,5 @@ class EngineStatus:
     """Cells held only for reuse; given up as soon as they are needed."""
     steps: int = 0
     generated_tokens: int = 0
+    max_draft_length: int = 0
+    """The longest draft that the target's memory can take back; 0 where it cannot, see ``engine.notes``."""

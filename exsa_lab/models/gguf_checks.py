@@ -17,12 +17,24 @@ _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 _MAX_EXPERTS = 1_024
 _NOT_WEIGHTS = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
 """Types that llama.cpp has no matrix product for: it jumps through a null pointer."""
+_OTHER_KINDS = {
+    "t5": "an encoder-decoder model",
+    "t5encoder": "a text encoder",
+    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a diffusion model"),
+    **dict.fromkeys(("eagle3", "dflash"), "a draft head that cannot run without its target"),
+    **dict.fromkeys(("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert"), "an embedding model"),
+    **dict.fromkeys(("jina-bert-v2", "jina-bert-v3", "eurobert", "gemma-embedding"), "an embedding model"),
+    **dict.fromkeys(("clip", "wavtokenizer-dec"), "no language model"),
+}
+"""Architectures that llama.cpp loads, or not, but that do not generate token by token. Decoding with an
+encoder-decoder ends the process in 0.3.36."""
 _FULLY_ROTARY = ("qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3")
 """Architectures whose rotary embedding must span the whole head."""
 
 
 def check_assertions(path: Path, header: Header) -> None:
-    """Raise InvalidModel for metadata that llama.cpp would abort the process over."""
+    """Raise InvalidModel for models that do not generate, and metadata that llama.cpp would abort the process over."""
+    _check_generates(path, header)
     _check_numbers(path, header)
     _check_experts(path, header)
     _check_tensor_types(path, header)
@@ -38,6 +50,18 @@ def check_rotary(path: Path, architecture: str, rotary: int, key_length: int) ->
 
 def _invalid(path: Path, what: str) -> InvalidModel:
     return InvalidModel(f"{path.name} {what}.", hint="The file is damaged or unsafe; get it again from its source.")
+
+
+def _check_generates(path: Path, header: Header) -> None:
+    architecture = str(header.metadata.get("general.architecture"))
+    kind = _OTHER_KINDS.get(architecture)
+    pooling = header.metadata.get(f"{architecture}.pooling_type", 0)
+    if kind is None and (pooling or header.metadata.get(f"{architecture}.attention.causal") is False):
+        kind = "an embedding model"
+    if kind:
+        raise InvalidModel(
+            f"{path.name} is {kind} ({architecture[:40]}).", hint="exsa_lab runs models that generate token by token."
+        )
 
 
 def _check_numbers(path: Path, header: Header) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
-from exsa_lab.errors import DecodeError, OutOfMemory
+from exsa_lab.errors import DecodeError, ModelLoadError, OutOfMemory
 from exsa_lab.runtime.batch import LlamaBatch
-from exsa_lab.runtime.library import captured_log, llama
-from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits
+from exsa_lab.runtime.library import LogLine, captured_log, lines_since, llama, log_mark, reason
+from exsa_lab.runtime.protocol import UNLIMITED, Batch, DecodeAborted, Logits, State
 from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, Steady
 
 _NO_CELLS = 1
@@ -45,11 +45,7 @@ class LlamaContext:
         with captured_log() as lines:
             self._pointer = self._lib.llama_init_from_model(model_pointer, self._params(config, n_threads, slots))
         if not self._pointer:
-            raise OutOfMemory(
-                f"llama.cpp could not create a context of {config.n_ctx} tokens for {slots} sequences"
-                f" ({lines[-1] if lines else 'no reason given'}).",
-                hint="Ask for a smaller n_ctx or n_seq_max.",
-            )
+            _refuse(config, slots, lines)
         self._memory = self._lib.llama_get_memory(self._pointer)
         self._get_logits = _address_of_logits(self._lib)
         self._address = 0
@@ -62,6 +58,9 @@ class LlamaContext:
         self.n_ctx: int = self._lib.llama_n_ctx(self._pointer)
         self.n_seq_max: int = self._lib.llama_n_seq_max(self._pointer)
         self.n_batch: int = self._lib.llama_n_batch(self._pointer)
+        self.saves_whole_slots = bool(self._lib.llama_model_is_recurrent(model_pointer))
+        is_limited = self.saves_whole_slots or bool(self._lib.llama_model_is_hybrid(model_pointer))
+        self.max_rollback: int = self._lib.llama_n_rs_seq(self._pointer) if is_limited else UNLIMITED
 
     def _params(self, config: EngineConfig, n_threads: int, slots: int) -> Any:
         params = self._lib.llama_context_default_params()
@@ -69,6 +68,8 @@ class LlamaContext:
         params.n_batch = config.n_batch
         params.n_ubatch = min(config.n_ubatch, config.n_batch)
         params.n_seq_max = slots
+        # llama.cpp asserts that a micro-batch holds the tokens it keeps snapshots of, and one more.
+        params.n_rs_seq = max(0, min(config.n_rs_seq, params.n_ubatch - 2))
         # A step outputs one row per sequence and draft token, never one per prompt token: the logits of a
         # whole batch would reserve n_batch x vocabulary floats for nothing. The limit holds for the whole batch,
         # not for a micro-batch, and llama.cpp ends the process over a batch that breaks it.
@@ -107,13 +108,15 @@ class LlamaContext:
             if not batch.num_tokens == batch.num_outputs == size:
                 self._submit_padded(batch, size)
                 return
+        mark = log_mark()
         code = self._lib.llama_decode(self._pointer, batch.struct)
         if code:
-            self._raise(code, batch.num_tokens)
+            self._raise(code, batch.num_tokens, mark)
 
     def _submit_padded(self, batch: LlamaBatch, size: int) -> None:
         # The number of rows of logits belongs to the shape: all tokens get them, and the caller his.
         added = batch.pad(size)
+        mark = log_mark()
         code = self._lib.llama_decode(self._pointer, batch.struct)
         wanted = batch.unpad()
         if added:
@@ -123,7 +126,7 @@ class LlamaContext:
         else:
             self._num_rows, self._wanted = size, wanted
         if code:
-            self._raise(code, batch.num_tokens)
+            self._raise(code, batch.num_tokens, mark)
 
     def collect(self) -> Logits:
         logits = self._logits(self._num_rows)
@@ -148,7 +151,7 @@ class LlamaContext:
             self._address = address
         return self._rows[:rows]
 
-    def _raise(self, code: int, num_tokens: int) -> None:
+    def _raise(self, code: int, num_tokens: int, mark: int) -> None:
         if code == 2:
             self._abort_flag[0] = b"\0"
             raise DecodeAborted
@@ -157,7 +160,10 @@ class LlamaContext:
                 f"no {num_tokens} free cells are left in the KV cache of {self.n_ctx}.",
                 hint="Load with a larger n_ctx, or submit less at once.",
             )
-        raise DecodeError(f"llama_decode failed with code {code}.", hint="%exsa_doctor shows llama.cpp's log.")
+        raise DecodeError(
+            f"llama.cpp could not compute {num_tokens} tokens (code {code}): {reason(lines_since(mark))}.",
+            hint="%exsa_doctor shows its log.",
+        )
 
     def abort(self) -> None:
         self._abort_flag[0] = b"\1"
@@ -171,10 +177,40 @@ class LlamaContext:
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
 
+    def save(self, slot: int) -> State:
+        flags, mark = self._lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY, log_mark()
+        state = np.empty(self._lib.llama_state_seq_get_size_ext(self._pointer, slot, flags), np.uint8)
+        if self._lib.llama_state_seq_get_data_ext(self._pointer, _bytes(state), len(state), slot, flags) != len(state):
+            raise DecodeError(
+                f"llama.cpp could not save the state of a sequence: {reason(lines_since(mark))}.",
+                hint="%exsa_doctor shows its log.",
+            )
+        return state
+
+    def restore(self, slot: int, state: State, length: int) -> None:
+        flags, mark = self._lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY, log_mark()
+        if not self._lib.llama_state_seq_set_data_ext(self._pointer, _bytes(state), len(state), slot, flags):
+            raise DecodeError(
+                f"llama.cpp could not restore the state of a sequence: {reason(lines_since(mark))}.",
+                hint="%exsa_doctor shows its log.",
+            )
+        self.remove(slot, length)
+
     def close(self) -> None:
         if self._pointer:
             self._lib.llama_free(self._pointer)
             self._pointer = None
+
+
+def _refuse(config: EngineConfig, slots: int, lines: list[LogLine]) -> NoReturn:
+    what = f"llama.cpp could not create a context of {config.n_ctx} tokens for {slots} sequences: {reason(lines)}."
+    if not lines or any("alloc" in line.text or "memory" in line.text for line in lines if line.is_error):
+        raise OutOfMemory(what, hint="Ask for a smaller n_ctx or n_seq_max.")
+    raise ModelLoadError(what, hint="%exsa_doctor shows its log.")
+
+
+def _bytes(state: State) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _address_of_logits(lib: Any) -> Any:

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import importlib
 import importlib.metadata
+import itertools
 import os
 import threading
 from collections import deque
@@ -22,9 +23,21 @@ TESTED = ((0, 3, 36), (0, 3, 37))
 """First tested version of llama-cpp-python and the first that is not: its low-level API moves between releases."""
 
 _LOG_LINES = 400
-_DEBUG_LEVEL = 1
-_log: deque[str] = deque(maxlen=_LOG_LINES)
-"""The newest lines llama.cpp wrote. Appended by its log callback, which may run on any of its threads."""
+_DEBUG_LEVEL, _ERROR_LEVEL = 1, 4
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One message of llama.cpp."""
+
+    number: int
+    is_error: bool
+    text: str
+
+
+_log: deque[LogLine] = deque(maxlen=_LOG_LINES)
+"""The newest messages. Appended by llama.cpp's log callback, which may run on any of its threads."""
+_line_numbers = itertools.count(1)
 _keep_alive: list[Any] = []
 """Callbacks that C code holds for the life of the process."""
 _load_lock = threading.Lock()
@@ -86,24 +99,39 @@ def _on_log(level: int, text: bytes, _data: object) -> None:
         return  # Hundreds of lines for each context, which would push out what explains a failure.
     line = text.decode("utf-8", "replace").rstrip("\n")
     if line and line != ".":
-        _log.append(line)
+        _log.append(LogLine(next(_line_numbers), level == _ERROR_LEVEL, line))
 
 
 def log_lines() -> list[str]:
     """Return the newest lines of llama.cpp's log, oldest first."""
-    return list(_log)
+    return [line.text for line in list(_log)]
+
+
+def log_mark() -> int:
+    """Return the number of the newest line, for `lines_since`."""
+    return _log[-1].number if _log else 0
+
+
+def lines_since(mark: int) -> list[LogLine]:
+    """Return the lines written after `log_mark` gave this number, oldest first."""
+    return [line for line in list(_log) if line.number > mark]
 
 
 @contextmanager
-def captured_log() -> Iterator[list[str]]:
+def captured_log() -> Iterator[list[LogLine]]:
     """Collect the log lines written inside the block, to explain a failure."""
-    _log.append(marker := f"--- {object()!r}")
-    lines: list[str] = []
+    mark = log_mark()
+    lines: list[LogLine] = []
     try:
         yield lines
     finally:
-        written = list(_log)
-        lines.extend(written[written.index(marker) + 1 :] if marker in written else written)
+        lines.extend(lines_since(mark))
+
+
+def reason(lines: list[LogLine]) -> str:
+    """Return llama.cpp's own words for a failure: its first message of an error, else its last one."""
+    failures = [line for line in lines if line.is_error] or lines[-1:]
+    return " ".join(failures[0].text.split()).rstrip(".") if failures else "no reason given"
 
 
 @dataclass(frozen=True, slots=True)

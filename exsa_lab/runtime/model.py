@@ -12,7 +12,7 @@ from typing import Any
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
 from exsa_lab.runtime.context import LlamaContext
-from exsa_lab.runtime.library import captured_log, llama
+from exsa_lab.runtime.library import captured_log, llama, reason
 from exsa_lab.runtime.protocol import NAME_KEY, ProgressCallback, SpecialToken, TokenRules
 from exsa_lab.runtime.steady import SIZES, Steady
 
@@ -56,16 +56,25 @@ class LlamaModel:
                 self._lib.llama_model_free(pointer)
             raise KeyboardInterrupt
         if not pointer:
-            reasons = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
-            if any("alloc" in line for line in reasons):
+            why = reason(lines)
+            if any("alloc" in line.text for line in lines if line.is_error):
                 raise OutOfMemory(
-                    f"{path.name} does not fit: {reasons[0]}.", hint="Offload fewer layers, or choose a smaller model."
+                    f"{path.name} does not fit: {why}.", hint="Offload fewer layers, or choose a smaller model."
                 )
             raise ModelLoadError(
-                f"llama.cpp could not load {path.name}: {(reasons or lines or ['no reason given'])[0]}.",
+                f"llama.cpp could not load {path.name}: {why}.",
                 hint="The file may be damaged or need a newer llama-cpp-python.",
             )
+        if kind := self._other_kind(pointer):
+            self._lib.llama_model_free(pointer)
+            raise ModelLoadError(f"{path.name} is {kind}.", hint="exsa_lab runs models that generate token by token.")
         return pointer
+
+    def _other_kind(self, pointer: Any) -> str:
+        """Name what llama.cpp loads but cannot decode token by token; decoding it would end the process."""
+        if self._lib.llama_model_has_encoder(pointer):
+            return "an encoder-decoder model" if self._lib.llama_model_has_decoder(pointer) else "a text encoder"
+        return "a diffusion model" if self._lib.llama_model_is_diffusion(pointer) else ""
 
     def _metadata(self, key: str) -> str:
         """Return a metadata value as text, cut off where it is long; "" where the file has none."""
@@ -80,7 +89,7 @@ class LlamaModel:
         config = replace(config, n_gpu_layers=self._gpu_layers)
         steady = None
         # Padding is taken back from the cache, and only a GPU gains by it.
-        if padded and config.n_gpu_layers and self.can_remove_partially():
+        if padded and config.n_gpu_layers and not self.is_recurrent:
             steady = Steady(smallest=SIZES[-1] if config.reproducible else SIZES[0])
         return LlamaContext(self._pointer, self.vocab_size, config, n_threads, slots=slots, steady=steady)
 
@@ -170,8 +179,10 @@ class LlamaModel:
         tokens = self._lib.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
         return tuple(tokens[: count.value]) if tokens else ()
 
-    def can_remove_partially(self) -> bool:
-        return not (self._lib.llama_model_is_recurrent(self._pointer) or self._lib.llama_model_is_hybrid(self._pointer))
+    @property
+    def is_recurrent(self) -> bool:
+        lib = self._lib
+        return bool(lib.llama_model_is_recurrent(self._pointer) or lib.llama_model_is_hybrid(self._pointer))
 
     def close(self) -> None:
         if self._pointer:

@@ -19,6 +19,12 @@ NAME_KEY = "exsa_lab.name"
 
 Logits = NDArray[np.float32]
 
+State = NDArray[np.uint8]
+"""What `Context.save` keeps of a slot."""
+
+UNLIMITED = 1 << 30
+"""`Context.max_rollback` of attention: any number of tokens can be taken back."""
+
 
 class Batch(Protocol):
     """Tokens of several sequences for one decode, filled in order."""
@@ -41,6 +47,13 @@ class Context(Protocol):
     n_ctx: int
     n_seq_max: int
     n_batch: int
+    max_rollback: int
+    """Most tokens that `remove` can take off the end of a slot. Attention keeps a cell for each token: `UNLIMITED`.
+    Recurrent and hybrid memory keeps one state for all tokens of a slot, and in some architectures snapshots of it: so
+    many tokens of the slot's last decode but the first, once until its next decode; 0 where there are none. Where it is
+    limited, a copy or a saved state is that of the whole slot."""
+    saves_whole_slots: bool
+    """Whether a saved state needs nothing beside it; False where the cells of attention layers must be there too."""
     is_asynchronous: bool
     """Whether `submit` returns while the device still computes, so that other work fits in before `collect`."""
 
@@ -50,7 +63,8 @@ class Context(Protocol):
         """Begin to compute the batch; where the context is not asynchronous, it is computed when this returns.
 
         The batch may be filled anew afterwards, and cells may be removed or copied. Raises OutOfMemory when no KV cells
-        are free, DecodeAborted after `abort`, DecodeError otherwise.
+        are free (nothing has changed then), DecodeAborted after `abort`, DecodeError otherwise. After the latter two
+        the cells of the batch are stale; where `max_rollback` is limited, every slot is.
         """
 
     def collect(self) -> Logits:
@@ -75,10 +89,23 @@ class Context(Protocol):
         """Forget an `abort` that came too late to stop anything."""
 
     def remove(self, slot: int, start: int, end: int = -1) -> bool:
-        """Drop positions [start, end) of a slot (-1: to the end); False where the memory cannot."""
+        """Drop positions [start, end) of a slot (-1: to the end); False where the memory cannot, see `max_rollback`."""
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
-        """Share positions [start, end) of one slot with another."""
+        """Share positions [start, end) of one slot with another.
+
+        Where `max_rollback` is limited, the target's state is then the source's, at the source's end: unless that is
+        ``end``, a state must be restored next. No roll-back of the source may be pending.
+        """
+
+    def save(self, slot: int) -> State:
+        """Copy the state of a slot out of the memory, where `max_rollback` is limited; raises DecodeError."""
+
+    def restore(self, slot: int, state: State, length: int) -> None:
+        """Put a saved state of ``length`` tokens back, and drop the cells beyond; raises DecodeError where it fails.
+
+        Unless `saves_whole_slots`, the slot must hold the cells of these tokens.
+        """
 
     def close(self) -> None: ...
 
@@ -142,8 +169,9 @@ class Model(Protocol):
         ``slots`` is the number of sequences it can keep, where that is more than the ``n_seq_max`` that run at once.
         """
 
-    def can_remove_partially(self) -> bool:
-        """False for recurrent and hybrid models, whose state cannot be rolled back to a position."""
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether each slot takes memory for a state of its own (recurrent and hybrid models)."""
 
     def close(self) -> None: ...
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exsa_lab.errors import ExsaError, ModelError
-from exsa_lab.runtime.library import captured_log, llama
+from exsa_lab.runtime.library import captured_log, llama, reason
 
 
 def quantize(source: Path, destination: Path, file_type: str, n_threads: int) -> None:
@@ -29,8 +29,7 @@ def quantize(source: Path, destination: Path, file_type: str, n_threads: int) ->
     with captured_log() as lines:
         failed = lib.llama_model_quantize(str(source).encode(), str(destination).encode(), ctypes.byref(params))
     if failed:
-        reasons = [line for line in lines if "fail" in line or "error" in line] or lines or ["no reason given"]
-        raise ModelError(f"llama.cpp could not convert {source.name} to {file_type}: {reasons[-1]}.")
+        raise ModelError(f"llama.cpp could not convert {source.name} to {file_type}: {reason(lines)}.")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, OutOfMemory
-from exsa_lab.runtime.protocol import Batch, DecodeAborted, Logits, SpecialToken, TokenRules
+from exsa_lab.runtime.protocol import UNLIMITED, Batch, DecodeAborted, Logits, SpecialToken, State, TokenRules
 
 NextProbs = Callable[[tuple[int, ...]], ArrayLike]
 """From the tokens so far to the probabilities of every next token, shape (vocab_size,)."""
@@ -52,6 +52,9 @@ class ScriptedContext:
 
     ``before_decode`` sees the entries of every batch first; it may raise, to play a failure, or wait, to play a
     slow machine.
+
+    Where the model's ``max_rollback`` is limited, it plays hybrid memory: beside the cells, which are attention's, each
+    slot has a state that stands for all of its tokens, and logits are computed from the state.
     """
 
     def __init__(self, model: ScriptedModel, config: EngineConfig, slots: int = 0) -> None:
@@ -59,6 +62,8 @@ class ScriptedContext:
         self.n_seq_max = max(slots, config.n_seq_max)
         self.n_batch = config.n_batch
         self.is_asynchronous = model.is_asynchronous
+        self.max_rollback = min(model.max_rollback, config.n_rs_seq) if model.is_recurrent else UNLIMITED
+        self.saves_whole_slots = False
         self.before_decode: Callable[[list[Entry]], None] | None = None
         self.num_decodes = 0
         self.is_closed = False
@@ -68,6 +73,7 @@ class ScriptedContext:
         # Slot -> position -> (cell, token); a cell is shared by copying its number.
         self._cells: list[dict[int, tuple[int, int]]] = [{} for _ in range(self.n_seq_max)]
         self._next_cell = itertools.count()
+        self._states = [_SlotState() for _ in range(self.n_seq_max)]
 
     @property
     def num_cells_used(self) -> int:
@@ -103,12 +109,16 @@ class ScriptedContext:
         if not self.is_asynchronous:
             self._wait()
         rows = {}
+        for slot in {slot for slot, _, _ in batch.entries}:
+            self._states[slot].begin_decode()
         for index, (slot, position, token) in enumerate(batch.entries):
-            cells = self._cells[slot]
+            cells, state = self._cells[slot], self._states[slot]
             assert position == len(cells), f"slot {slot} has {len(cells)} tokens, not {position}"
+            assert position == len(state.tokens), f"slot {slot} has a state of {len(state.tokens)}, not {position}"
             cells[position] = (next(self._next_cell), token)
+            state.add(token)
             if index in batch.outputs:
-                rows[index] = self._model.logits(tuple(self.tokens(slot)))
+                rows[index] = self._model.logits(state.tokens)
         self.num_decodes += 1
         return np.array([rows[i] for i in batch.outputs], np.float32).reshape(-1, self._model.vocab_size)
 
@@ -132,11 +142,11 @@ class ScriptedContext:
         self._is_aborted = False
 
     def remove(self, slot: int, start: int, end: int = -1) -> bool:
-        cells = self._cells[slot]
-        gone = [p for p in cells if p >= start and (end < 0 or p < end)]
-        if gone and start > 0 and not self._model.can_remove_partially():
+        assert end < 0, "nobody cuts a text in its midst"
+        if not self._states[slot].take_back(start, self.max_rollback):
             return False
-        for position in gone:
+        cells = self._cells[slot]
+        for position in [position for position in cells if position >= start]:
             del cells[position]
         return True
 
@@ -144,9 +154,57 @@ class ScriptedContext:
         assert not self._cells[target], f"slot {target} is not empty"
         for position in range(start, end):
             self._cells[target][position] = self._cells[source][position]
+        state = self._states[source]
+        if self.max_rollback == UNLIMITED:
+            self._states[target] = _SlotState(state.tokens[:end])
+        else:
+            assert not state.is_pending, f"slot {source} is copied while its roll-back is pending"
+            self._states[target] = _SlotState(state.tokens)
+
+    def save(self, slot: int) -> State:
+        return np.array(self._states[slot].tokens, np.int64).view(np.uint8)
+
+    def restore(self, slot: int, state: State, length: int) -> None:
+        tokens = tuple(state.view(np.int64).tolist())
+        cells = self.tokens(slot)[:length]
+        assert length == len(tokens), f"a state of {len(tokens)} tokens is restored as one of {length}"
+        assert tuple(cells) == tokens, f"slot {slot} does not hold the cells of the state"
+        self._states[slot] = _SlotState(tokens)
+        self.remove(slot, length)
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class _SlotState:
+    """The tokens that a slot's recurrent state stands for, and how far it can be taken back."""
+
+    def __init__(self, tokens: tuple[int, ...] = ()) -> None:
+        self.tokens = tokens
+        self.is_pending = False
+        self._num_decoded = 0
+
+    def begin_decode(self) -> None:
+        self._num_decoded, self.is_pending = 0, False
+
+    def add(self, token: int) -> None:
+        self.tokens += (token,)
+        self._num_decoded += 1
+
+    def take_back(self, length: int, limit: int) -> bool:
+        num_removed = len(self.tokens) - length
+        if num_removed <= 0:
+            return True
+        if length and limit != UNLIMITED:
+            if self.is_pending or num_removed > limit:
+                return False
+            # llama.cpp would go on from a stale snapshot.
+            assert num_removed < self._num_decoded, f"{num_removed} tokens back after a decode of {self._num_decoded}"
+            self.is_pending = True
+        else:
+            self.is_pending = False
+        self.tokens = self.tokens[:length]
+        return True
 
 
 class ScriptedModel:
@@ -170,7 +228,7 @@ class ScriptedModel:
         ends: Tokens[int] = (),
         name: str = "scripted",
         step_s: float = 0.0,
-        partial_removal: bool = True,
+        max_rollback: int = UNLIMITED,
         is_asynchronous: bool = False,
         chat_template: str | None = CONTENTS,
         bos: int | None = None,
@@ -180,6 +238,7 @@ class ScriptedModel:
         """``is_asynchronous`` plays a GPU: a decode takes its ``step_s`` while other work goes on.
 
         The tokens ``control`` are found in a text only where special tokens are parsed; a prompt begins with ``bos``.
+        ``max_rollback`` plays a recurrent model, see `exsa_lab.runtime.protocol.Context.max_rollback`.
         """
         self.name = name
         self.is_asynchronous = is_asynchronous
@@ -187,7 +246,7 @@ class ScriptedModel:
         self._pieces = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
         self._next_probs = next_probs
         self._ends = frozenset(ends)
-        self._partial_removal = partial_removal
+        self.max_rollback = max_rollback
         self.vocab_size = len(self._pieces)
         self.is_closed = False
         self.chat_template = chat_template
@@ -229,8 +288,9 @@ class ScriptedModel:
     def is_end(self, token: int) -> bool:
         return token in self._ends
 
-    def can_remove_partially(self) -> bool:
-        return self._partial_removal
+    @property
+    def is_recurrent(self) -> bool:
+        return self.max_rollback != UNLIMITED
 
     def close(self) -> None:
         self.is_closed = True

@@ -14,6 +14,7 @@ from exsa_lab.doctor import machine, report, status
 from exsa_lab.doctor.report import SECTIONS, DoctorReport
 from exsa_lab.engine.engine import Engine
 from exsa_lab.runtime import library
+from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.testing import ScriptedModel, scripted_engine
 from exsa_lab.widgets.panel import TEXT_WIDTH, Section
 
@@ -29,8 +30,8 @@ FEATURES = [
 ]
 
 
-def model(name: str = "letters", *, can_roll_back: bool = True) -> ScriptedModel:
-    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, partial_removal=can_roll_back)
+def model(name: str = "letters", *, max_rollback: int = UNLIMITED) -> ScriptedModel:
+    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, max_rollback=max_rollback)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from exsa_lab.doctor.scorecard import _gpu_offload as gpu_offload
 from exsa_lab.doctor.units import count
 from exsa_lab.engine.engine import Engine
 from exsa_lab.hardware import GPU, Hardware
+from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.testing import ScriptedModel, scripted_engine
 from exsa_lab.widgets.panel import Section
 
@@ -29,8 +30,8 @@ FEATURES = [
 ]
 
 
-def model(name: str = "letters", *, can_roll_back: bool = True) -> ScriptedModel:
-    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, partial_removal=can_roll_back)
+def model(name: str = "letters", *, max_rollback: int = UNLIMITED) -> ScriptedModel:
+    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, max_rollback=max_rollback)
 
 
 @pytest.fixture
@@ -73,9 +74,8 @@ def test_the_score_of_speculation_counts_what_happened(engine: Engine) -> None:
 
 
 def test_a_model_that_cannot_roll_back() -> None:
-    with scripted_engine(model(can_roll_back=False), model()) as engine:
+    with scripted_engine(model(max_rollback=0), model()) as engine:
         assert not score_of(engine, "speculation").is_active
-        assert not score_of(engine, "KV reuse").is_active
         assert any("cannot roll" in line for line in section(report(engine), "Notes").lines)
 
 

@@ -11,12 +11,13 @@ from exsa_lab.doctor import report
 from exsa_lab.doctor.report import DoctorReport
 from exsa_lab.doctor.speculation import _from_costs as from_costs
 from exsa_lab.engine.engine import Engine
+from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.testing import ScriptedModel, scripted_engine
 from exsa_lab.widgets.panel import Section
 
 
-def model(name: str = "letters", *, can_roll_back: bool = True) -> ScriptedModel:
-    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, partial_removal=can_roll_back)
+def model(name: str = "letters", *, max_rollback: int = UNLIMITED) -> ScriptedModel:
+    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, max_rollback=max_rollback)
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from exsa_lab.config import EngineConfig
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.assembly import MAX_SLOTS, SLOTS_PER_SEQUENCE, Models, assemble
 from exsa_lab.errors import OutOfMemory
+from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.testing import ScriptedContext, ScriptedModel
 
 
-def model(*, can_roll_back: bool = True) -> ScriptedModel:
-    return ScriptedModel("ab", lambda tokens: [0.5, 0.5], partial_removal=can_roll_back)
+def model(*, max_rollback: int = UNLIMITED) -> ScriptedModel:
+    return ScriptedModel("ab", lambda tokens: [0.5, 0.5], max_rollback=max_rollback)
 
 
 def test_each_sequence_gets_several_slots_and_the_draft_the_same() -> None:
@@ -25,11 +26,12 @@ def test_each_sequence_gets_several_slots_and_the_draft_the_same() -> None:
 
 
 def test_a_model_that_cannot_roll_back_gets_no_draft_and_a_note() -> None:
-    models = Models(model(can_roll_back=False), model())
+    models = Models(model(max_rollback=0), model())
     loop = assemble(models, EngineConfig(n_ctx=256, n_seq_max=3))
     assert loop.drafting.model_drafter is None
-    assert loop.context.n_seq_max == 3
-    assert "cannot roll its memory back" in models.notes[0]
+    assert loop.context.n_seq_max == 3 + EngineConfig().cached_states
+    assert "cannot roll back" in models.notes[0]
+    assert models.draft is None
 
 
 def test_known_costs_are_kept_and_none_are_measured_without_facts() -> None:

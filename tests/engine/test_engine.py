@@ -208,7 +208,7 @@ def test_a_long_prompt_is_prefilled_in_chunks_beside_decoding() -> None:
 
 
 def test_memory_that_cannot_roll_back_never_drafts() -> None:
-    target = model(endless(1), partial_removal=False)
+    target = model(endless(1), max_rollback=0)
     with scripted_engine(target, model(endless(1))) as engine:
         gen = engine.generate("abc", max_tokens=20, draft_length=4)
         again = engine.generate("abcabc", max_tokens=20, draft_length=4)

@@ -1,0 +1,117 @@
+"""Saved states of recurrent and hybrid memory: where a prompt that begins alike can go on.
+
+Attention keeps a cell for each token, so any prefix of a slot can be shared. A recurrent layer keeps one state for all
+tokens read so far, which exists only at the end of what was read. So prompts are read up to certain places, and a copy
+of the state there is kept in main memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from exsa_lab.runtime.protocol import State
+
+EVERY = 512
+"""Tokens of a prompt after which a state is kept, wherever they end."""
+LEAST = 64
+"""Tokens that are worth a state: fewer are read again as quickly."""
+_TOKEN_BYTES = 8
+
+
+@dataclass(slots=True, eq=False)
+class Checkpoint:
+    """The state after these tokens; ``state`` is None until it was copied."""
+
+    tokens: list[int]
+    state: State | None = None
+    last_used: int = 0
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def num_bytes(self) -> int:
+        return _TOKEN_BYTES * len(self.tokens) + (0 if self.state is None else self.state.nbytes)
+
+
+class Checkpoints:
+    """Checkpoints within a budget of bytes, the least recently used out first. Owned by the engine thread."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._kept: list[Checkpoint] = []
+        self._clock = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(checkpoint.num_bytes for checkpoint in self._kept)
+
+    def add(self, tokens: list[int]) -> Checkpoint | None:
+        """Return a new checkpoint whose state is to be filled in; None where there is one of these tokens."""
+        for checkpoint in self._kept:
+            if checkpoint.tokens == tokens:
+                self.touch(checkpoint)
+                return None
+        checkpoint = Checkpoint(list(tokens), last_used=next(self._clock))
+        self._kept.append(checkpoint)
+        return checkpoint
+
+    def fill(self, checkpoint: Checkpoint, state: State | None) -> None:
+        """Keep the state of a checkpoint, and give up the least recently used ones beyond the budget.
+
+        Without a state the checkpoint itself is given up: its state could not be had.
+        """
+        if state is None:
+            self._kept.remove(checkpoint)
+            return
+        checkpoint.state = state
+        excess = self.num_bytes - self._max_bytes
+        for oldest in sorted(self._kept, key=lambda each: each.last_used):
+            if excess <= 0:
+                return
+            excess -= oldest.num_bytes
+            self._kept.remove(oldest)
+
+    def touch(self, checkpoint: Checkpoint) -> None:
+        checkpoint.last_used = next(self._clock)
+
+    def forget(self) -> None:
+        """Give up all of them."""
+        self._kept.clear()
+
+    def prefixes(self, tokens: list[int], *, most: int) -> list[Checkpoint]:
+        """Return the filled checkpoints of at most ``most`` tokens with which ``tokens`` begin, the longest first."""
+        found = [
+            each
+            for each in self._kept
+            if each.state is not None and each.length <= most and tokens[: each.length] == each.tokens
+        ]
+        return sorted(found, key=lambda each: -each.length)
+
+
+def checkpoint_places(prompt: Sequence[int], is_end: Callable[[int], bool]) -> list[int]:
+    """Return after how many tokens of a prompt states are worth keeping, in order.
+
+    After each message that ends with an end token, after every `EVERY` tokens, and before the last token: that one is
+    always read, for its logits. No place is less than `LEAST` tokens after the one before, but for the last, which the
+    same prompt would need.
+
+    Example:
+        >>> checkpoint_places(range(100, 400), lambda token: token == 200)
+        [101, 299]
+    """
+    last = len(prompt) - 1
+    places: list[int] = []
+    for place in range(LEAST, last):
+        since = place - (places[-1] if places else 0)
+        if since >= EVERY or (since >= LEAST and is_end(prompt[place - 1])):
+            places.append(place)
+    if last >= LEAST:
+        places.append(last)
+    return places

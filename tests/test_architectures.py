@@ -1,0 +1,223 @@
+"""Every kind of memory that llama.cpp has, with all that the engine does to it, against llama.cpp alone.
+
+The models are a few layers of random weights (`tests.models.architectures`), the expected tokens those of
+`exsa_lab.bench.baselines.bare`, which shares no code with the engine.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from exsa_lab.bench.baselines.bare import BareLoop
+from exsa_lab.bench.equivalence import divergences
+from exsa_lab.config import EngineConfig
+from exsa_lab.costs.measure import ENOUGH_POINTS
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.generation import Generation
+from exsa_lab.errors import DecodeError, InvalidModel, ModelLoadError, PromptTooLong
+from exsa_lab.loading import find_files, prepare
+from exsa_lab.runtime.model import LlamaModel
+from tests.models.architectures import DECODERS, RECURRENT, ROLL_BACK, SAID, write_model
+
+CELLS, SEQUENCES, TOKENS = 1024, 4, 48
+NEAR_TIE = 0.05
+"""Largest margin of the two best logits, of some 5, that another shape of a batch may turn over."""
+DRAFTERS = ("ngram", "model")
+
+
+def text(length: int, seed: int = 0) -> str:
+    """Random letters of those that the models say, so that pairs of them come again."""
+    return "".join(random.Random(seed).choices(SAID.decode(), k=length))
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def architecture(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def files(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A target, and a draft that agrees with it now and then."""
+    folder = tmp_path_factory.mktemp(architecture)
+    target = write_model(folder / f"{architecture}.gguf", architecture)
+    return target, write_model(folder / f"{architecture}-draft.gguf", architecture, noise=0.1)
+
+
+def open_engine(target: Path, draft: Path | None = None, **settings: int) -> Engine:
+    config = EngineConfig(**{"n_ctx": CELLS, "n_seq_max": SEQUENCES, **settings})  # type: ignore[arg-type]
+    return Engine(prepare(str(target), str(draft) if draft else None, config), config)
+
+
+@pytest.fixture(scope="module")
+def engine(files: tuple[Path, Path]) -> Iterator[Engine]:
+    with open_engine(*files) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def loop(files: tuple[Path, Path]) -> Iterator[BareLoop]:
+    with BareLoop(files[0], EngineConfig(n_ctx=CELLS, n_seq_max=1), 2) as loop:
+        yield loop
+
+
+def check(loop: BareLoop, generations: list[Generation]) -> None:
+    """Each has exactly the tokens of llama.cpp alone, but for near ties."""
+    runs = [
+        loop.generate(generation.prompt_ids, max(1, len(generation.tokens)), with_margins=True)
+        for generation in generations
+    ]
+    found = list(divergences(runs, [generation.tokens for generation in generations]))
+    assert all(one.margin < NEAR_TIE for one in found), found
+
+
+def ask(engine: Engine, prompt: str, **params: object) -> Generation:
+    settings = {"chat": False, "max_tokens": TOKENS, "draft_length": 0, **params}
+    return engine.generate(prompt, **settings)
+
+
+@contextmanager
+def held(engine: Engine) -> Iterator[None]:
+    """Keep the engine from running until the block is left, so that what is submitted in it starts together."""
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        is_held.set()
+        may_go.wait(60)
+
+    thread = threading.Thread(target=engine.call, args=(hold,))
+    thread.start()
+    is_held.wait(60)
+    try:
+        yield
+    finally:
+        may_go.set()
+        thread.join()
+
+
+def test_it_loads_and_its_steps_are_measured(architecture: str, engine: Engine) -> None:
+    costs = engine.call(lambda loop: loop.drafting.costs)
+    assert costs is not None
+    assert len(costs.target.points) >= ENOUGH_POINTS
+    rolls_back = architecture not in RECURRENT or architecture in ROLL_BACK
+    assert [("roll back" in note, "not loaded" in note) for note in engine.notes] == [(True, True)] * (not rolls_back)
+    assert (engine.draft is not None) == rolls_back
+    assert engine.status().max_draft_length == (8 if architecture in ROLL_BACK else 16 * rolls_back)
+
+
+def test_plain_text_is_that_of_llama_cpp_and_repeats(engine: Engine, loop: BareLoop) -> None:
+    first, second = (ask(engine, text(50)) for _ in range(2))
+    assert len(first.tokens) == TOKENS
+    assert len(set(first.tokens)) > 2
+    assert first.tokens == second.tokens
+    check(loop, [first])
+
+
+def test_a_cached_beginning_changes_nothing(engine: Engine, loop: BareLoop) -> None:
+    beginning = text(300, seed=1)
+    first = ask(engine, beginning)
+    again, longer = ask(engine, beginning), ask(engine, beginning + text(20, seed=2))
+    assert first.stats.cached_prompt_tokens == 0
+    assert again.stats.cached_prompt_tokens == len(again.prompt_ids) - 1
+    assert longer.stats.cached_prompt_tokens >= len(again.prompt_ids) - 1
+    check(loop, [first, again, longer])
+
+
+def test_a_text_is_gone_on_with(engine: Engine, loop: BareLoop) -> None:
+    """As a chat's next turn does, after drafts that were taken back."""
+    prompt = text(100, seed=3)
+    for turn in range(3):
+        generation = ask(engine, prompt, draft_length="auto" if turn % 2 else 3, drafter="ngram", max_tokens=30)
+        check(loop, [generation])
+        prompt += generation.text + text(10, seed=turn)
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_drafts_leave_the_text_as_it_is(architecture: str, engine: Engine, loop: BareLoop, drafter: str) -> None:
+    can_draft = architecture not in RECURRENT or architecture in ROLL_BACK
+    # One length more says nothing new where any number of tokens can be taken back, or none.
+    for length in range(1, 9) if architecture in ROLL_BACK else (1, 4, 8):
+        generation = ask(engine, text(120, seed=4), drafter=drafter, draft_length=length)
+        check(loop, [generation])
+        assert (generation.stats.drafted_tokens > 0) == can_draft
+
+
+def test_four_at_once_are_as_each_alone(engine: Engine, loop: BareLoop) -> None:
+    settings = [{"draft_length": 0}, {"drafter": "ngram"}, {"drafter": "model"}, {"draft_length": "auto"}] * 2
+    with held(engine):
+        generations = [
+            engine.submit(text(40 + 9 * i, seed=i), chat=False, max_tokens=TOKENS, **({"draft_length": 1 + i} | params))  # type: ignore[arg-type]
+            for i, params in enumerate(settings)
+        ]
+    assert all(generation.wait(60) for generation in generations)
+    check(loop, generations)
+
+
+def test_who_is_cancelled_takes_nothing_from_the_others(engine: Engine, loop: BareLoop) -> None:
+    stopped = engine.submit(text(400, seed=5), chat=False, max_tokens=500, draft_length=2)
+    others = [
+        engine.submit(text(60, seed=i), chat=False, max_tokens=TOKENS, drafter=drafter, draft_length=4)
+        for i, drafter in enumerate(DRAFTERS)
+    ]
+    while not others[0].tokens and not others[0].state.is_final:
+        others[0].wait(0.001)
+    stopped.cancel()
+    assert all(generation.wait(60) for generation in others)
+    check(loop, others)
+    check(loop, [ask(engine, text(60, seed=5), draft_length=3)])
+
+
+def test_a_full_cache_preempts_and_the_texts_stay_right(files: tuple[Path, Path], loop: BareLoop) -> None:
+    with open_engine(*files, n_ctx=256) as small:
+        with held(small):
+            generations = [
+                small.submit(text(40, seed=i), chat=False, max_tokens=100, drafter=DRAFTERS[i % 2], draft_length=2)
+                for i in range(4)
+            ]
+        assert all(generation.wait(60) for generation in generations)
+        assert sum(generation.stats.preemptions for generation in generations) > 0
+        check(loop, generations)
+
+
+def test_a_context_that_fills_up_ends_the_text(files: tuple[Path, Path], loop: BareLoop) -> None:
+    with open_engine(*files, n_ctx=256) as small:
+        full = ask(small, text(200), max_tokens=500, draft_length="auto")
+        assert full.finish_reason == "length"
+        assert len(full.prompt_ids) + len(full.tokens) in (small.config.n_ctx, small.config.n_ctx + 1)
+        check(loop, [full])
+        with pytest.raises(PromptTooLong):
+            ask(small, text(400))
+        check(loop, [ask(small, text(30), draft_length=2)])
+
+
+def test_a_step_that_llama_cpp_refuses_is_told_in_its_words(files: tuple[Path, Path]) -> None:
+    model = LlamaModel(files[0], EngineConfig())
+    context = model.open_context(EngineConfig(n_ctx=256, n_seq_max=1), 1)
+    batch = context.new_batch()
+    batch.add([1], 7, 0, 1)
+    context.decode(batch)
+    batch.clear()
+    batch.add([1], 5, 0, 1)
+    with pytest.raises(DecodeError, match="inconsistent sequence positions"):
+        context.decode(batch)
+    context.close()
+    model.close()
+
+
+@pytest.mark.parametrize(("other", "kind"), [("t5", "an encoder-decoder model"), ("bert", "an embedding model")])
+def test_what_does_not_generate_is_refused(other: str, kind: str, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "other.gguf", other)
+    with pytest.raises(InvalidModel, match=f"is {kind}"):
+        find_files(path, None)
+
+
+def test_an_encoder_is_refused_after_loading_too(tmp_path: Path) -> None:
+    """Whatever its header says."""
+    with pytest.raises(ModelLoadError, match="is an encoder-decoder model"):
+        LlamaModel(write_model(tmp_path / "other.gguf", "t5"), EngineConfig())
