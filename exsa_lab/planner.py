@@ -14,7 +14,7 @@ from exsa_lab.config import EngineConfig, did_you_mean
 from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.hardware import Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts
-from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, copied_weight_bytes, kv_bytes
+from exsa_lab.models.memory import GIB, GPU_MARGIN, copied_weight_bytes, memory_usage, state_bytes
 
 __all__ = [
     "Memory",
@@ -30,6 +30,10 @@ CONTEXTS = (8192, 4096, 2048, 1024, 512)
 GPU_THREADS = 2
 """CPU threads where all layers are on a GPU: waking more for one lookup makes a step longer (16 instead of 2 threads:
 1.19 instead of 1.08 ms for the default target on an H100)."""
+STATES_SHARE = 1 / 8
+"""Most of the memory that the states of recurrent layers may take."""
+STATE_SIZES = ((32, 8), (16, 8), (8, 8), (4, 8), (4, 4), (2, 4), (1, 4), (1, 2), (1, 1), (1, 0))
+"""Sequences that run at once and snapshots of each, from the best down."""
 SMALL_STEP = 63
 """From 64 tokens on llama.cpp's flash attention on the CPU takes another kernel, whose rounding differs: a prompt
 computed beside others then gives other logits than alone. Below, they are equal bit for bit."""
@@ -134,28 +138,11 @@ def _adjusted(
 
 def estimate(hardware: Hardware, target: GGUFFacts, draft: GGUFFacts | None, config: EngineConfig) -> Memory:
     """Estimate the memory of target and draft under these settings."""
-    used = _usage(target, config.n_gpu_layers, config)
+    used = memory_usage(target, config.n_gpu_layers, config)
     if draft is not None:
-        used = [a + b for a, b in zip(used, _usage(draft, config.draft_gpu_layers, config), strict=True)]
+        also = memory_usage(draft, config.draft_gpu_layers, config, is_draft=True)
+        used = [a + b for a, b in zip(used, also, strict=True)]
     return Memory(used[0], used[1], used[2], used[3], hardware.available_memory, _device_memory(hardware))
-
-
-def _usage(facts: GGUFFacts, gpu_layers: int, config: EngineConfig) -> list[int]:
-    """Bytes of one model: weights and cache in main memory, weights and cache on the GPU."""
-    offloaded = facts.layers if gpu_layers < 0 else min(gpu_layers, facts.layers)
-    has_output = gpu_layers < 0 or gpu_layers > facts.layers
-    # llama.cpp fills the GPU from the last layer backwards; the output matrix counts as one more.
-    device = sum(facts.layer_bytes[facts.layers - offloaded :]) + (facts.output_bytes if has_output else 0)
-    device_kv = kv_bytes(facts, config.n_ctx, config.kv_type, offloaded)
-    compute = compute_bytes(
-        facts, config.n_ctx, config.n_ubatch, config.n_seq_max, flash_attention=config.flash_attention
-    )
-    host_weights = sum(facts.layer_bytes[: facts.layers - offloaded]) + (
-        facts.other_bytes - (facts.output_bytes if has_output and facts.has_own_output else 0)
-    )
-    host_cache = kv_bytes(facts, config.n_ctx, config.kv_type) - device_kv
-    host_cache += compute if not offloaded else compute // 8
-    return [host_weights, host_cache, device, device_kv + (compute if offloaded else 0)]
 
 
 def _device_memory(hardware: Hardware) -> int | None:
@@ -186,6 +173,7 @@ class _Planner:
             "flash_attention", self.config.flash_attention, "faster, and batched logits stay close to single ones"
         )
         self._choose_sequences()
+        self._choose_states()
         self._choose_batches()
         self._choose_memory()
         memory = self._estimate()
@@ -238,6 +226,27 @@ class _Planner:
             self._choose("n_seq_max", min(32, most), "a GPU of this size decodes 32 sequences for little more than one")
         else:
             self._choose("n_seq_max", min(16, most), "beyond 16 sequences throughput grows little on such a machine")
+
+    def _choose_states(self) -> None:
+        """Keep the states of recurrent layers within a share of memory: fewer sequences first, then shorter drafts."""
+        recurrent = self.target.recurrent
+        if recurrent is None:
+            return
+        available = _device_memory(self.hardware) if self.can_use_gpu else self.hardware.available_memory
+        budget = (available or 8 * GIB) * STATES_SHARE
+        for sequences, snapshots in STATE_SIZES:
+            wished = "n_seq_max" in self.wishes
+            sequences = self.config.n_seq_max if wished else min(sequences, self.config.n_seq_max)
+            changed = replace(self.config, n_seq_max=sequences, n_rs_seq=snapshots, cached_states=min(4, sequences))
+            if state_bytes(self.target, changed) <= budget:
+                break
+        each = recurrent.bytes_per_sequence(snapshots)
+        reason = f"each sequence keeps a state of {_size(recurrent.bytes_per_sequence(0))}"
+        if sequences < self.config.n_seq_max:
+            self._choose("n_seq_max", sequences, f"{reason}, {_size(each)} with its snapshots")
+        why = "the longest draft: a snapshot of the state for each of its tokens"
+        self._choose("n_rs_seq", snapshots, why if recurrent.keeps_snapshots else "llama.cpp grants none to this model")
+        self._choose("cached_states", min(4, sequences), f"kept for prompts that begin alike: {reason}")
 
     def _choose_batches(self) -> None:
         free = _device_memory(self.hardware) or 0

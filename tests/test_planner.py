@@ -14,7 +14,8 @@ from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.hardware import GPU, Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts, VocabularyFacts
 from exsa_lab.models.gguf_reader import ArrayRegion
-from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, kv_bytes
+from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, kv_bytes, state_bytes
+from exsa_lab.models.recurrent import RecurrentFacts
 from exsa_lab.planner import Plan, plan, step_down
 
 MIB = 1 << 20
@@ -378,3 +379,43 @@ def test_the_defaults_are_a_valid_config() -> None:
     assert plan(machine(), TINY, DRAFT).config == replace(
         EngineConfig(), n_threads=8, n_ctx=8192, n_seq_max=16, prefix_cache_tokens=512
     )
+
+
+# Recurrent layers
+
+
+def recurrent(state_mib: float, *, keeps_snapshots: bool = True) -> GGUFFacts:
+    """A model of three quarters recurrent layers that keep so much for each sequence."""
+    layers = (True, True, True, False) * 8
+    state = round(state_mib * MIB / 4 / sum(layers))
+    facts = RecurrentFacts(layers, state, 8192, keeps_snapshots)
+    heads = tuple(0 if is_recurrent else 4 for is_recurrent in layers)
+    return replace(B7, recurrent=facts, kv_heads=heads)
+
+
+def test_small_states_leave_the_sequences_as_they_are() -> None:
+    made = plan(machine(ram=16), recurrent(0.2))
+    assert (made.config.n_seq_max, made.config.n_rs_seq, made.config.cached_states) == (16, 8, 4)
+
+
+def test_large_states_cost_sequences_first_and_then_draft_length() -> None:
+    """A state of 50 MiB is one of Qwen3.5 4B."""
+    found = [plan(machine(ram=gib), recurrent(50)).config for gib in (64, 24, 12)]
+    sizes = [(config.n_seq_max, config.n_rs_seq) for config in found]
+    assert sizes[0] == (8, 8)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+    made = plan(machine(ram=64), recurrent(50))
+    assert "50 MiB" in made.reason("n_seq_max")
+    assert state_bytes(recurrent(50), made.config) <= 64 * GIB / 8
+
+
+def test_sizes_of_states_that_the_user_set_are_kept() -> None:
+    made = plan(machine(ram=16), recurrent(50), None, {"n_rs_seq": 3, "n_seq_max": 2})
+    assert (made.config.n_rs_seq, made.config.n_seq_max) == (3, 2)
+
+
+def test_a_recurrent_draft_has_spare_slots_and_no_snapshots() -> None:
+    facts, config = recurrent(1), EngineConfig(n_seq_max=4, cached_states=2, n_rs_seq=8)
+    assert state_bytes(facts, config) == pytest.approx(6 * 9 * MIB, rel=1e-3)
+    assert state_bytes(facts, config, is_draft=True) == pytest.approx(10 * MIB, rel=1e-3)

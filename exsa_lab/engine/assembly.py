@@ -15,6 +15,7 @@ from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.proposers import ModelDrafter
+from exsa_lab.models.memory import num_states
 from exsa_lab.runtime.protocol import UNLIMITED, Batch, Context, Logits, Model
 
 SLOTS_PER_SEQUENCE = 4
@@ -111,7 +112,7 @@ def num_slots(config: EngineConfig, *, is_recurrent: bool) -> int:
     """Slots of the target's cache: beside those that run, some that keep what prompts may begin with."""
     if not is_recurrent:
         return min(SLOTS_PER_SEQUENCE * config.n_seq_max, MAX_SLOTS)
-    return min(config.n_seq_max + config.cached_states, MAX_SLOTS)
+    return min(num_states(config), MAX_SLOTS)
 
 
 def _do_without_drafts(models: Models) -> None:

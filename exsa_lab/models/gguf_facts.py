@@ -14,6 +14,7 @@ from typing import Any
 from exsa_lab.errors import InvalidModel
 from exsa_lab.models.gguf_checks import check_assertions, check_rotary
 from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, Tensor, read_header, read_strings
+from exsa_lab.models.recurrent import RecurrentFacts, attention_heads, recurrent_facts
 
 COST_FACTOR_KEY = "exsa_lab.cost_factor"
 """Metadata of a cost-scaled file."""
@@ -91,6 +92,10 @@ class GGUFFacts:
     """Files the model is split into, 1 for a whole one."""
     cost_factor: int = 1
     """Times as much as a token costs, against the model it was made from (`exsa_lab.models.cost_scaling`)."""
+    recurrent: RecurrentFacts | None = None
+    """Its recurrent layers, None where it has none."""
+    has_window: bool = False
+    """Whether layers attend to a sliding window."""
 
     @property
     def weight_bytes(self) -> int:
@@ -148,6 +153,8 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     embedding = fields.integer("embedding_length", 1, _MAX_WIDTH)
     heads = max(fields.per_layer("attention.head_count", layers, default=1))
     kv_heads = fields.per_layer("attention.head_count_kv", layers, default=heads)
+    widths = fields.per_layer("feed_forward_length", layers, default=0)
+    recurrent = recurrent_facts(fields.architecture, fields.number, embedding, kv_heads, widths)
     head_length = embedding // max(heads, 1)
     layer_bytes = _layer_sizes(header, layers)
     sizes, inside = _type_sizes(header.tensors), _type_sizes(t for t in header.tensors if _LAYER_OF.match(t.name))
@@ -167,9 +174,12 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         layers=layers,
         embedding=embedding,
         heads=heads,
-        kv_heads=kv_heads,
+        kv_heads=attention_heads(kv_heads, fields.architecture, recurrent),
         key_length=key_length,
-        value_length=fields.integer("attention.value_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
+        # Latent attention keeps one vector, from which it computes keys and values.
+        value_length=0
+        if fields.number("attention.key_length_mla")
+        else fields.integer("attention.value_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
         context_limit=fields.integer("context_length", 1, 1 << 31),
         feed_forward=_feed_forward(fields, layers),
         experts=fields.integer("expert_count", 0, 65_536, default=0),
@@ -184,6 +194,8 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         num_parameters=sum(_elements(tensor.shape) for tensor in header.tensors),
         split_count=split_count,
         cost_factor=fields.integer_of(COST_FACTOR_KEY, 1, MAX_LAYERS, default=1),
+        recurrent=recurrent,
+        has_window=fields.number("attention.sliding_window") > 0,
     )
 
 
@@ -295,6 +307,12 @@ class _Fields:
         if type(value) is not int or not low <= value <= high:
             raise self.invalid(f"has the impossible {key} {str(value)[:40]}")
         return value
+
+    def number(self, key: str) -> int:
+        """One of the architecture's own numbers, 0 where the file has none; its largest where it has one per layer."""
+        value = self.header.metadata.get(f"{self.architecture}.{key}", 0)
+        value = max(value, default=0) if isinstance(value, tuple) else value
+        return value if type(value) is int and 0 <= value <= _MAX_WIDTH else 0
 
     def per_layer(self, key: str, layers: int, *, default: int) -> tuple[int, ...]:
         """A number that may be given once or for each layer."""

@@ -9,16 +9,15 @@ planner's margin is there for these. The engine still loads, sees whether it fit
 
 from __future__ import annotations
 
-from exsa_lab.config import MAX_DRAFT_LENGTH
+from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.models.gguf_facts import GGUFFacts
+from exsa_lab.models.recurrent import FLOAT
 
 GIB = 1 << 30
 GPU_MARGIN = GIB
 """Left free on each GPU for the driver's context and other programs (llama.cpp's own fit leaves as much)."""
 REPACKED = frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4", "Q5_K", "Q6_K"})
 """Types llama.cpp rearranges for its CPU kernels: these are copied, where others stay mapped from the file."""
-
-_FLOAT = 4
 
 
 def kv_bytes(facts: GGUFFacts, n_ctx: int, kv_type: str = "f16", layers: int | None = None) -> int:
@@ -28,24 +27,83 @@ def kv_bytes(facts: GGUFFacts, n_ctx: int, kv_type: str = "f16", layers: int | N
     return round(n_ctx * facts.kv_bytes_per_token(kv_type) * share)
 
 
+def num_states(config: EngineConfig) -> int:
+    """Slots of a recurrent model: those of the sequences that run, and some that keep what prompts begin with."""
+    return config.n_seq_max + config.cached_states
+
+
+def state_bytes(facts: GGUFFacts, config: EngineConfig, layers: int | None = None, *, is_draft: bool = False) -> int:
+    """Bytes of the recurrent states of all slots, with their snapshots; of the last ``layers`` layers, where given.
+
+    A recurrent draft keeps no snapshots, but a spare slot for each sequence that runs.
+    """
+    if facts.recurrent is None:
+        return 0
+    slots = num_states(config) + (config.n_seq_max if is_draft else 0)
+    return slots * facts.recurrent.bytes_per_sequence(0 if is_draft else config.n_rs_seq, layers)
+
+
 def output_rows(n_ubatch: int, n_seq_max: int) -> int:
     """Rows of logits one micro-batch may ask for: one per sequence and draft token, as the runtime reserves them."""
     return min(n_ubatch, max(64, n_seq_max * (1 + MAX_DRAFT_LENGTH)))
 
 
-def compute_bytes(facts: GGUFFacts, n_ctx: int, n_ubatch: int, n_seq_max: int, *, flash_attention: bool = True) -> int:
+def compute_bytes(
+    facts: GGUFFacts,
+    n_ctx: int,
+    n_ubatch: int,
+    n_seq_max: int,
+    *,
+    flash_attention: bool = True,
+    num_slots: int = 0,
+    n_rs_seq: int = 0,
+) -> int:
     """Bytes of llama.cpp's compute buffer: the larger of two moments of one micro-batch of u tokens.
 
-    Inside a layer: ``u * (3 * feed_forward + 4 * embedding) * 4`` for activations, ``n_ctx * u * 2`` for the
-    attention mask, and without flash attention ``heads * n_ctx * u * 4`` for the scores.
+    Inside a layer: ``u * (3 * feed_forward + 4 * embedding) * 4`` for activations (or what a recurrent layer needs),
+    ``n_ctx * u * 2`` for the attention mask, two of them where some layers have a sliding window, and without flash
+    attention ``heads * n_ctx * u * 4`` for the scores. A recurrent layer has its new states there too, of
+    ``num_slots`` sequences with ``n_rs_seq`` snapshots each.
     At the output, for r rows: ``r * vocabulary * 4 + (r + u) * embedding * 4``.
     """
     rows = output_rows(n_ubatch, n_seq_max)
-    inside = n_ubatch * (3 * facts.feed_forward + 4 * facts.embedding) * _FLOAT + n_ctx * n_ubatch * 2
+    activations = 3 * facts.feed_forward + 4 * facts.embedding
+    masks = (1 + facts.has_window) * any(facts.kv_heads)
+    states = 0
+    if facts.recurrent is not None:
+        activations = max(activations, facts.recurrent.activations)
+        states = num_slots * facts.recurrent.state * facts.recurrent.copies(n_rs_seq)
+    inside = (n_ubatch * activations + states) * FLOAT + masks * n_ctx * n_ubatch * 2
     if not flash_attention:
-        inside += facts.heads * n_ctx * n_ubatch * _FLOAT
-    outside = rows * facts.vocabulary.size * _FLOAT + (rows + n_ubatch) * facts.embedding * _FLOAT
-    return max(inside, outside) + n_seq_max * facts.vocabulary.size * _FLOAT
+        inside += facts.heads * n_ctx * n_ubatch * FLOAT
+    outside = rows * facts.vocabulary.size * FLOAT + (rows + n_ubatch) * facts.embedding * FLOAT
+    return max(inside, outside) + n_seq_max * facts.vocabulary.size * FLOAT
+
+
+def memory_usage(facts: GGUFFacts, gpu_layers: int, config: EngineConfig, *, is_draft: bool = False) -> list[int]:
+    """Bytes of one model: weights and cache in main memory, weights and cache on the GPU."""
+    offloaded = facts.layers if gpu_layers < 0 else min(gpu_layers, facts.layers)
+    has_output = gpu_layers < 0 or gpu_layers > facts.layers
+    # llama.cpp fills the GPU from the last layer backwards; the output matrix counts as one more.
+    device = sum(facts.layer_bytes[facts.layers - offloaded :]) + (facts.output_bytes if has_output else 0)
+    device_kv = kv_bytes(facts, config.n_ctx, config.kv_type, offloaded)
+    device_kv += state_bytes(facts, config, offloaded, is_draft=is_draft)
+    compute = compute_bytes(
+        facts,
+        config.n_ctx,
+        config.n_ubatch,
+        config.n_seq_max,
+        flash_attention=config.flash_attention,
+        num_slots=num_states(config) + config.n_seq_max * is_draft,
+        n_rs_seq=0 if is_draft else config.n_rs_seq,
+    )
+    host_weights = sum(facts.layer_bytes[: facts.layers - offloaded]) + (
+        facts.other_bytes - (facts.output_bytes if has_output and facts.has_own_output else 0)
+    )
+    host_cache = kv_bytes(facts, config.n_ctx, config.kv_type) - device_kv
+    host_cache += state_bytes(facts, config, is_draft=is_draft)
+    host_cache += compute if not offloaded else compute // 8
+    return [host_weights, host_cache, device, device_kv + (compute if offloaded else 0)]
 
 
 def copied_weight_bytes(facts: GGUFFacts) -> int:
