@@ -23,6 +23,7 @@ from exsa_lab.engine.assembly import num_slots
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import DecodeError, InvalidModel, ModelLoadError, PromptTooLong
+from exsa_lab.events import RoundEvent
 from exsa_lab.loading import find_files, prepare
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.memory import memory_usage
@@ -227,6 +228,37 @@ def test_a_step_that_llama_cpp_refuses_is_told_in_its_words(files: tuple[Path, P
         context.decode(batch)
     context.close()
     model.close()
+
+
+@pytest.mark.parametrize("draft", ["llama", "gpt2", "lfm2"])
+@pytest.mark.parametrize("drafter", ["model", "auto"])
+def test_a_draft_of_a_shorter_context_drafts_within_it(draft: str, drafter: str, tmp_path: Path) -> None:
+    """Beyond it the text goes on without; with learned positions llama.cpp would end the process there."""
+    target = write_model(tmp_path / "target.gguf", "llama")
+    short = write_model(tmp_path / "draft.gguf", draft, context=128)
+    with open_engine(target, short) as engine, BareLoop(target, EngineConfig(n_ctx=CELLS, n_seq_max=1), 2) as loop:
+        assert any("trained for 128 tokens" in note for note in engine.notes)
+        within, across, beyond = (
+            ask(engine, text(length), drafter=drafter, draft_length=4, max_tokens=40) for length in (40, 100, 200)
+        )
+        automatic = ask(engine, text(100), drafter=drafter, draft_length="auto", max_tokens=60)
+        check(loop, [within, across, beyond, automatic])
+    drafted = [num_drafted_by(each, "model") for each in (within, across, beyond)]
+    assert drafted[0] > drafted[1] > drafted[2] == 0
+
+
+def test_a_text_ends_where_the_learned_positions_do(tmp_path: Path) -> None:
+    with open_engine(write_model(tmp_path / "target.gguf", "gpt2", context=128)) as engine:
+        generation = ask(engine, text(60), max_tokens=500, draft_length=3, drafter="ngram")
+        assert generation.finish_reason == "length"
+        assert len(generation.prompt_ids) + len(generation.tokens) in (128, 129)
+        with pytest.raises(PromptTooLong):
+            ask(engine, text(200))
+
+
+def num_drafted_by(generation: Generation, drafter: str) -> int:
+    rounds = (event for event in generation.events if isinstance(event, RoundEvent))
+    return sum(event.k for event in rounds if event.drafter == drafter)
 
 
 @pytest.mark.parametrize(("other", "kind"), [("t5", "an encoder-decoder model"), ("bert", "an embedding model")])

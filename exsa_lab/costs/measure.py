@@ -50,7 +50,10 @@ def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> C
         kind: context.n_seq_max - 1 if context.max_rollback != UNLIMITED else None for kind, context in contexts.items()
     }
     batches = {kind: context.new_batch() for kind, context in contexts.items()}
-    depths = {kind: min(DEPTH, context.n_ctx // 4, context.n_batch) for kind, context in contexts.items()}
+    depths = {
+        kind: min(DEPTH, context.n_ctx // 4, context.max_position // 2, context.n_batch)
+        for kind, context in contexts.items()
+    }
     for kind, context in contexts.items():
         _decode(context, batches[kind], 0, depths[kind], num_sequences=1, outputs=0)
         for slot in {*range(1, min(8, context.n_seq_max)), originals[kind] or 0} - {0}:
@@ -72,7 +75,7 @@ def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> C
                     context.copy(original, slot, 0, depth)
         return seconds
 
-    room = min(min(context.n_batch, context.n_ctx // 2) for context in contexts.values())
+    room = min(min(context.n_batch, context.n_ctx // 2, context.max_position // 2) for context in contexts.values())
     try:
         return calibrate(
             measure, time.perf_counter, has_draft="draft" in contexts, max_tokens=min(64, room), in_a_row=in_a_row

@@ -74,7 +74,7 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
         is_limited = context.max_rollback != UNLIMITED
         slots = SlotTable(
             n_slots,
-            context.n_ctx,
+            context.max_position,
             max_held=config.n_seq_max,
             max_cached=context.n_ctx if is_limited else config.prefix_cache_tokens,
             fast_cells=config.fast_cells,
@@ -134,4 +134,6 @@ def _open_drafter(
     settings = replace(config, n_rs_seq=0) if draft.is_recurrent else config
     context = draft.open_context(settings, models.n_threads, slots=n_slots + spares)
     first_spare = n_slots if spares else None
+    if draft.n_ctx_train < min(config.n_ctx, models.target.n_ctx_train):
+        models.notes += (f"{draft.name} was trained for {draft.n_ctx_train:,} tokens and drafts in texts below that.",)
     return ModelDrafter(draft, context, slots, models.target.vocab_size, first_spare=first_spare), context

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
+from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName, EngineConfig
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.proposers import Draft, ModelDrafter, ModelRequest, draft_by_lookup
 from exsa_lab.engine.scheduler import Work
@@ -212,7 +212,7 @@ class Drafting:
 
     def _fixed_drafter(self, sequence: Sequence) -> str:
         drafter = sequence.params.drafter
-        has_model = self.model_drafter is not None
+        has_model = self.model_drafter is not None and self.model_drafter.reaches(sequence)
         if not self.max_length or drafter == "none" or (drafter == "model" and not has_model):
             return "none"
         if drafter != "auto":
@@ -242,7 +242,7 @@ class Drafting:
         waiting: list[Resting] = []
         for sequence in sequences:
             match_length = sequence.ngrams.match_length if sequence.ngrams is not None else 0
-            waiting.append((sequence.history, match_length, sequence.params.drafter))
+            waiting.append((sequence.history, match_length, self._drafter(sequence)))
         if not self._policy.rests(waiting):
             return False
         for sequence, each in zip(sequences, waiting, strict=True):
@@ -312,10 +312,17 @@ class Drafting:
         limit = self._limit(sequence, room)
         proposed, match = sequence.ngrams.propose(limit) if sequence.ngrams is not None else ([], 0)
         lag = self._lag(sequence)
-        return DraftRequest(sequence.history, sequence.params.drafter, limit, len(proposed), match, lag, worth)
+        return DraftRequest(sequence.history, self._drafter(sequence), limit, len(proposed), match, lag, worth)
 
     def _limit(self, sequence: Sequence, room: int) -> int:
         return max(0, min(self.max_length, sequence.num_left - 1, room))
+
+    def _drafter(self, sequence: Sequence) -> DrafterName:
+        """Who may draft for a sequence: not the model once the text has outgrown it."""
+        wanted = sequence.params.drafter
+        if self.model_drafter is None or self.model_drafter.reaches(sequence):
+            return wanted
+        return "ngram" if wanted == "auto" else "none" if wanted == "model" else wanted
 
     def _lag(self, sequence: Sequence) -> int:
         """Tokens the draft model has not seen; while a draft is verified, the last one at least."""

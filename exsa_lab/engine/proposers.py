@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import LOAD_AGAIN, EngineFailed
@@ -105,6 +106,13 @@ class ModelDrafter:
         self.has_costly_shapes = False
         """Whether to keep the shape of the batches: each sequence then gets one token a decode."""
         self._first_spare = first_spare
+
+    def reaches(self, sequence: Sequence) -> bool:
+        """Whether the longest draft would end within the context that the model was trained for.
+
+        Beyond, its drafts are worth nothing, and a model that learned an embedding for each position ends the process.
+        """
+        return sequence.num_tokens + MAX_DRAFT_LENGTH <= self._model.n_ctx_train
 
     def lag(self, sequence: Sequence) -> int:
         """Tokens of the sequence it has not seen."""

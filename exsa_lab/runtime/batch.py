@@ -61,6 +61,11 @@ class LlamaBatch:
         self.struct.n_tokens = end
         return first_row
 
+    @property
+    def last_position(self) -> int:
+        """The largest position of its tokens; -1 for an empty batch."""
+        return int(self._positions[: self.num_tokens].max(initial=-1))
+
     def pad(self, size: int) -> tuple[int, int] | None:
         """Let llama.cpp see ``size`` tokens with logits for all: after the last token further ones, in its slot.
 

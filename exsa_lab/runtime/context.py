@@ -19,6 +19,8 @@ from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, Steady
 
 _NO_CELLS = 1
 """What llama_decode returns where the cache has no room."""
+_LEARNED_POSITIONS = ("gpt2", "starcoder")
+"""Architectures that look positions up in a table, and end the process beyond it. (The others are text encoders.)"""
 MIN_OUTPUTS = 64
 """Rows of logits any context can give in one decode; measuring the cost of a step asks for as many."""
 
@@ -58,6 +60,9 @@ class LlamaContext:
         self.n_ctx: int = self._lib.llama_n_ctx(self._pointer)
         self.n_seq_max: int = self._lib.llama_n_seq_max(self._pointer)
         self.n_batch: int = self._lib.llama_n_batch(self._pointer)
+        self.max_position: int = self.n_ctx
+        if _architecture(self._lib, model_pointer) in _LEARNED_POSITIONS:
+            self.max_position = min(self.n_ctx, self._lib.llama_model_n_ctx_train(model_pointer))
         self.saves_whole_slots = bool(self._lib.llama_model_is_recurrent(model_pointer))
         is_limited = self.saves_whole_slots or bool(self._lib.llama_model_is_hybrid(model_pointer))
         self.max_rollback: int = self._lib.llama_n_rs_seq(self._pointer) if is_limited else UNLIMITED
@@ -101,6 +106,11 @@ class LlamaContext:
         assert isinstance(batch, LlamaBatch)
         if batch.num_outputs > self.max_outputs:
             raise DecodeError(f"a step asked for {batch.num_outputs} rows of logits of at most {self.max_outputs}.")
+        if self.max_position < self.n_ctx and batch.last_position >= self.max_position:
+            raise DecodeError(
+                f"the model has no position {batch.last_position}: it was trained for {self.max_position} tokens.",
+                hint="Load it with an n_ctx of at most that.",
+            )
         self._wanted = None
         self._num_rows = batch.num_outputs
         if self._steady and batch.num_tokens <= SIZES[-1]:
@@ -207,6 +217,12 @@ def _refuse(config: EngineConfig, slots: int, lines: list[LogLine]) -> NoReturn:
     if not lines or any("alloc" in line.text or "memory" in line.text for line in lines if line.is_error):
         raise OutOfMemory(what, hint="Ask for a smaller n_ctx or n_seq_max.")
     raise ModelLoadError(what, hint="%exsa_doctor shows its log.")
+
+
+def _architecture(lib: Any, model_pointer: Any) -> str:
+    buffer = ctypes.create_string_buffer(64)
+    lib.llama_model_meta_val_str(model_pointer, b"general.architecture", buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace")
 
 
 def _bytes(state: State) -> Any:

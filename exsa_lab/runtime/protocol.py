@@ -47,6 +47,8 @@ class Context(Protocol):
     n_ctx: int
     n_seq_max: int
     n_batch: int
+    max_position: int
+    """Tokens a slot can hold: fewer than ``n_ctx`` where the model learned an embedding for each position."""
     max_rollback: int
     """Most tokens that `remove` can take off the end of a slot. Attention keeps a cell for each token: `UNLIMITED`.
     Recurrent and hybrid memory keeps one state for all tokens of a slot, and in some architectures snapshots of it: so

@@ -62,6 +62,7 @@ class ScriptedContext:
         self.n_seq_max = max(slots, config.n_seq_max)
         self.n_batch = config.n_batch
         self.is_asynchronous = model.is_asynchronous
+        self.max_position = self.n_ctx
         self.max_rollback = min(model.max_rollback, config.n_rs_seq) if model.is_recurrent else UNLIMITED
         self.saves_whole_slots = False
         self.before_decode: Callable[[list[Entry]], None] | None = None

@@ -48,8 +48,9 @@ TOKENS = [*byte_tokens(), *CONTROL]
 class Weights:
     """Random weights, each tensor from its own seed, so that a model with ``noise`` is like the one without."""
 
-    def __init__(self, seed: int, noise: float) -> None:
+    def __init__(self, seed: int, noise: float, context: int) -> None:
         self.tensors: dict[str, Array] = {}
+        self.context = context
         self._seed, self._noise = seed, noise
 
     def matrix(self, name: str, *shape: int, scale: float = 0.25) -> None:
@@ -172,6 +173,26 @@ def phi3(weights: Weights) -> dict[str, Any]:
         weights.matrix(block + "ffn_up.weight", 2 * FEED_FORWARD, EMBEDDING)
         weights.matrix(block + "ffn_down.weight", EMBEDDING, FEED_FORWARD)
     return {"block_count": 2}
+
+
+def gpt2(weights: Weights) -> dict[str, Any]:
+    """Learned positions."""
+    weights.ends()
+    weights.matrix("position_embd.weight", weights.context, EMBEDDING)
+    norms = ["output_norm"]
+    for layer in range(2):
+        block = f"blk.{layer}."
+        weights.matrix(block + "attn_qkv.weight", 3 * EMBEDDING, EMBEDDING)
+        weights.matrix(block + "attn_output.weight", EMBEDDING, EMBEDDING)
+        weights.feed_forward(block, norm="", gate=False)
+        for name, size in (("attn_qkv", 3 * EMBEDDING), ("attn_output", EMBEDDING), ("ffn_down", EMBEDDING)):
+            weights.matrix(block + name + ".bias", size)
+        weights.matrix(block + "ffn_up.bias", FEED_FORWARD)
+        norms += [block + "attn_norm", block + "ffn_norm"]
+    for norm in norms:
+        weights.ones(norm + ".weight", EMBEDDING)
+        weights.constant(norm + ".bias", np.zeros(EMBEDDING))
+    return {"block_count": 2, "attention.head_count_kv": HEADS, "attention.layer_norm_epsilon": 1e-5}
 
 
 def qwen3moe(weights: Weights) -> dict[str, Any]:
@@ -401,7 +422,7 @@ def bert(weights: Weights) -> dict[str, Any]:
     """An embedding model."""
     weights.matrix("token_embd.weight", len(TOKENS), EMBEDDING)
     weights.matrix("token_types.weight", 2, EMBEDDING)
-    weights.matrix("position_embd.weight", CONTEXT, EMBEDDING)
+    weights.matrix("position_embd.weight", weights.context, EMBEDDING)
     norms = ["token_embd_norm"]
     for layer in range(2):
         block = f"blk.{layer}."
@@ -424,7 +445,7 @@ def bert(weights: Weights) -> dict[str, Any]:
 _BUILDERS: dict[str, Callable[[Weights], dict[str, Any]]] = {
     builder.__name__: builder
     for builder in (
-        *(llama, qwen2, qwen3, gemma3, phi3, qwen3moe, deepseek2),
+        *(llama, qwen2, qwen3, gemma3, phi3, gpt2, qwen3moe, deepseek2),
         *(mamba, lfm2, qwen35, qwen35_nextn, granitehybrid, nemotron_h, rwkv7),
         *(t5, bert),
     )
@@ -436,9 +457,9 @@ ROLL_BACK = ("lfm2", "qwen35", "nemotron_h")
 RECURRENT = (*ROLL_BACK, "mamba", "granitehybrid", "rwkv7")
 
 
-def _metadata(architecture: str, own: dict[str, Any]) -> dict[str, Any]:
+def _metadata(architecture: str, own: dict[str, Any], context: int) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "context_length": CONTEXT,
+        "context_length": context,
         "embedding_length": EMBEDDING,
         "feed_forward_length": FEED_FORWARD,
         "attention.head_count": HEADS,
@@ -468,17 +489,16 @@ def _metadata(architecture: str, own: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_model(path: Path, architecture: str, *, seed: int = 0, noise: float = 0.0, **changes: Any) -> Path:
-    """Write a model; ``noise`` disturbs the weights of the same seed, so that it agrees with the other now and then.
+def write_model(path: Path, architecture: str, *, seed: int = 0, noise: float = 0.0, context: int = CONTEXT) -> Path:
+    """Write a model trained for ``context`` tokens.
 
-    ``changes`` replace metadata, dots written as two underscores, None removes a key.
+    ``noise`` disturbs the weights of the same seed, so that the model agrees with the other now and then.
     """
-    weights = Weights(seed, noise)
-    metadata = _metadata(architecture.removesuffix("_nextn"), _BUILDERS[architecture](weights))
-    metadata |= {key.replace("__", "."): value for key, value in changes.items()}
+    weights = Weights(seed, noise, context)
+    metadata = _metadata(architecture.removesuffix("_nextn"), _BUILDERS[architecture](weights), context)
     infos = [(name, tuple(reversed(array.shape)), F32) for name, array in weights.tensors.items()]
     with path.open("wb") as file:
-        file.write(header({key: value for key, value in metadata.items() if value is not None}, infos))
+        file.write(header(metadata, infos))
         for array in weights.tensors.values():
             raw = array.tobytes()
             file.write(raw + bytes(-len(raw) % 32))
