@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,12 +13,13 @@ from jinja2.runtime import Undefined
 from jinja2.tests import TESTS as JINJA_TESTS
 
 from exsa_lab.prompts.limits import WorkBudget
-from exsa_lab.prompts.marked import characters, cut, join, made_from, mapped, pieces_of, rest_of
+from exsa_lab.prompts.marked import cut, escaped, join, made_from, mapped, pieces_of, rest_of, safe
 from exsa_lab.prompts.operations import join_items, modulo, replace_text, to_text
 
 _MAX_PLACES = 100
 """Most places `round` may round to."""
 _MAX_INDENT = 1_000
+_WORD = re.compile(r"\w+")
 
 
 class Run(Protocol):
@@ -50,9 +52,8 @@ def _text_filter(name: str) -> Filter:
 
 
 def _escape(run: Run, value: Any) -> str:
-    text = to_text(run.budget, value)
-    table = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&#39;", '"': "&#34;"}
-    return join(made_from(table.get(char, char), char) if char in table else char for char in characters(text))
+    run.budget.pay(value, times=5)
+    return safe(escaped(to_text(run.budget, value)))
 
 
 def _indent(run: Run, value: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
@@ -326,7 +327,7 @@ FILTERS: dict[str, Filter] = {
     "replace": _replace,
     "reverse": _reverse,
     "round": _round,
-    "safe": lambda run, value: to_text(run.budget, value),
+    "safe": lambda run, value: safe(to_text(run.budget, value)),
     "select": _chosen(True, by_attribute=False),
     "selectattr": _chosen(True, by_attribute=True),
     "sort": _sort,
@@ -336,7 +337,7 @@ FILTERS: dict[str, Filter] = {
     "trim": _trim,
     "unique": _unique,
     "upper": _text_filter("upper"),
-    "wordcount": lambda run, value: len(to_text(run.budget, value).split()),
+    "wordcount": lambda run, value: len(_WORD.findall(to_text(run.budget, value))),
 }
 
 # fmt: off

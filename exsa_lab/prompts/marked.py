@@ -26,13 +26,36 @@ class Marked(str):
     marks: str
 
     def __new__(cls, text: str, marks: str) -> Marked:
-        made = super().__new__(cls, text)
+        made = str.__new__(cls, text)
         assert len(marks) == len(text)
         made.marks = marks
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Marked, (str(self), self.marks)
+
+
+class SafeText(Marked):
+    """What ``|safe`` returns: added to another text it has that one escaped for HTML, as jinja2's does."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str, marks: str) -> SafeText:
+        made = super().__new__(cls, text, marks)
+        assert isinstance(made, SafeText)
+        return made
+
+
+def safe(text: str) -> SafeText:
+    return SafeText(str(text), marks_of(text))
+
+
+def escaped(text: str) -> str:
+    """Escape a text for HTML, but for a safe one."""
+    if isinstance(text, SafeText):
+        return text
+    table = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&#39;", '"': "&#34;"}
+    return join(made_from(table.get(char, char), char) if char in table else char for char in characters(text))
 
 
 def mark(text: str, with_mark: str) -> str:

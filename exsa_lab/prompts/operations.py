@@ -13,7 +13,7 @@ from typing import Any
 from jinja2.exceptions import SecurityError
 
 from exsa_lab.prompts.limits import MAX_INTEGER_BITS, MAX_WIDTH, WorkBudget
-from exsa_lab.prompts.marked import cut, join, made_from, mapped, pieces_of, replaced, rest_of
+from exsa_lab.prompts.marked import SafeText, cut, escaped, join, made_from, mapped, pieces_of, replaced, rest_of, safe
 
 _SEARCH_PER_UNIT = 64
 """Comparisons of characters that cost one unit."""
@@ -32,9 +32,12 @@ def to_text(budget: WorkBudget, value: Any) -> str:
 
 def add(budget: WorkBudget, left: Any, right: Any) -> Any:
     budget.pay(left, right)
-    if isinstance(left, str) and isinstance(right, str):
-        return join([left, right])
-    return left + right
+    if not (isinstance(left, str) and isinstance(right, str)):
+        return left + right
+    if isinstance(left, SafeText) or isinstance(right, SafeText):
+        budget.pay(left, right, times=5)
+        return safe(join([escaped(left), escaped(right)]))
+    return join([left, right])
 
 
 def subtract(budget: WorkBudget, left: Any, right: Any) -> Any:

@@ -13,10 +13,11 @@ from exsa_lab.prompts.evaluate import Evaluation
 from exsa_lab.prompts.limits import WorkBudget, WorkExceeded
 from exsa_lab.prompts.values import Refused
 
-MAX_TEMPLATE_CHARS = 200_000
+MAX_TEMPLATE_CHARS = 100_000
 """The longest templates in use have about 30,000."""
-BASE_WORK = 1_500_000
-"""Units of work one rendering may take, plus some for what it is given; see `exsa_lab.prompts.limits`."""
+BASE_WORK = 500_000
+"""Units of work one rendering may take, plus some for what it is given; see `exsa_lab.prompts.limits`. Published
+templates take up to 30,000."""
 WORK_PER_CHAR = 16
 WORK_PER_MESSAGE = 20_000
 NO_CHAT = "Use chat=False (--no-chat) for raw completion."
@@ -24,6 +25,10 @@ NO_CHAT = "Use chat=False (--no-chat) for raw completion."
 
 class TemplateRefusal(ConfigError):
     """The template called raise_exception: it does not take these messages."""
+
+
+class TemplateTooCostly(InvalidModel):
+    """The template takes more work, time or memory than it may: no mistake does that."""
 
 
 class _Generation(Extension):
@@ -73,9 +78,11 @@ class ChatTemplate:
         except Refused as cause:
             raise TemplateRefusal(f"the model's chat template refuses these messages: {one_line(cause)}.") from cause
         except WorkExceeded as cause:
-            raise InvalidModel(
+            raise TemplateTooCostly(
                 "the chat template takes too much work to render, so it was stopped.", hint=NO_CHAT
             ) from cause
+        except MemoryError as cause:
+            raise TemplateTooCostly("the chat template takes too much memory.", hint=NO_CHAT) from cause
         except ExsaError:
             raise
         except Exception as cause:  # Any error a template can provoke, RecursionError among them.

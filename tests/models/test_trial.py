@@ -12,12 +12,21 @@ from exsa_lab import loading
 from exsa_lab.errors import ExsaError, InvalidModel, ModelLoadError
 from exsa_lab.models.trial import try_load
 from tests.models.gguf_files import write
+from tests.prompts.vocabularies import write_model
 
 CRASH = "import os; os.abort()"
 
 
 def test_a_good_file_passes() -> None:
     assert try_load("smollm2-135m-draft").name == "smollm2-135m-draft-23m-iq4_nl.gguf"
+
+
+def test_a_hostile_chat_template_is_found(tmp_path: Path) -> None:
+    hostile = write_model(tmp_path / "m.gguf", tokenizer__chat_template="{{ 'a' * 10**10 }}")
+    with pytest.raises(InvalidModel, match=r"m\.gguf: the chat template takes too much work"):
+        try_load(hostile)
+    odd = write_model(tmp_path / "n.gguf", tokenizer__chat_template="{% include 'x' %}")
+    assert try_load(odd) == odd
 
 
 def test_a_file_llama_cpp_refuses(tmp_path: Path) -> None:
