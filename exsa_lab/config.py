@@ -161,6 +161,9 @@ class EngineConfig:
     n_rs_seq: int = 8
     """Snapshots kept of each sequence's recurrent state: the longest draft of hybrid models. Attention needs none, and
     llama.cpp grants them to some architectures only. Each takes as much memory as the state itself."""
+    lookup_history: bool = True
+    """Look drafts up in the finished texts of this engine too, of which some 64 MiB are kept; what is generated never
+    depends on it under temperature 0. ``engine.forget_texts()`` drops them."""
     cached_states: int = 4
     """Finished sequences whose recurrent state is kept beside those that run; each takes as much memory as one."""
     checkpoint_bytes: int = 1 << 28
@@ -192,7 +195,7 @@ class EngineConfig:
     def __post_init__(self) -> None:
         for name, (low, high) in _ENGINE_BOUNDS.items():
             settle(self, **{name: whole(name, getattr(self, name), low, high)})
-        for name in ("flash_attention", "reproducible", "recalibrate"):
+        for name in ("flash_attention", "reproducible", "recalibrate", "lookup_history"):
             settle(self, **{name: _flag(name, getattr(self, name))})
         if not isinstance(self.kv_type, str) or self.kv_type not in KV_TYPES:
             raise ConfigError(f"kv_type is {shown(self.kv_type)}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")

@@ -133,6 +133,8 @@ class RoundEvent:
     drafter: str | None = None
     time_s: float = 0.0
     """Seconds since submission when the round was committed."""
+    looked_up_in: int | None = None
+    """Id of the generation whose text the draft was looked up in; None where that was its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from exsa_lab.errors import EngineError
 from exsa_lab.events import DraftReason
 from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.draft_length import DraftRequest, Outcome, Resting, StepPlan, Take
+from exsa_lab.speculation.history import TextHistory
 from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.rejection_sampling import Verdict
 from exsa_lab.speculation.steady_length import policy_for
@@ -64,6 +65,8 @@ class Drafting:
         self.max_length = min(MAX_DRAFT_LENGTH, max_rollback)
         self._is_end = is_end
         self._policy = policy_for(costs, has_draft=model_drafter is not None) if costs else None
+        self.texts = TextHistory() if config.lookup_history else None
+        """What was generated so far, for lookup."""
         self.step = DraftStep()
         self._ahead = DraftStep()
         """Plan of the next step, where it is the same sequences' again."""
@@ -79,7 +82,14 @@ class Drafting:
         """Prepare a new sequence: what drafting keeps for it."""
         sequence.history = self._policy.new_history() if self._policy else DraftHistory()
         if self.max_length and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
-            sequence.ngrams = NgramIndex(sequence.tokens, self._is_end)
+            # With a length that the user fixed, a seed gives the same text whatever was seen before.
+            is_fixed = sequence.params.temperature > 0 and sequence.params.draft_length != "auto"
+            sequence.ngrams = NgramIndex(sequence.tokens, self._is_end, None if is_fixed else self.texts)
+
+    def end(self, sequence: Sequence) -> None:
+        """A sequence is over: others may repeat its text."""
+        if self.texts is not None and self.max_length:
+            self.texts.add(sequence.tokens, sequence.id)
 
     # One step
 

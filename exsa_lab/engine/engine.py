@@ -234,11 +234,22 @@ class Engine:
         """Run ``function(loop)`` on the engine thread between two steps and return its result."""
         return self._worker.call(function)
 
+    def forget_texts(self) -> None:
+        """Drop what the engine keeps of texts that are over: for lookup, and the cached beginnings of prompts.
+
+        Generations that somebody holds keep their own text; so do `generations` and traces.
+        """
+        self._worker.call(_forget_texts)
+
     def close(self) -> None:
         """Cancel what runs, free the models and their memory. Calling it again does nothing."""
         self._worker.close()
         self._notifier.close()
         _open_engines.discard(self)
+
+
+def _forget_texts(loop: Loop) -> None:
+    loop.forget_texts()
 
 
 # Engines that are not closed. An interpreter takes its memory away while daemon threads still compute in C.

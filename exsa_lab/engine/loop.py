@@ -101,6 +101,14 @@ class Loop:
         is_limited = self.slots.max_rollback != UNLIMITED
         return not is_limited and self._batch.num_tokens >= min_tokens and generation in self._in_decode
 
+    def forget_texts(self) -> None:
+        """Drop what is kept of texts that are over: looked-up drafts, cached cells and saved states."""
+        if self.drafting.texts is not None:
+            self.drafting.texts.forget()
+        self.slots.checkpoints.forget()
+        self.slots.clear_cached()
+        self._perform_slot_operations()
+
     def close(self) -> None:
         """Free the KV caches."""
         self.context.close()
@@ -342,6 +350,8 @@ class Loop:
             sequence.generation.error = error
             state, finish_reason, detail = State.FAILED, "error", str(error)
         self._scheduler.remove(sequence, keep_cells=state is not State.FAILED)
+        if state is not State.FAILED:
+            self.drafting.end(sequence)
         sequence.generation.finish_reason = finish_reason
         sequence.emitter.finish()
         publish_state(sequence, state, detail or finish_reason)

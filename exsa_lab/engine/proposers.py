@@ -41,6 +41,8 @@ class Draft:
     """Draft model: probability of the most probable token at each place, where it was asked for."""
     peeked: tuple[int, float] | None = None
     """Draft model: most probable token and its probability where the draft stopped short of taking one."""
+    looked_up_in: int | None = None
+    """Lookup: id of the generation whose text it was found in; None for the sequence's own."""
     padding: int = 0
     """Tokens that the target computes after these only to keep the shape of its batch: nobody proposed them, and they
     are never tested."""
@@ -68,8 +70,9 @@ class ModelRequest:
 def draft_by_lookup(sequence: Sequence, length: int, reason: DraftReason) -> Draft:
     """Propose what followed the same words before (prompt lookup); costs no model."""
     assert sequence.ngrams is not None
+    owner = sequence.ngrams.owner
     tokens, _ = sequence.ngrams.propose(length)
-    return Draft("ngram", reason, tokens, [1.0] * len(tokens), [None] * len(tokens))
+    return Draft("ngram", reason, tokens, [1.0] * len(tokens), [None] * len(tokens), looked_up_in=owner)
 
 
 class ModelDrafter:

@@ -257,4 +257,5 @@ def _round_event(done: CommittedRound) -> RoundEvent:
         reason=draft.reason,
         drafter=draft.drafter if draft.tokens else None,
         time_s=done.elapsed,
+        looked_up_in=draft.looked_up_in if draft.tokens else None,
     )

@@ -8,6 +8,9 @@ stretches, and there this beats any draft model (prompt lookup decoding, Saxena 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from exsa_lab.speculation.history import TextHistory
 
 NGRAM = 2
 """Tokens that must have come before in this order for a match."""
@@ -30,6 +33,15 @@ def num_right(proposed: Sequence[int], text: Sequence[int]) -> int:
     return next(wrong, min(len(proposed), len(text)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """Where a proposal starts, and how many tokens before it agree with the end of the text; 0 for no match."""
+
+    source: int = 0
+    length: int = 0
+    is_of_history: bool = False
+
+
 class NgramIndex:
     """Suffix lookup over one request's tokens. Appending is O(1), proposing too.
 
@@ -41,7 +53,8 @@ class NgramIndex:
     A copy breaks off where a word is replaced, and is taken up soon after. A match near the place that the copy would
     have reached by then therefore counts as longer, and comes before others.
 
-    ``is_end`` tells the tokens that end a text: what followed one in an earlier message is not proposed.
+    ``is_end`` tells the tokens that end a text: what followed one in an earlier message is not proposed. ``history``
+    holds other texts; a place there comes before the text's own where it agrees longer.
 
     Example:
         >>> index = NgramIndex([1, 2, 3, 4, 9, 1, 2, 3])
@@ -49,15 +62,23 @@ class NgramIndex:
         ([4, 9], 3)
     """
 
-    def __init__(self, tokens: Iterable[int] = (), is_end: Callable[[int], bool] = lambda token: False) -> None:
+    def __init__(
+        self,
+        tokens: Iterable[int] = (),
+        is_end: Callable[[int], bool] = lambda token: False,
+        history: TextHistory | None = None,
+    ) -> None:
         self._is_end = is_end
+        self._history = history
         self._tokens: list[int] = []
         self._last: dict[tuple[int, int], int] = {}
         """Where each pair ended most recently (the index after its last token)."""
         self._previous = [0]
         """By end: where the pair that ends there ended before, 0 if it did not."""
-        self._found = (0, 0, 0)
-        """Length of the text, and what `_find` found for it: a proposal and what is learned of it ask for the same."""
+        self._found = _Match()
+        self._found_at = (0, 0)
+        """Length of the text and version of the history that `_found` is for: a proposal and what is learned of it ask
+        for the same."""
         self._copied = 0
         """Proposed tokens that were right in a row up to now."""
         self._break: tuple[int, int] | None = None
@@ -70,7 +91,13 @@ class NgramIndex:
     @property
     def match_length(self) -> int:
         """How long the end of the text agrees with an earlier place; 0 where nothing would be proposed."""
-        return self._find()[1]
+        return self._find().length
+
+    @property
+    def owner(self) -> int | None:
+        """Whose text the proposal comes from; None where it is the request's own, or nothing would be proposed."""
+        match = self._find()
+        return self._history.owner(match.source) if self._history is not None and match.is_of_history else None
 
     def append(self, token: int) -> None:
         """Add the next token of the text."""
@@ -97,12 +124,12 @@ class NgramIndex:
         """
         outcomes = []
         for token in tokens:
-            source, length = self._find()
-            is_right = length > 0 and self._tokens[source] == token
-            if length:
-                outcomes.append((length, is_right))
-                if not is_right and self._copied >= COPY:
-                    self._break = (source, len(self._tokens))
+            match = self._find()
+            is_right = match.length > 0 and self._following(match, 1) == [token]
+            if match.length:
+                outcomes.append((match.length, is_right))
+                if not is_right and self._copied >= COPY and not match.is_of_history:
+                    self._break = (match.source, len(self._tokens))
             self._copied = self._copied + 1 if is_right else 0
             self.append(token)
         return outcomes
@@ -113,24 +140,39 @@ class NgramIndex:
         A proposal that runs into the end of the text goes on with itself, as a repeating text would. An end token is
         the last one proposed.
         """
-        source, length = self._find()
-        if not length or max_tokens <= 0:
+        match = self._find()
+        if not match.length or max_tokens <= 0:
             return [], 0
-        tokens = self._tokens[source : source + max_tokens]
-        period = len(tokens)
-        while len(tokens) < max_tokens:
-            tokens.append(tokens[-period])
+        tokens = self._following(match, max_tokens)
         end = next((place for place, token in enumerate(tokens, start=1) if self._is_end(token)), max_tokens)
-        return tokens[:end], length
+        return tokens[:end], match.length
 
-    def _find(self) -> tuple[int, int]:
+    def _following(self, match: _Match, count: int) -> list[int]:
+        if match.is_of_history:
+            assert self._history is not None
+            return self._history.following(match.source, count)
+        tokens = self._tokens[match.source : match.source + count]
+        period = len(tokens)
+        while len(tokens) < count:
+            tokens.append(tokens[-period])
+        return tokens
+
+    def _find(self) -> _Match:
+        at = (len(self._tokens), self._history.version if self._history is not None else 0)
+        if self._found_at != at:
+            self._found, self._found_at = self._search(at[0]), at
+        return self._found
+
+    def _search(self, end: int) -> _Match:
+        source, length = self._search_own(end)
+        if self._history is not None and length < MAX_MATCH:
+            place, other = self._history.find(self._tokens)
+            if other > length:
+                return _Match(place, other, is_of_history=True)
+        return _Match(source, length)
+
+    def _search_own(self, end: int) -> tuple[int, int]:
         """Return where the proposal starts and how many tokens before it match the end of the text."""
-        end = len(self._tokens)
-        if self._found[0] != end:
-            self._found = (end, *self._search(end))
-        return self._found[1], self._found[2]
-
-    def _search(self, end: int) -> tuple[int, int]:
         best, longest = self._longest_match(end)
         resumed = self._resumed(end) if longest else 0
         if resumed:

@@ -117,7 +117,8 @@ def replay(trace: RecordedRun, draft_length: int, drafter: str | None = None) ->
 
     ``drafter`` is "model" or "ngram"; None means the recorded one. For the model, record with a long fixed draft
     length (8, say): every shorter one can then be told nearly exactly, a longer one only in part. Lookup needs no such
-    care: any trace with its prompt's tokens tells it exactly. Room in the KV cache and preemption are not modelled.
+    care: any trace with its prompt's tokens tells exactly what its own text gives; what other texts would have given
+    (`EngineConfig.lookup_history`) is not in it. Room in the KV cache and preemption are not modelled.
 
     Raises ConfigError where the text would have been another: with a temperature, what a model drafts changes it.
     """

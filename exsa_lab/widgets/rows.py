@@ -3,7 +3,7 @@
 A row is a short list, first its kind: one letter of `TOKEN_KINDS` for a token, ``"R"`` for a round.
 
     [kind, token_id, text, p, q, u, round]
-    ["R", round, k, accepted, step_ms, time_s, reason, drafter, batch_sequences]
+    ["R", round, k, accepted, step_ms, time_s, reason, drafter, batch_sequences, looked_up_in]
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def _token_row(kind: str, event: TokenEvent | RejectedEvent) -> Row:
 def _round_row(event: RoundEvent) -> Row:
     step_ms = _short(1000 * (event.draft_s + event.verify_s + event.sample_s)) or 0.0
     time_s, reason = _short(event.time_s) or 0.0, str(event.reason)
-    return ["R", event.round, event.k, event.accepted, step_ms, time_s, reason, event.drafter, event.batch_sequences]
+    numbers = [event.round, event.k, event.accepted, step_ms, time_s]
+    return ["R", *numbers, reason, event.drafter, event.batch_sequences, event.looked_up_in]
 
 
 def _short(value: float | None) -> float | None:

@@ -119,10 +119,11 @@ def _tooltip(row: Row, round_row: Row | None) -> str:
     if round_row is None:
         parts.append(f"round {round_number}")
     else:
-        _, number, k, accepted, step_ms, time_s, _, drafter, _ = round_row
+        _, number, k, accepted, step_ms, time_s, _, drafter, _, looked_up_in = round_row
         drafts = f"{accepted} of {k} accepted, " if k else ""
         parts.append(f"round {number}: {drafts}{step_ms:.3g} ms, at {time_s:.2f} s")
-        parts += [f"drafter {drafter}"] if drafter and kind != "t" else []
+        from_where = f", looked up in generation {looked_up_in}" if looked_up_in else ""
+        parts += [f"drafter {drafter}{from_where}"] if drafter and kind != "t" else []
     return " · ".join(parts)
 
 

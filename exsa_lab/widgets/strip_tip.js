@@ -14,9 +14,10 @@ function reasonOf([kind, , , p, q, u]) {
 function describe(row, round) {
   const [kind, id, text, p, q, u, number] = row;
   const [name, meaning] = KINDS[kind];
-  const [, , k, accepted, ms, time, , drafter, sequences] = round ?? [];
+  const [, , k, accepted, ms, time, , drafter, sequences, lookedUpIn] = round ?? [];
   const shared = sequences > 1 ? `, step shared by ${sequences}` : "";
-  const by = drafter && k ? `, drafter ${drafter}` : "";
+  const from = lookedUpIn ? `, looked up in generation ${lookedUpIn}` : "";
+  const by = drafter && k ? `, drafter ${drafter}${from}` : "";
   const lines = [`round ${number}`];
   if (round) {
     lines[0] += k ? `: ${accepted} of ${k} accepted${by}` : ": nothing drafted";

@@ -35,7 +35,7 @@ def _mixed(right: NextProbs, wrong: NextProbs, share: float) -> NextProbs:
 def _engine(seed: int, share: float, ends: tuple[int, ...] = ()) -> Engine:
     right, wrong = markov(VOCAB, seed), markov(VOCAB, seed + 1000)
     target = ScriptedModel(PIECES, right, ends=ends)
-    return scripted_engine(target, ScriptedModel(PIECES, _mixed(right, wrong, share), ends=ends))
+    return scripted_engine(target, ScriptedModel(PIECES, _mixed(right, wrong, share), ends=ends), lookup_history=False)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def _repeating_engine(seed: int) -> Engine:
         best = hash(tuple(tokens[-4:])) % VOCAB if leaves else chain[tokens[-1]] % 9
         return 0.9 * np.eye(VOCAB)[best] + 0.1 / VOCAB
 
-    return scripted_engine(ScriptedModel(PIECES, next_probs, ends=(20,)))
+    return scripted_engine(ScriptedModel(PIECES, next_probs, ends=(20,)), lookup_history=False)
 
 
 @pytest.mark.parametrize("recorded_with", [{"draft_length": 0}, {"draft_length": 8, "drafter": "ngram"}])
@@ -172,7 +172,7 @@ def test_what_followed_an_earlier_messages_end_is_not_proposed(tmp_path: Path) -
     end = 20
     cycle = ScriptedModel(PIECES, lambda tokens: np.eye(VOCAB)[(tokens[-1] + 1) % 5], ends=(end,))
     prompt = "".join(PIECES[token] for token in (0, 1, 2, 3, end, 4))
-    with scripted_engine(cycle) as engine:
+    with scripted_engine(cycle, lookup_history=False) as engine:
         recorded, _ = _run(engine, 0, prompt)
         loaded = Trace.load(recorded.save(tmp_path / "run.json"))
         assert loaded.end_ids == [end]
@@ -200,7 +200,7 @@ def test_lookup_is_replayed_from_a_run_a_model_drafted_for(engine: Engine) -> No
 def test_without_the_prompt_looked_up_drafts_are_known_only_where_a_round_began() -> None:
     cycle = {i: (i + 1) % 5 for i in range(VOCAB)}
     target = ScriptedModel(PIECES, lambda tokens: np.eye(VOCAB)[cycle[tokens[-1]]])
-    with scripted_engine(target) as engine:
+    with scripted_engine(target, lookup_history=False) as engine:
         recorded, stats = _run(engine, 8, drafter="ngram")
         recorded = replace(recorded, prompt_ids=[])  # as in files of older versions
         own, other = recorded.replay(8), recorded.replay(3)

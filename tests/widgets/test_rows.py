@@ -26,7 +26,7 @@ def test_every_source_and_rejection_has_its_own_kind() -> None:
 
 
 def test_a_round_row_adds_up_the_step() -> None:
-    assert to_rows([round_event(3, 4, 2, 1.25)]) == [["R", 3, 4, 2, 29.0, 1.25, "fixed by user", "model", 1]]
+    assert to_rows([round_event(3, 4, 2, 1.25)]) == [["R", 3, 4, 2, 29.0, 1.25, "fixed by user", "model", 1, None]]
 
 
 def test_rows_keep_the_order_of_the_events_and_drop_the_rest() -> None:
