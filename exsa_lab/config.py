@@ -60,6 +60,8 @@ class SamplingParams:
     """Go on with the last message instead of answering it; None does so where it is the assistant's."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
     """More variables of the chat template, such as ``{"enable_thinking": False}`` or ``{"tools": [...]}``."""
+    reasoning_budget: int | None = None
+    """Most tokens of a thought, which is closed by the chat template's own marker then; None sets no limit."""
     special: bool = False
     """With ``chat=False``: read control tokens such as ``<|im_start|>`` in the prompt as such, not as text."""
     drafter: DrafterName = "auto"
@@ -110,7 +112,9 @@ class SamplingParams:
         settle(self, chat_template_kwargs=plain(kwargs, "chat_template_kwargs"))
         for name in _TEMPLATE_VARIABLES.intersection(kwargs):
             raise ConfigError(f"chat_template_kwargs sets {name}.", hint="It follows from the prompt: leave it out.")
-        for name in ("system", "prefill", "continue_final", "chat_template_kwargs"):
+        if self.reasoning_budget is not None:
+            settle(self, reasoning_budget=whole("reasoning_budget", self.reasoning_budget, 0, 1 << 24))
+        for name in ("system", "prefill", "continue_final", "chat_template_kwargs", "reasoning_budget"):
             if not self.chat and getattr(self, name) not in (None, {}):
                 raise ConfigError(f"{name} needs chat=True.", hint="Raw completion goes on with the prompt itself.")
         if self.special and self.chat:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from exsa_lab.errors import ConfigError, shown
 
 MAX_DEPTH = 32
+_LONE_BYTES = re.compile("[\udc80-\udcff]+")
 
 
 def plain(value: object, what: str, depth: int = 0) -> Any:
@@ -33,6 +35,15 @@ def plain(value: object, what: str, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item, f"{what}[{index}]", depth + 1) for index, item in enumerate(value)]
     raise ConfigError(f"{what} is {shown(value)}.", hint="It must be made of texts, numbers, lists and dictionaries.")
+
+
+def legible(raw: bytes) -> str:
+    """Return bytes as text, those that are none as ``<F0 9F>``.
+
+    Example: ``legible("a€".encode()[:2])`` is ``"a<E2>"``.
+    """
+    text = raw.decode("utf-8", "surrogateescape")
+    return _LONE_BYTES.sub(lambda found: f"<{' '.join(f'{ord(char) - 0xDC00:02X}' for char in found[0])}>", text)
 
 
 def text_key(key: object, what: str) -> str:

@@ -5,7 +5,7 @@ They are two functions because the next decode needs the tokens at once; the eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.sequence import Sequence
@@ -27,6 +27,8 @@ class Committed:
     position: int
     """Index of the first of them among the generated tokens."""
     round: int
+    forced: list[int] = field(default_factory=list)
+    """Tokens that had to follow, whatever the target would have chosen."""
 
 
 def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> Committed:
@@ -38,15 +40,28 @@ def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> 
     position, round_number = sequence.num_generated, sequence.round
     tokens = [*draft.tokens[: verdict.accepted], verdict.token]
     finish_reason: str | None = None
+    forced: list[int] = []
     for index, token in enumerate(tokens):
-        sequence.tokens.append(token)
-        sequence.emitter.push(model.token_bytes(token))
-        finish_reason = _finish_reason(sequence, token, model)
-        if finish_reason:
+        finish_reason = _append(sequence, token, model)
+        if not finish_reason and sequence.thought is not None:
+            forced = sequence.thought.after(token, model.token_bytes(token))
+        if finish_reason or forced:
             del tokens[index + 1 :]
             break
+    for index, token in enumerate(forced):
+        if finish_reason := _append(sequence, token, model):
+            forced = forced[: index + 1]
+            break
     sequence.round += 1
-    return Committed(tokens, min(len(tokens), verdict.accepted), finish_reason, position, round_number)
+    num_accepted = min(len(tokens), verdict.accepted)
+    return Committed(tokens, num_accepted, finish_reason, position, round_number, forced)
+
+
+def _append(sequence: Sequence, token: int, model: Model) -> str | None:
+    """Add a token to a sequence; returns the reason to finish, if it is one."""
+    sequence.tokens.append(token)
+    sequence.emitter.push(model.token_bytes(token))
+    return _finish_reason(sequence, token, model)
 
 
 def emit(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, model: Model) -> None:
@@ -57,7 +72,9 @@ def emit(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, mo
         _emit_token(sequence, draft, verdict, done, index, token)
     if (num := len(done.tokens)) <= verdict.accepted:
         _emit_rejected(sequence, draft, verdict, done, num, model)
-    sequence.generation.tokens += done.tokens
+    for index, token in enumerate(done.forced, done.position + len(done.tokens)):
+        sequence.emitter.add(TokenEvent(index, token, "", Source.TARGET, None, None, None, done.round, None))
+    sequence.generation.tokens += done.tokens + done.forced
 
 
 def _emit_token(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, index: int, token: int) -> None:

@@ -10,6 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any, Self, TypeVar
 
 from exsa_lab.config import EngineConfig, SamplingParams, as_list
@@ -72,6 +73,7 @@ class Engine:
             cancel=worker.cancel,
             is_alive=lambda: worker.state is EngineState.OPEN,
             ended=lambda generation: self._registry.remove(generation.id),
+            more=self._more,
             notify=self._notifier.put,
             positions=worker.positions,
         )
@@ -164,6 +166,19 @@ class Engine:
         """
         checked = SamplingParams.from_kwargs(**params)
         generation = Generation(self._access, next(self._ids), own_prompt(prompt, chat=checked.chat), checked)
+        return self._submitted(generation)
+
+    def _more(self, before: Generation, params: dict[str, Any]) -> Generation:
+        """See `Generation.more`. Its random numbers are others than those already used."""
+        own = {field.name: getattr(before.params, field.name) for field in fields(before.params)}
+        own["seed"] = None if before.params.seed is None else (before.params.seed + len(before.tokens)) % 2**64
+        generation = Generation(
+            self._access, next(self._ids), before.prompt, SamplingParams.from_kwargs(**{**own, **params})
+        )
+        generation.continues = before
+        return self._submitted(generation)
+
+    def _submitted(self, generation: Generation) -> Generation:
         self._registry.add(generation.id, generation, most=self.config.max_waiting + self.config.n_seq_max)
         try:
             self._worker.submit(generation)

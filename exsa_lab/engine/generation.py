@@ -13,9 +13,10 @@ from typing import Any, Protocol, TypeVar
 from exsa_lab.awaiting import stream_events, wait_for
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import Stats, StepRecord
-from exsa_lab.errors import LOAD_AGAIN, EngineFailed, ExsaError, GenerationCancelled
+from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, GenerationCancelled
 from exsa_lab.events import Event, State, StateEvent, TokenEvent
 from exsa_lab.prompts.messages import Message
+from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
@@ -52,6 +53,8 @@ class EngineAccess:
     """Whether what writes to them still runs."""
     ended: Callable[[Generation], None]
     """Called once with each when it is over."""
+    more: Callable[[Generation, dict[str, Any]], Generation]
+    """Submit what goes on with one that stopped."""
     notify: Callable[[Callable[[], object]], None]
     """Have other people's code called, on a thread that may wait for it."""
     positions: Callable[[Trace], Positions]
@@ -112,6 +115,8 @@ class Generation:
         self.submitted = time.perf_counter()
         self.cancel_reason = ""
         self.notes: list[str] = []
+        self.thinking: Thinking | None = None
+        self.continues: Generation | None = None
         self._access = access
         self._texts: list[str] = []
         self._done = threading.Event()
@@ -134,6 +139,45 @@ class Generation:
     def text(self) -> str:
         """The text so far."""
         return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        """The thought so far, without its markers; empty where the model does not think."""
+        return self._parts()[0]
+
+    @property
+    def answer(self) -> str:
+        """The text so far after the thought; all of it where the model does not think."""
+        return self._parts()[1]
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the text so far ends inside a thought."""
+        return self._parts()[2]
+
+    def _parts(self) -> tuple[str, str, bool]:
+        if self.thinking is None:
+            return "", self.text, False
+        labels = dict(self.thinking.labels)
+        tokens = [event for event in list(self.events) if isinstance(event, TokenEvent)]
+        return self.thinking.split("".join(labels.get(event.token_id) or event.text for event in tokens))
+
+    def more(self, **params: Any) -> Generation:
+        """Go on where it stopped for length, or was cancelled; ``.text`` of what is returned is what follows alone.
+
+        ``params`` replace its own. Its tokens are kept as they are, and come from the cache. Raises ConfigError while
+        it runs, and where the model ended the text by itself.
+
+        Example: ``gen.text + gen.more(max_tokens=256).result()``.
+        """
+        if not self.state.is_final:
+            raise ConfigError(f"Generation {self.id} is still {self.state}.", hint="Wait for it, or cancel it.")
+        if self.finish_reason not in ("length", "cancelled") or not self.prompt_ids:
+            raise ConfigError(
+                f"Generation {self.id} ended by {self.finish_reason!r}, so nothing follows.",
+                hint="Submit the conversation with what is to be said next.",
+            )
+        return self._access.more(self, params)
 
     @property
     def trace(self) -> Trace:

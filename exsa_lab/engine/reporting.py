@@ -188,8 +188,10 @@ class Reporter:
         sequence, committed, step = done.sequence, done.committed, done.step
         emit(sequence, done.draft, done.verdict, committed, self._model)
         self._drafting.observe_round(step.drafting, sequence, done.draft, done.verdict, committed.tokens)
+        if committed.forced and sequence.ngrams is not None:
+            sequence.ngrams.learn(committed.forced)
         _add_to_stats(done)
-        step.committed_tokens += len(committed.tokens)
+        step.committed_tokens += len(committed.tokens) + len(committed.forced)
         sequence.emitter.add(_round_event(done))
 
     def _record(self, step: StepCount) -> None:
@@ -234,7 +236,7 @@ def _add_to_stats(done: CommittedRound) -> None:
         stats.ttft_s = done.elapsed
     stats.decode_s = done.elapsed - stats.ttft_s
     stats.rounds += 1
-    stats.generated_tokens += len(done.committed.tokens)
+    stats.generated_tokens += len(done.committed.tokens) + len(done.committed.forced)
     stats.drafted_tokens += len(draft.tokens)
     stats.accepted_tokens += done.committed.num_accepted
     stats.draft_s += step.draft_s

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.engine.generation import Generation
-from exsa_lab.engine.text import Emitter
+from exsa_lab.engine.text import Emitter, unfinished
 from exsa_lab.events import State, StateEvent
-from exsa_lab.prompts.encode import encode_prompt
+from exsa_lab.prompts.encode import encode_prompt, encode_tokens
+from exsa_lab.prompts.thinking import ThoughtBudget, closing_tokens
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.ngram import NgramIndex
@@ -42,6 +43,8 @@ class Sequence:
     """Its text, indexed for lookup; None where that drafter is not wanted."""
     checkpoints: list[int] = field(default_factory=list)
     """Numbers of tokens after which the state of recurrent memory is kept, in order."""
+    thought: ThoughtBudget | None = None
+    """Closes its thought in time; None where that has no limit."""
     deadline: float | None = None
     """Monotonic time at which it is cancelled."""
 
@@ -78,9 +81,23 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     ``n_cells`` bounds the prompt's tokens.
     """
     params = generation.params
-    encoded = encode_prompt(model, generation.prompt, params, n_cells)
-    tokens = encoded.tokens
+    before = generation.continues
+    if before is None:
+        encoded = encode_prompt(model, generation.prompt, params, n_cells)
+    else:
+        encoded = encode_tokens([*before.prompt_ids, *before.tokens], n_cells)
+    tokens, thinking = encoded.tokens, encoded.thinking
+    if before is not None and before.thinking is not None:
+        thinking = replace(before.thinking, is_open=before.is_thinking)
     generation.notes += encoded.notes
+    generation.thinking = thinking
+    thought = None
+    if params.reasoning_budget is not None and thinking is not None:
+        closing = closing_tokens(model, thinking)
+        if thinking.is_open and not params.reasoning_budget:  # No thought at all: the prompt closes it.
+            tokens, generation.thinking = tokens + closing, replace(thinking, is_open=False)
+        else:
+            thought = ThoughtBudget(thinking, params.reasoning_budget, closing)
     if generation.seed is None:
         generation.seed = secrets.randbits(32)
     generation.prompt_ids = list(tokens)
@@ -95,7 +112,13 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
         tokens=tokens,
         num_prompt=len(tokens),
         generation=generation,
-        emitter=Emitter(params.stop),
+        emitter=Emitter(params.stop, _begun(before, model)),
         random=RequestRandom(generation.seed),
         deadline=None if params.timeout is None else generation.submitted + params.timeout,
+        thought=thought,
     )
+
+
+def _begun(before: Generation | None, model: Model) -> bytes:
+    """Return the bytes of the character that the text before ends inside of."""
+    return unfinished(b"".join(map(model.token_bytes, before.tokens))) if before is not None else b""

@@ -12,7 +12,9 @@ class TextStream:
     """Turns the pieces of one generation into texts, one a token, and finds stop texts.
 
     A token's text is released once no stop text can begin in it any more. Bytes of an incomplete character
-    count to the token that completes it; bytes that are not UTF-8 become U+FFFD.
+    count to the token that completes it; bytes that are not UTF-8 become U+FFFD. A text that ends inside a character
+    ends before it: nobody can say what it would have been. ``begun`` are bytes of a character that a text before this
+    one ended inside of.
 
     Example::
 
@@ -21,11 +23,12 @@ class TextStream:
         stream.push(b"ND")    # ["a ", ""], and stream.stopped is True
     """
 
-    def __init__(self, stops: tuple[str, ...] = ()) -> None:
+    def __init__(self, stops: tuple[str, ...] = (), begun: bytes = b"") -> None:
         self.stopped = False
         self._stops = stops
         self._longest = max((len(stop) for stop in stops), default=0)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._decoder.decode(begun)
         self._held: list[str] = []
 
     def push(self, piece: bytes) -> list[str]:
@@ -43,8 +46,6 @@ class TextStream:
 
     def flush(self) -> list[str]:
         """End of the text: return the texts of the tokens still held."""
-        if self._held and not self.stopped:
-            self._held[-1] += self._decoder.decode(b"", final=True)
         return self._release(len(self._held))
 
     def _num_complete(self) -> int:
@@ -78,6 +79,13 @@ class TextStream:
         return released
 
 
+def unfinished(raw: bytes) -> bytes:
+    """Return the bytes of the character that ``raw`` ends inside of."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(raw)
+    return decoder.getstate()[0]
+
+
 class Emitter:
     """Holds events back until the text of the tokens before them is known.
 
@@ -85,8 +93,8 @@ class Emitter:
     bytes come first, by `push`, because a stop text decides what is committed; the event may follow later.
     """
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._stream = TextStream(stops)
+    def __init__(self, stops: tuple[str, ...], begun: bytes = b"") -> None:
+        self._stream = TextStream(stops, begun)
         self._texts: deque[str] = deque()
         """Texts of tokens whose events are still to come or still held, oldest first."""
         self._pending: deque[Event] = deque()

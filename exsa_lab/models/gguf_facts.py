@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exsa_lab.errors import InvalidModel
+from exsa_lab.models.auxiliary import check_is_model
 from exsa_lab.models.gguf_checks import check_assertions, check_rotary
 from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, Tensor, read_header, read_strings
 from exsa_lab.models.recurrent import RecurrentFacts, attention_heads, recurrent_facts
@@ -145,6 +146,7 @@ def _read_facts(path: Path, _size: int, _mtime_ns: int, _inode: int) -> GGUFFact
 
 
 def _facts(path: Path, header: Header) -> GGUFFacts:
+    check_is_model(path, header)
     fields = _Fields(path, header)
     split_count = fields.integer_of("split.count", 1, _MAX_PARTS, default=1)
     if split_count > 1:

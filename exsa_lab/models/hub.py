@@ -17,6 +17,7 @@ from typing import Any
 from exsa_lab.config import did_you_mean
 from exsa_lab.errors import ConfigError, ModelNotFound
 from exsa_lab.files import expand
+from exsa_lab.models.auxiliary import is_auxiliary_file, is_auxiliary_name
 
 PREFIX = "hf:"
 _NAME = re.compile(r"[\w.-]+")
@@ -70,7 +71,10 @@ def find_cached(name: HubName) -> Path | None:
         return None
     for snapshot in snapshots:
         files = {path.relative_to(snapshot).as_posix(): path for path in snapshot.rglob("*.gguf") if path.exists()}
-        chosen = name.file if name.file in files else "" if name.file else _choose(name, files)
+        while chosen := name.file if name.file in files else "" if name.file else _choose(name, files):
+            if name.file or not is_auxiliary_file(files[chosen]):
+                break
+            del files[chosen]  # Its name did not tell.
         if chosen and all(part in files for part in parts_of(chosen)):
             return files[chosen]
     return None
@@ -97,13 +101,21 @@ def fetch(name: HubName) -> Path:
     hub = _import_hub(name)
     try:
         _probe(hub)
-        chosen = name.file or _choose(name, files := _list_files(hub, name)) or _no_match(name, files)
-        paths = [_download(hub, name, part) for part in parts_of(chosen)]
+        files = [] if name.file else _list_files(hub, name)
+        while True:
+            chosen = name.file or _choose(name, files) or _no_match(name, files)
+            first, *rest = parts_of(chosen)
+            path = _download(hub, name, first)
+            if name.file or not is_auxiliary_file(path):
+                break
+            files.remove(chosen)  # Its name did not tell.
+        for part in rest:
+            _download(hub, name, part)
     except ModelNotFound:
         raise
     except Exception as cause:  # huggingface_hub's own errors, and those of the HTTP client beneath it.
         raise _translated(hub, name, cause) from cause
-    return paths[0]
+    return path
 
 
 def parts_of(file: str) -> list[str]:
@@ -115,8 +127,8 @@ def parts_of(file: str) -> list[str]:
 
 
 def _choose(name: HubName, files: Iterable[str]) -> str:
-    """Pick the model file of the wanted quantisation, "" where there is none; projectors are no models."""
-    models = sorted(file for file in files if file.lower().endswith(".gguf") and "mmproj" not in file.lower())
+    """Pick the model file of the wanted quantisation, "" where there is none; what belongs to a model is none."""
+    models = sorted(file for file in files if file.lower().endswith(".gguf") and not is_auxiliary_name(file))
     models = [file for file in models if parts_of(file)[0] == file]  # Of a split model the first part stands for all.
     for quant in (name.quant,) if name.quant else _DEFAULT_QUANTS:
         tag = re.compile(rf"(?<![a-z0-9]){re.escape(quant)}(?![a-z0-9_])", re.IGNORECASE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from exsa_lab.errors import ConfigError, ModelError
 from exsa_lab.hardware import Hardware
 from exsa_lab.models import hub
+from exsa_lab.models.auxiliary import is_auxiliary_name
 from exsa_lab.models.cache import cache_folder
 from exsa_lab.models.catalog import PAIRS, ModelEntry
 from exsa_lab.models.memory import GIB, GPU_MARGIN
@@ -128,7 +129,7 @@ def _other_files() -> Iterator[tuple[Path, Where]]:
     except (OSError, ConfigError):  # no folder for either: then there are none
         return
     for path in cached:
-        if path.exists() and "mmproj" not in path.name.lower() and hub.parts_of(path.name)[0] == path.name:
+        if path.exists() and not is_auxiliary_name(path.name) and hub.parts_of(path.name)[0] == path.name:
             yield path, Where.CACHED
     for path in converted:
         yield path, Where.CONVERTED

@@ -12,6 +12,7 @@ from exsa_lab.prompts.conversation import Rendered, mark_of, render_conversation
 from exsa_lab.prompts.marked import cut
 from exsa_lab.prompts.messages import Message
 from exsa_lab.prompts.special import SpecialTokens, spans
+from exsa_lab.prompts.thinking import Thinking, thinking_of
 from exsa_lab.runtime.protocol import Model, TokenRules
 
 
@@ -21,6 +22,7 @@ class EncodedPrompt:
 
     tokens: list[int]
     notes: tuple[str, ...] = ()
+    thinking: Thinking | None = None
 
 
 def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingParams, n_ctx: int) -> EncodedPrompt:
@@ -31,15 +33,24 @@ def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingPar
     leaves no room for a token.
     """
     encoded = _chat_tokens(model, prompt, params) if params.chat else _raw_tokens(model, prompt, params)
-    num = len(encoded.tokens)
-    if not num:
+    _check_length(encoded.tokens, n_ctx)
+    return encoded
+
+
+def encode_tokens(tokens: list[int], n_ctx: int) -> EncodedPrompt:
+    """Take tokens as they are, to go on with them; raises as `encode_prompt` does."""
+    _check_length(tokens, n_ctx)
+    return EncodedPrompt(tokens)
+
+
+def _check_length(tokens: list[int], n_ctx: int) -> None:
+    if not tokens:
         raise ConfigError("the prompt is empty.", hint="Write something in the cell.")
-    if num >= n_ctx:
+    if len(tokens) >= n_ctx:
         raise PromptTooLong(
-            f"the prompt has {num:,} tokens and the context holds {n_ctx:,}.",
+            f"the prompt has {len(tokens):,} tokens and the context holds {n_ctx:,}.",
             hint="Shorten it, or load with a larger n_ctx.",
         )
-    return encoded
 
 
 def conversation_of(prompt: str | list[Message], params: SamplingParams) -> tuple[list[Message], bool]:
@@ -64,7 +75,8 @@ def _chat_tokens(model: Model, prompt: str | list[Message], params: SamplingPara
     messages, continues = conversation_of(prompt, params)
     rendered = render_conversation(model, messages, params.chat_template_kwargs, continue_final=continues)
     special = _special_tokens(model.token_rules, model.chat_template or "")
-    return EncodedPrompt(_with_bos(model, _tokenized(model, rendered, special)), rendered.notes)
+    tokens = _with_bos(model, _tokenized(model, rendered, special))
+    return EncodedPrompt(tokens, rendered.notes, thinking_of(model, rendered.text))
 
 
 def _raw_tokens(model: Model, prompt: str | list[Message], params: SamplingParams) -> EncodedPrompt:

@@ -11,6 +11,7 @@ from typing import Any
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
+from exsa_lab.plain import legible
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama, reason
 from exsa_lab.runtime.protocol import NAME_KEY, ProgressCallback, SpecialToken, TokenRules
@@ -114,7 +115,7 @@ class LlamaModel:
 
     def token_label(self, token: int) -> str:
         """The token's text for display, control tokens by their name."""
-        return self._piece(token, special=True).decode("utf-8", "replace")
+        return legible(self._piece(token, special=True))
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         size = 64

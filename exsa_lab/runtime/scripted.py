@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, OutOfMemory
+from exsa_lab.plain import legible
 from exsa_lab.runtime.protocol import UNLIMITED, Batch, DecodeAborted, Logits, SpecialToken, State, TokenRules
 
 NextProbs = Callable[[tuple[int, ...]], ArrayLike]
@@ -284,7 +285,7 @@ class ScriptedModel:
         return b"" if token in self._ends or token in self._control else self._pieces[token]
 
     def token_label(self, token: int) -> str:
-        return self._pieces[token].decode("utf-8", "replace")
+        return legible(self._pieces[token])
 
     def is_end(self, token: int) -> bool:
         return token in self._ends

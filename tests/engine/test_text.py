@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exsa_lab.engine.text import TextStream
+from exsa_lab.engine.text import TextStream, unfinished
 
 
 def feed(stream: TextStream, pieces: list[bytes]) -> list[str]:
@@ -21,7 +21,7 @@ def test_a_character_split_over_tokens_belongs_to_the_token_that_completes_it() 
 
 
 def test_broken_utf8_becomes_replacement_characters() -> None:
-    assert feed(TextStream(), [b"a\xff", b"b", b"\xe2\x82"]) == ["a\ufffd", "b", "\ufffd"]
+    assert feed(TextStream(), [b"a\xff", b"b", b"\xe2\x82"]) == ["a\ufffd", "b", ""]
 
 
 def test_a_stop_text_across_tokens_ends_the_text_before_it() -> None:
@@ -60,3 +60,12 @@ def test_texts_add_up_to_what_stands_before_the_first_stop(text: str, stops: lis
             expected = so_far[: min(found)]
             break
     assert "".join(texts) == expected
+
+
+def test_a_text_cut_inside_a_character_ends_before_it() -> None:
+    raw = "a\U0001f600b".encode()
+    for cut in (2, 3, 4):
+        assert feed(TextStream(), [raw[:1], raw[1:cut]]) == ["a", ""]
+        assert unfinished(raw[:cut]) == raw[1:cut]
+        assert feed(TextStream(begun=raw[1:cut]), [raw[cut:]]) == ["\U0001f600b"]
+    assert unfinished(raw) == unfinished(b"") == b""

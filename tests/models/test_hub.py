@@ -39,9 +39,17 @@ FILES = {
 }
 
 
+HEADS = {
+    "a-Q8_0.gguf": header({**METADATA, "general.type": "adapter"}, TENSORS) + bytes(data_bytes(TENSORS)),
+    "the-model-Q8_0.gguf": WHOLE,
+}
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    with HubServer({"acme/tiny": FILES, "acme/big": SPLIT, "acme/none": {"README.md": b""}}).running() as running:
+    with HubServer(
+        {"acme/tiny": FILES, "acme/big": SPLIT, "acme/heads": HEADS, "acme/none": {"README.md": b""}}
+    ).running() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -115,6 +123,10 @@ def test_a_file_in_a_folder(server: HubServer) -> None:
 )
 def test_a_file_by_its_quantisation(server: HubServer, text: str, file: str) -> None:
     assert resolve(text).path.name == file
+
+
+def test_a_file_whose_name_does_not_tell_what_it_is(server: HubServer) -> None:
+    assert resolve("hf:acme/heads").path.name == "the-model-Q8_0.gguf"
 
 
 def test_all_parts_of_a_split_model(server: HubServer) -> None:
