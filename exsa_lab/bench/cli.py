@@ -23,6 +23,7 @@ BENCHMARKS = {
     "latency": "gaps between tokens under load, and while a long prompt arrives",
     "speculation": "draft lengths, drafters and peers over six kinds of text",
     "lookup": "what auto makes of lookup over six kinds of text, and what any policy could: counted at measured costs",
+    "rerun": "texts that repeat earlier ones: lookup in all that was seen, in the own text alone, and the peers",
     "plan": "is the plan for this machine as fast as any other setting?",
     "acceptance": "how many of a draft's tokens the target keeps, on prompts no draft was trained on",
     "equivalence": "is speculative output the plain output, token for token?",
