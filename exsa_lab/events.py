@@ -167,7 +167,9 @@ _KINDS: dict[str, type[Any]] = {
     "state": StateEvent,
 }
 _NAMES = {cls: name for name, cls in _KINDS.items()}
-_HINTS = {cls: get_type_hints(cls) for cls in _KINDS.values()}
+EVENT_TYPES: tuple[type[Any], ...] = tuple(_KINDS.values())
+# The types each field may have.
+_HINTS = {cls: {name: get_args(hint) or (hint,) for name, hint in get_type_hints(cls).items()} for cls in EVENT_TYPES}
 
 MAX_NUMBER = 1 << 31
 """No position, token or count of a recorded run is larger."""
@@ -184,31 +186,37 @@ def from_json(data: Any) -> Event:
     """Rebuild an event from `to_json`; raises ValueError where the data is not one, in whatever way."""
     if not isinstance(data, dict) or not isinstance(data.get("event"), str) or data["event"] not in _KINDS:
         raise ValueError(f"{shown(data)} is no event")
-    cls = _KINDS[data["event"]]
+    values = dict(data)
+    return checked_event(_KINDS[values.pop("event")], values)
+
+
+def checked_event(cls: type[Any], values: dict[str, Any]) -> Event:
+    """Build an event of values from outside; raises ValueError where one is of another type or out of reach."""
     hints = _HINTS[cls]
-    values = {name: _checked(name, value, hints.get(name)) for name, value in data.items() if name != "event"}
+    checked = {name: _checked(name, value, hints.get(name, ())) for name, value in values.items()}
     try:
-        event: Event = cls(**values)
+        event: Event = cls(**checked)
     except TypeError as cause:
-        raise ValueError(f"{shown(data)} is no event") from cause
+        raise ValueError(f"{shown(values)} is no event") from cause
     if isinstance(event, RoundEvent) and not event.accepted <= event.k <= MAX_ROUND_TOKENS:
         raise ValueError(f"a round of {event.k} draft tokens, {event.accepted} of them accepted")
     return event
 
 
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """A field's value, where it is of the field's type and in reach."""
-    kinds = get_args(hint) or (hint,)
+def _checked(name: str, value: Any, kinds: tuple[Any, ...]) -> Any:
+    """A field's value, where it is of one of the field's types and in reach."""
     for kind in kinds:
-        if kind is NoneType and value is None:
-            return None
-        if isinstance(kind, type) and issubclass(kind, StrEnum):
+        if kind is NoneType:
+            if value is None:
+                return None
+        elif kind is int:
+            if type(value) is int and 0 <= value < MAX_NUMBER:
+                return value
+        elif kind is float:
+            if isinstance(value, int | float) and type(value) is not bool and abs(value) < MAX_NUMBER:
+                return value
+        elif issubclass(kind, StrEnum):
             return kind(value)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if (kind is int and is_number and isinstance(value, int) and 0 <= value < MAX_NUMBER) or (
-            kind is float and is_number and abs(value) < MAX_NUMBER
-        ):
-            return value
-        if kind in (str, bool) and isinstance(value, kind):
+        elif type(value) is kind:
             return value
     raise ValueError(f"{shown(name)} is {shown(value)}")

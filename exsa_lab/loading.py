@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
+from exsa_lab.engine.isolated import IsolatedWorker
 from exsa_lab.errors import EngineError, EngineNotLoaded, ExsaError, OutOfMemory
 from exsa_lab.files import FileIdentity
 from exsa_lab.hardware import Hardware, detect
@@ -78,6 +79,7 @@ def load(
     weights: str | None = None,
     cost_factor: int = 1,
     trial: bool = False,
+    isolate: bool = False,
     progress: Callable[[float], None] | None = None,
     **config: Any,
 ) -> Engine:
@@ -88,7 +90,8 @@ def load(
     another weight format first, once (see `exsa_lab.models.conversion`). ``cost_factor`` makes a token of the
     target cost so many times as much, with the same text (see `exsa_lab.models.cost_scaling`). ``trial`` loads both
     files in a child process first, so that a file from an untrusted source that crashes llama.cpp does not end this
-    one. Further keywords are `EngineConfig` fields; those not given are planned for this machine
+    one. ``isolate`` keeps the whole engine in a child process: what crashes there fails the generations it had, and the
+    next one starts it again. Further keywords are `EngineConfig` fields; those not given are planned for this machine
     (`exsa_lab.planner`). ``progress`` is called with the fraction loaded, 0..1.
 
     The same arguments give the same engine and load nothing; other arguments close the old engine first. Raises
@@ -99,7 +102,7 @@ def load(
     arguments = (
         canonical(target),
         None if draft is None else canonical(draft),
-        tuple(sorted({"weights": weights, "cost_factor": cost_factor, **config}.items())),
+        tuple(sorted({"weights": weights, "cost_factor": cost_factor, "isolate": isolate, **config}.items())),
     )
     with _lock:
         if _is_loaded(_current, arguments):
@@ -111,7 +114,7 @@ def load(
             plan(_emptied(hardware), files.target, files.draft, config)
             if unload():
                 hardware = machine()  # The old engine's memory is free now.
-            engine, made = _open(files, config, hardware, progress)
+            engine, made = _open(files, config, hardware, progress, isolate=isolate)
             _current = Loaded(engine, arguments, made, files.identities)
             return engine
 
@@ -130,9 +133,12 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _is_loaded(loaded: Loaded | None, arguments: Arguments) -> TypeGuard[Loaded]:
-    if loaded is None or loaded.arguments != arguments or loaded.engine.state is not EngineState.OPEN:
+    if loaded is None or loaded.arguments != arguments:
         return False
-    return loaded.is_current
+    engine = loaded.engine
+    return (engine.state is EngineState.OPEN or (engine.restarts and engine.state is EngineState.FAILED)) and (
+        loaded.is_current
+    )
 
 
 def get_plan() -> Plan | None:
@@ -146,7 +152,7 @@ def get_engine() -> Engine:
     current = _current
     if current is None or current.engine.state is EngineState.CLOSED:
         raise EngineNotLoaded("no engine is loaded.", hint="Load one with xl.load() or %exsa_load.")
-    if current.engine.state is not EngineState.OPEN:
+    if current.engine.state is not EngineState.OPEN and not current.engine.restarts:
         raise EngineNotLoaded("the engine that was loaded has failed.", hint="Load one with xl.load() or %exsa_load.")
     return current.engine
 
@@ -226,7 +232,12 @@ def _emptied(hardware: Hardware) -> Hardware:
 
 
 def _open(
-    files: Files, wishes: dict[str, Any], hardware: Hardware, progress: Callable[[float], None] | None
+    files: Files,
+    wishes: dict[str, Any],
+    hardware: Hardware,
+    progress: Callable[[float], None] | None,
+    *,
+    isolate: bool = False,
 ) -> tuple[Engine, Plan]:
     """Open an engine by plan; where the estimates were too small, step down until it fits."""
     if "n_threads" not in wishes:
@@ -234,7 +245,10 @@ def _open(
     made = plan(hardware, files.target, files.draft, wishes)
     while True:
         try:
-            return Engine(_opener(files, made.config, hardware, made.warnings), made.config, progress=progress), made
+            opener = _opener(files, made.config, hardware, made.warnings)
+            if isolate:
+                return Engine.on(IsolatedWorker(opener, made.config, progress), made.config), made
+            return Engine(opener, made.config, progress=progress), made
         except OutOfMemory:
             smaller = step_down(made, hardware, files.target, files.draft, wishes)
             if smaller is None:
@@ -260,31 +274,39 @@ def prepare(target: str, draft: str | None, config: EngineConfig) -> Callable[[P
     return _opener(find_files(target, draft), config, machine())
 
 
-def _opener(
-    files: Files, config: EngineConfig, hardware: Hardware, notes: tuple[str, ...] = ()
-) -> Callable[[ProgressCallback], Models]:
-    target, draft = files.target.path, files.draft.path if files.draft else None
+def _opener(files: Files, config: EngineConfig, hardware: Hardware, notes: tuple[str, ...] = ()) -> FileOpener:
     if note := files.target.cost_note:
         notes += (f"The target's speed is not that of the original: {note}.",)
+    return FileOpener(files.target.path, files.draft.path if files.draft else None, config, hardware, notes)
 
-    def open_models(progress: ProgressCallback) -> Models:
+
+@dataclass(frozen=True, slots=True)
+class FileOpener:
+    """Opens the models of these files, in this process or in another one."""
+
+    target: Path
+    draft: Path | None
+    config: EngineConfig
+    hardware: Hardware
+    notes: tuple[str, ...] = ()
+
+    def __call__(self, progress: ProgressCallback) -> Models:
         from exsa_lab.runtime.model import LlamaModel
 
-        n_threads = config.n_threads or hardware.usable_threads
-        cost_facts = _cost_facts(target, draft, config, hardware, n_threads)
+        target, draft, config = self.target, self.draft, self.config
+        n_threads = config.n_threads or self.hardware.usable_threads
+        cost_facts = _cost_facts(target, draft, config, self.hardware, n_threads)
         share = 0.95 if draft is not None else 1.0
         opened = LlamaModel(target, config, progress=lambda done: progress(share * done))
         if draft is None:
-            return Models(opened, None, n_threads, notes, cost_facts=cost_facts)
+            return Models(opened, None, n_threads, self.notes, cost_facts=cost_facts)
         try:
             settings = replace(config, n_gpu_layers=config.draft_gpu_layers)
             partner = LlamaModel(draft, settings, progress=lambda done: progress(share + (1 - share) * done))
         except BaseException:
             opened.close()
             raise
-        return Models(opened, partner, n_threads, notes, cost_facts=cost_facts)
-
-    return open_models
+        return Models(opened, partner, n_threads, self.notes, cost_facts=cost_facts)
 
 
 def _cost_facts(

@@ -59,7 +59,7 @@ def load_costs(folder: Path, facts: Facts) -> Cached:
             return Cached(note=f"The cost cache {path} has format {data['format']}, not {_FORMAT}; measuring anew.")
         if data["facts"] != dict(facts):
             return Cached(note=f"The cost cache {path} is about another machine or model; measuring anew.")
-        return Cached(_from_json(data))
+        return Cached(costs_from_json(data))
     except FileNotFoundError:
         return Cached()
     except OSError as error:
@@ -70,7 +70,7 @@ def load_costs(folder: Path, facts: Facts) -> Cached:
 
 def save_costs(folder: Path, facts: Facts, costs: CostModel) -> str:
     """Write the curves as they were measured, whole or not at all; returns a note where that failed, else ""."""
-    data = {"format": _FORMAT, "facts": dict(facts), **_to_json(costs)}
+    data = {"format": _FORMAT, "facts": dict(facts), **costs_to_json(costs)}
     path = cache_path(folder, facts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,8 @@ def save_costs(folder: Path, facts: Facts, costs: CostModel) -> str:
     return ""
 
 
-def _to_json(costs: CostModel) -> dict[str, Any]:
+def costs_to_json(costs: CostModel) -> dict[str, Any]:
+    """Return the curves as they were measured."""
     data: dict[str, Any] = {
         "target": costs.target.points,
         "draft": costs.draft.points if costs.draft else None,
@@ -91,7 +92,8 @@ def _to_json(costs: CostModel) -> dict[str, Any]:
     return data
 
 
-def _from_json(data: dict[str, Any]) -> CostModel:
+def costs_from_json(data: dict[str, Any]) -> CostModel:
+    """Rebuild the curves; raises ValueError, KeyError or TypeError for what is none."""
     draft = _points(data["draft"]) if data["draft"] is not None else None
     switch = data.get("switch_seconds", {})
     return CostModel.from_measurements(

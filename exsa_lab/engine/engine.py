@@ -75,6 +75,7 @@ class Engine:
             ended=lambda generation: self._registry.remove(generation.id),
             more=self._more,
             notify=self._notifier.put,
+            watched=worker.watched,
             positions=worker.positions,
         )
         _open_engines.add(self)
@@ -95,6 +96,11 @@ class Engine:
     def state(self) -> EngineState:
         """Whether it is open; asked of its thread and process, so that an engine that died is not taken for one."""
         return self._worker.state
+
+    @property
+    def restarts(self) -> bool:
+        """Whether it begins anew with the next submission after it failed: an isolated one does."""
+        return self._worker.restarts
 
     @property
     def target(self) -> Model:

@@ -57,6 +57,8 @@ class EngineAccess:
     """Submit what goes on with one that stopped."""
     notify: Callable[[Callable[[], object]], None]
     """Have other people's code called, on a thread that may wait for it."""
+    watched: Callable[[Generation], None]
+    """Called when somebody begins to listen to its events."""
     positions: Callable[[Trace], Positions]
     """Compute both models' logits along a recorded text."""
 
@@ -258,6 +260,7 @@ class Generation:
         subscription = Subscription(self.events, listener, inline=inline)
         with self._lock:
             self._subscriptions.append(subscription)
+        self._access.watched(self)
         try:
             subscription.tell()
         except BaseException:

@@ -28,6 +28,7 @@ LATEST = "_exsa"
 
 _WEIGHTS_HELP = f"Convert the target to this weight format first, once: {', '.join(FORMATS)}."
 _COST_HELP = "Make a token of the target cost so many times as much, with the same text (default: 1)."
+_ISOLATE_HELP = "Keep the engine in a process of its own, so that a crash ends that process and not this one."
 _TRIAL_HELP = "Load both files in a child process first: for files that might crash this one."
 
 
@@ -112,12 +113,15 @@ class ExsaMagics(Magics):
     @argument("--weights", metavar="FORMAT", default=argparse.SUPPRESS, help=_WEIGHTS_HELP)
     @argument("--cost-factor", metavar="N", type=literal, default=argparse.SUPPRESS, help=_COST_HELP)
     @argument("--trial", action="store_true", default=argparse.SUPPRESS, help=_TRIAL_HELP)
+    @argument("--isolate", action="store_true", default=argparse.SUPPRESS, help=_ISOLATE_HELP)
     @option_fields(EngineConfig)
     def exsa_load(self, line: str) -> None:
         """Load target and draft into this kernel; the same line again changes nothing."""
         args = parse(self.exsa_load, line)
         draft = None if args.draft.lower() == "none" else args.draft
-        first = {name: getattr(args, name) for name in ("weights", "cost_factor", "trial") if hasattr(args, name)}
+        first = {
+            name: getattr(args, name) for name in ("weights", "cost_factor", "trial", "isolate") if hasattr(args, name)
+        }
         load_with_progress(args.target, draft, **first, **_given(args, EngineConfig))
 
     @line_magic

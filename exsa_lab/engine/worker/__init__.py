@@ -39,6 +39,9 @@ class Worker(Protocol):
     def failure(self) -> ExsaError | None:
         """Why it ended by itself."""
 
+    restarts: bool
+    """Whether it begins anew with the next submission after it failed."""
+
     @property
     def target(self) -> Model: ...
 
@@ -60,6 +63,9 @@ class Worker(Protocol):
         """Raises EngineClosed or EngineFailed where it does not run."""
 
     def cancel(self, generation: Generation) -> None: ...
+
+    def watched(self, generation: Generation) -> None:
+        """Somebody listens to its events now."""
 
     def call(self, function: Callable[[Loop], T]) -> T: ...
 

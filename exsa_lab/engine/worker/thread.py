@@ -77,6 +77,7 @@ class EngineThread:
         self, open_models: OpenModels, config: EngineConfig, progress: Callable[[float], None] | None = None
     ) -> None:
         self.failure: ExsaError | None = None
+        self.restarts = False
         self._config = config
         self._pid = os.getpid()
         self._inbox: queue.SimpleQueue[_Command] = queue.SimpleQueue()
@@ -140,6 +141,11 @@ class EngineThread:
         return self._loop.reporter.steps
 
     @property
+    def num_steps(self) -> int:
+        """Steps so far, those that are no longer among `steps` included."""
+        return self._loop.reporter.num_steps
+
+    @property
     def started(self) -> float:
         return self._loop.reporter.started
 
@@ -157,6 +163,9 @@ class EngineThread:
             self._put(_Cancel(generation))
             if self._loop.is_in_step(generation, min_tokens=ABORT_ABOVE_TOKENS):
                 self._loop.context.abort()
+
+    def watched(self, generation: Generation) -> None:
+        pass  # the loop asks the generation itself
 
     def call(self, function: Callable[[Loop], T]) -> T:
         if threading.current_thread() is self._thread:

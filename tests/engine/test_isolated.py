@@ -1,0 +1,311 @@
+"""An engine in a child process: the same texts, events and names; and whatever happens to the child, nobody hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exsa_lab import loading
+from exsa_lab.config import EngineConfig
+from exsa_lab.engine import child_process, wire
+from exsa_lab.engine.child_process import child_environment
+from exsa_lab.engine.engine import Engine, EngineState
+from exsa_lab.engine.isolated import IsolatedWorker
+from exsa_lab.engine.stats import Stats
+from exsa_lab.errors import ConfigError, EngineClosed, EngineError, EngineFailed, GenerationCancelled
+from exsa_lab.events import StateEvent, TokenEvent
+from exsa_lab.testing import scripted_engine
+from tests.engine.child_models import Opener
+
+CONFIG = EngineConfig(n_ctx=512, n_seq_max=3)
+
+
+def isolated(opener: Opener | None = None, config: EngineConfig = CONFIG) -> Engine:
+    return Engine.on(IsolatedWorker(opener or Opener(), config), config)
+
+
+def child_of(engine: Engine) -> psutil.Process:
+    return psutil.Process(engine._worker.pid)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with isolated() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Engine]:
+    models = Opener()(lambda _: True)
+    with scripted_engine(models.target, models.draft, n_ctx=512, n_seq_max=3) as engine:  # type: ignore[arg-type]
+        yield engine
+
+
+def ended_once(gen: Any) -> bool:
+    return sum(isinstance(event, StateEvent) and event.state.is_final for event in gen.events) == 1
+
+
+def test_everything_is_as_it_is_in_this_process(engine: Engine, here: Engine) -> None:
+    for params in ({"draft_length": 0}, {"draft_length": 3}, {"temperature": 0.8, "seed": 3, "draft_length": 2}):
+        remote, local = (e.generate("abc", max_tokens=25, chat=False, **params) for e in (engine, here))
+        assert remote.text == local.text
+        assert remote.tokens == local.tokens
+        assert remote.prompt_ids == local.prompt_ids
+        assert (remote.state, remote.finish_reason, remote.seed is None) == (local.state, local.finish_reason, False)
+        ours, theirs = ([e for e in gen.events if isinstance(e, TokenEvent)] for gen in (remote, local))
+        assert [(e.token_id, e.text, e.source, e.u) for e in ours] == [
+            (e.token_id, e.text, e.source, e.u) for e in theirs
+        ]
+        names = ("prompt_tokens", "generated_tokens", "rounds", "drafted_tokens", "accepted_tokens", "draft_reasons")
+        assert [asdict(remote.stats)[name] for name in names] == [asdict(local.stats)[name] for name in names]
+        assert 0 < remote.stats.ttft_s < 60
+        assert remote.trace.summary()["tokens"] == 25
+    assert engine.model_names == here.model_names
+    assert engine.notes == ("a note",)
+    assert engine.status().slots == 3
+    engine.drain(10)
+
+
+def test_the_model_answers_from_there(engine: Engine, here: Engine) -> None:
+    for ask in (
+        lambda e: e.target.tokenize("abcd", add_special=True, parse_special=False),
+        lambda e: [e.target.token_bytes(3), e.target.token_label(3), e.target.is_end(3)],
+        lambda e: e.target.render_chat([{"role": "user", "content": "ab"}]),
+        lambda e: (e.target.vocab_size, e.target.can_remove_partially(), e.costs),
+    ):
+        assert ask(engine) == ask(here)
+    with pytest.raises(ConfigError):
+        engine.target.tokenize("no such letters", add_special=True, parse_special=False)
+    with pytest.raises(EngineError, match="another process"):
+        engine.call(lambda loop: loop)
+    gen = engine.generate("abc", max_tokens=5, chat=False)
+    places, own = gen.positions(), here.positions(gen.trace)
+    assert (places.target == own.target).all()
+    assert places.draft is not None
+    assert own.draft is not None
+    assert (places.draft == own.draft).all()
+
+
+def test_listening_awaiting_and_cancelling() -> None:
+    with isolated(Opener(step_s=0.005)) as engine:
+        heard: list[Any] = []
+        gen = engine.submit("abc", max_tokens=20, chat=False)
+        gen.subscribe(heard.extend)
+        over = threading.Event()
+        gen.on_end(over.set)
+
+        async def both() -> str:
+            texts = [event.text async for event in gen.stream() if isinstance(event, TokenEvent)]
+            assert await gen == "".join(texts)
+            return await gen
+
+        assert asyncio.run(both()) == gen.text
+        assert over.wait(10)
+        assert heard == gen.events
+        long = engine.submit("abc", max_tokens=400, chat=False, draft_length=0)
+        while not long.tokens:
+            time.sleep(0.01)
+        long.cancel("enough")
+        with pytest.raises(GenerationCancelled, match="enough"):
+            long.result(10)
+        late = engine.submit("abc", max_tokens=400, chat=False, timeout=0.2)
+        assert late.wait(10)
+        assert late.cancel_reason == "timeout of 0.2 s"
+        with pytest.raises(ConfigError):
+            engine.generate("XYZ", chat=False)
+    with pytest.raises(EngineClosed):
+        engine.submit("abc")
+    assert engine.state is EngineState.CLOSED
+
+
+def test_closing_ends_what_runs_and_leaves_no_process() -> None:
+    engine = isolated(Opener(step_s=0.01))
+    process = child_of(engine)
+    gens = [engine.submit("abc", max_tokens=400, chat=False) for _ in range(9)]
+    engine.close()
+    for gen in gens:
+        assert gen.wait(10)
+        assert (gen.state, gen.cancel_reason, ended_once(gen)) == ("cancelled", "the engine was closed", True)
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("trouble", ["segv", "bus", "abort", "kill", "exit", "memory", "lie"])
+def test_a_child_that_dies_fails_what_it_had_and_starts_again(
+    trouble: str, here: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "MEMORY_SHARE", 0.05)
+    with isolated(Opener(trouble)) as engine:
+        first = child_of(engine)
+        whole = engine.generate("abc", max_tokens=5, chat=False)
+        gens = [engine.submit(prompt, max_tokens=200, chat=False, draft_length=0) for prompt in ("abc", "bcd", "cde")]
+        for gen in gens:
+            assert gen.wait(60)
+            assert ended_once(gen)
+        assert gens[1].state == "failed"
+        for gen in gens:
+            assert gen.text == here.generate(str(gen.prompt), max_tokens=200, chat=False).text[: len(gen.text)]
+            assert gen.trace.tokens == gen.tokens[: len(gen.trace.tokens)]
+        if trouble != "memory":  # which may be refused to one allocation, and be its error alone
+            assert isinstance(gens[1].error, EngineFailed)
+            assert engine.state is EngineState.FAILED
+        assert engine.generate("abc", max_tokens=5, chat=False).text == whole.text
+        assert engine.state is EngineState.OPEN
+        assert trouble == "memory" or not first.is_running()
+
+
+def test_a_fault_of_its_own_is_one_generations_error(here: Engine) -> None:
+    with isolated(Opener("raise")) as engine:
+        gens = [engine.submit(p, max_tokens=20, chat=False, draft_length=0) for p in ("abc", "bcd", "cde")]
+        for gen in gens:
+            assert gen.wait(20)
+        assert [gen.state for gen in gens] == ["finished", "failed", "finished"]
+        assert engine.state is EngineState.OPEN
+
+
+def test_a_child_that_holds_its_interpreter_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "SILENT_S", 3.0)
+    with isolated(Opener("hold")) as engine:
+        gen = engine.submit("bcd", max_tokens=20, chat=False, draft_length=0)
+        assert gen.wait(60)
+        assert isinstance(gen.error, EngineFailed)
+        assert engine.generate("abc", max_tokens=3, chat=False).state == "finished"
+
+
+def test_a_child_that_gets_nowhere_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "STUCK_S", 2.0)
+    with isolated(Opener(step_s=1000.0)) as engine:
+        gen = engine.submit("abc", max_tokens=20, chat=False)
+        assert gen.wait(60)
+        assert isinstance(gen.error, EngineFailed)
+
+
+def test_killed_again_and_again_nothing_hangs_and_nothing_is_lost() -> None:
+    with isolated(Opener(step_s=0.002)) as engine:
+        for number in range(6):
+            gens = [engine.submit("abc", max_tokens=300, chat=False, draft_length=0) for _ in range(5)]
+            while number % 2 and not gens[0].tokens:
+                time.sleep(0.005)
+            child_of(engine).send_signal(signal.SIGKILL)
+            for gen in gens:
+                assert gen.wait(30)
+                assert ended_once(gen)
+                assert gen.state == "failed"
+            assert not engine.active
+
+
+@pytest.mark.parametrize("trouble", ["segv", "exit", "raise"])
+def test_what_happens_while_opening_is_raised(trouble: str) -> None:
+    before = len(psutil.Process().children())
+    with pytest.raises(EngineError):
+        isolated(Opener(trouble, when_opened=True))
+    assert len(psutil.Process().children()) <= before
+
+
+def test_an_engine_that_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(ConfigError, match="another process"):
+        IsolatedWorker(lambda progress: Opener()(progress), CONFIG)
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    read, write = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        engine = isolated()
+        os.write(write, str(child_of(engine).pid).encode())
+        os._exit(0)
+    os.waitpid(parent, 0)
+    process = int(os.read(read, 20))
+    os.close(read)
+    os.close(write)
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_child_gets_no_credentials(engine: Engine) -> None:
+    secrets = {
+        "HF_TOKEN": "x",
+        "OPENAI_API_KEY": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "JUPYTER_TOKEN": "x",
+        "SSH_AUTH_SOCK": "x",
+    }
+    assert set(child_environment({**dict.fromkeys(secrets, "x"), "PATH": "y", "LC_ALL": "z"})) == {
+        "PATH",
+        "LC_ALL",
+        "GGML_NO_BACKTRACE",
+    }
+    assert set(child_of(engine).environ()) <= set(child_environment(dict(os.environ))) | {"PYTHONPATH", "LC_CTYPE"} | {
+        "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
+    }  # fmt: skip
+
+
+def test_a_child_has_a_memory_limit(engine: Engine) -> None:
+    resource = pytest.importorskip("resource")
+    limit, _ = child_of(engine).rlimit(resource.RLIMIT_DATA)
+    assert 0 < limit < psutil.virtual_memory().total
+
+
+def test_the_kernels_engine_starts_again_for_the_next_cell() -> None:
+    loading.use(isolated(Opener("segv")))
+    try:
+        gen = loading.get_engine().submit("bcd", max_tokens=20, chat=False, draft_length=0)
+        assert gen.wait(20)
+        assert gen.state == "failed"
+        assert loading.get_engine().generate("abc", max_tokens=3, chat=False).state == "finished"
+    finally:
+        loading.unload()
+
+
+# What the child says is not believed
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_whatever_is_said_is_a_value_or_an_error(data: Any) -> None:
+    for decode in (wire.decode_events, wire.decode_steps, wire.decode_tokens, wire.decode_status):
+        with contextlib.suppress(ValueError):
+            decode(json.loads(json.dumps(data)))
+    with contextlib.suppress(ValueError):
+        wire.decode_stats(data, Stats())
+    assert str(wire.decode_error(data)).isprintable()
+
+
+@pytest.mark.real
+def test_a_real_pair_in_a_child() -> None:
+    engine = loading.load(isolate=True, n_seq_max=4)
+    try:
+        assert loading.load(isolate=True, n_seq_max=4) is engine
+        gens = [engine.submit(f"Count to {n}.", max_tokens=24) for n in (3, 5, 7)]
+        texts = [gen.result(120) for gen in gens]
+        assert engine.costs is not None
+        child_of(engine).kill()
+        while engine.state is EngineState.OPEN:
+            time.sleep(0.01)
+        assert loading.load(isolate=True, n_seq_max=4) is engine
+        assert engine.generate("Count to 3.", max_tokens=24).text == texts[0]
+        here = loading.load(n_seq_max=4)
+        assert here is not engine
+        assert here.generate("Count to 3.", max_tokens=24).text == texts[0]
+    finally:
+        loading.unload()
