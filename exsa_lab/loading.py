@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.engine.isolated import IsolatedWorker
+from exsa_lab.engine.worker.isolated import IsolatedWorker
 from exsa_lab.errors import EngineError, EngineNotLoaded, ExsaError, OutOfMemory
 from exsa_lab.files import FileIdentity
 from exsa_lab.hardware import Hardware, detect

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine import wire
+from exsa_lab.engine.worker import wire
 from exsa_lab.errors import EngineError
-from exsa_lab.runtime.protocol import Context
+from exsa_lab.runtime.protocol import Context, SpecialToken, TokenRules
 
 
 class RemoteModel:
@@ -19,6 +19,9 @@ class RemoteModel:
         self.name = str(facts["name"])
         self.path = None if facts["path"] is None else Path(facts["path"])
         self.vocab_size, self.n_ctx_train = int(facts["vocab_size"]), int(facts["n_ctx_train"])
+        template = facts["chat_template"]
+        self.chat_template = None if template is None else str(template)
+        self.token_rules = _rules(facts["token_rules"])
         self._can_remove_partially = bool(facts["can_remove_partially"])
         self._call = call
         self._known: dict[tuple[str, int], Any] = {}
@@ -36,9 +39,6 @@ class RemoteModel:
     def is_end(self, token: int) -> bool:
         return bool(self._once("is_end", token))
 
-    def render_chat(self, messages: list[dict[str, str]]) -> str:
-        return str(self._call("render_chat", messages))
-
     def can_remove_partially(self) -> bool:
         return self._can_remove_partially
 
@@ -52,6 +52,19 @@ class RemoteModel:
         if (name, token) not in self._known:
             self._known[name, token] = self._call(name, int(token))
         return self._known[name, token]
+
+
+_FLAGS = ("is_control", "strips_left", "strips_right")
+
+
+def _rules(facts: Any) -> TokenRules:
+    specials = tuple(
+        SpecialToken(int(item["id"]), str(item["text"]), *(bool(item[name]) for name in _FLAGS))
+        for item in facts["specials"]
+    )
+    ids = {name: None if facts[name] is None else int(facts[name]) for name in ("bos", "eos")}
+    lists = {name: tuple(wire.decode_tokens(facts[name])) for name in ("ends", "suppressed")}
+    return TokenRules(**ids, adds_bos=bool(facts["adds_bos"]), specials=specials, **lists)  # type: ignore[arg-type]
 
 
 def not_here(what: str) -> NoReturn:

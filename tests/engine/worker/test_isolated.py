@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 
 from exsa_lab import loading
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine import child_process, wire
-from exsa_lab.engine.child_process import child_environment
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.engine.isolated import IsolatedWorker
 from exsa_lab.engine.stats import Stats
+from exsa_lab.engine.worker import child_process, wire
+from exsa_lab.engine.worker.child_process import child_environment
+from exsa_lab.engine.worker.isolated import IsolatedWorker
 from exsa_lab.errors import ConfigError, EngineClosed, EngineError, EngineFailed, GenerationCancelled
 from exsa_lab.events import StateEvent, TokenEvent
 from exsa_lab.testing import scripted_engine
-from tests.engine.child_models import Opener
+from tests.engine.worker.child_models import Opener
 
 CONFIG = EngineConfig(n_ctx=512, n_seq_max=3)
 
@@ -83,7 +83,7 @@ def test_the_model_answers_from_there(engine: Engine, here: Engine) -> None:
     for ask in (
         lambda e: e.target.tokenize("abcd", add_special=True, parse_special=False),
         lambda e: [e.target.token_bytes(3), e.target.token_label(3), e.target.is_end(3)],
-        lambda e: e.target.render_chat([{"role": "user", "content": "ab"}]),
+        lambda e: (e.target.chat_template, asdict(e.target.token_rules)),
         lambda e: (e.target.vocab_size, e.target.can_remove_partially(), e.costs),
     ):
         assert ask(engine) == ask(here)

@@ -1,6 +1,6 @@
 """One child process with an engine in it, seen from its parent: started, watched, told, listened to, and buried.
 
-What it runs is `exsa_lab.engine.child`; how both speak is `exsa_lab.engine.wire`.
+What it runs is `exsa_lab.engine.worker.child`; how both speak is `exsa_lab.engine.worker.wire`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import Any, BinaryIO
 import psutil
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.engine import wire
 from exsa_lab.engine.generation import Generation
-from exsa_lab.engine.remote_model import RemoteModel
 from exsa_lab.engine.reporting import MAX_STEP_RECORDS
 from exsa_lab.engine.stats import EngineStatus, StepRecord
-from exsa_lab.engine.thread import CLOSED, OpenModels
+from exsa_lab.engine.worker import wire
+from exsa_lab.engine.worker.remote_model import RemoteModel
+from exsa_lab.engine.worker.thread import CLOSED, OpenModels
 from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, printable
 from exsa_lab.events import State, StateEvent
 from exsa_lab.signals import held_interrupts
@@ -210,6 +210,7 @@ class ChildProcess:
         wire.decode_stats(news["stats"], generation.stats)
         if "prompt_ids" in news:
             generation.prompt_ids, generation.end_ids = map(wire.decode_tokens, (news["prompt_ids"], news["end_ids"]))
+            generation.notes = list(map(str, news["notes"]))
             generation.seed = news["seed"] if type(news["seed"]) is int else None
         generation.tokens += wire.decode_tokens(news["tokens"])
         is_final = any(isinstance(event, StateEvent) and event.state.is_final for event in events)
@@ -270,7 +271,7 @@ _TRY_AGAIN = "What was generated so far is kept; the next prompt starts another 
 def _start(errors: Any) -> subprocess.Popen[bytes]:
     # A session of its own: the terminal's Ctrl-C must reach only this process, which then decides.
     return subprocess.Popen(
-        [sys.executable, "-m", "exsa_lab.engine.child"],
+        [sys.executable, "-m", "exsa_lab.engine.worker.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,

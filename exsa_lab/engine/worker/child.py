@@ -1,6 +1,6 @@
-"""An engine in a process of its own, for `exsa_lab.engine.isolated`: commands come by stdin, news goes to stdout.
+"""An engine in a process of its own, see `exsa_lab.engine.worker.isolated`: commands by stdin, news by stdout.
 
-python -m exsa_lab.engine.child
+python -m exsa_lab.engine.worker.child
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.costs.cache import costs_to_json
-from exsa_lab.engine import wire
 from exsa_lab.engine.generation import EngineAccess, Generation
-from exsa_lab.engine.thread import EngineThread
-from exsa_lab.engine.worker import EngineState
+from exsa_lab.engine.worker import EngineState, wire
+from exsa_lab.engine.worker.thread import EngineThread
 from exsa_lab.errors import ConfigError, ExsaError
 from exsa_lab.events import Event
 from exsa_lab.runtime.protocol import Model
@@ -31,7 +30,7 @@ PERIOD_S = 0.01
 """Events that come within so long are sent together."""
 BEAT_S = 1.0
 """Longest silence, as long as this process can run Python at all."""
-MODEL_CALLS = ("tokenize", "token_bytes", "token_label", "is_end", "render_chat")
+MODEL_CALLS = ("tokenize", "token_bytes", "token_label", "is_end")
 
 
 class ToldGeneration(Generation):
@@ -122,6 +121,7 @@ def _news(generation: ToldGeneration) -> dict[str, Any]:
     }
     if not generation.num_events_sent:
         news |= {"prompt_ids": generation.prompt_ids, "end_ids": generation.end_ids, "seed": generation.seed}
+        news["notes"] = list(generation.notes)
     if generation.finish_reason is not None:
         news |= {"finish_reason": generation.finish_reason, "cancel_reason": generation.cancel_reason}
     if generation.error is not None:
@@ -207,6 +207,8 @@ def _describe(model: Model | None) -> dict[str, Any] | None:
         "path": None if path is None else str(path),
         "vocab_size": model.vocab_size,
         "n_ctx_train": model.n_ctx_train,
+        "chat_template": model.chat_template,
+        "token_rules": asdict(model.token_rules),
         "can_remove_partially": model.can_remove_partially(),
     }
 

@@ -17,13 +17,13 @@ import numpy as np
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.cache import costs_from_json
 from exsa_lab.costs.model import CostModel
-from exsa_lab.engine.child_process import ChildProcess
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.loop import Loop
-from exsa_lab.engine.remote_model import not_here
 from exsa_lab.engine.stats import EngineStatus, StepRecord
-from exsa_lab.engine.thread import OpenModels
 from exsa_lab.engine.worker import EngineState
+from exsa_lab.engine.worker.child_process import ChildProcess
+from exsa_lab.engine.worker.remote_model import not_here
+from exsa_lab.engine.worker.thread import OpenModels
 from exsa_lab.errors import LOAD_AGAIN, EngineClosed, EngineFailed, ExsaError
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts
