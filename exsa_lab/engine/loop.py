@@ -351,7 +351,7 @@ class Loop:
             state, finish_reason, detail = State.FAILED, "error", str(error)
         self._scheduler.remove(sequence, keep_cells=state is not State.FAILED)
         if state is not State.FAILED:
-            self.drafting.end(sequence)
+            self.reporter.learn(self.drafting.end, sequence)
         sequence.generation.finish_reason = finish_reason
         sequence.emitter.finish()
         publish_state(sequence, state, detail or finish_reason)

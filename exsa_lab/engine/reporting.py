@@ -138,7 +138,7 @@ class Reporter:
 
     def decode(self, step: StepCount, work: list[Work], drafts: Mapping[int, Draft], num_tokens: int, s: float) -> None:
         """The target computed ``num_tokens`` for this work in ``s`` seconds."""
-        self._later.do(self._learn, self._count, step, work, drafts, num_tokens, s)
+        self._later.do(self.learn, self._count, step, work, drafts, num_tokens, s)
 
     def round(self, done: CommittedRound) -> None:
         """A sequence's round was committed."""
@@ -151,8 +151,8 @@ class Reporter:
     def step(self, step: StepCount) -> None:
         """A step ended."""
         if step.committed is not None:
-            self._later.do(self._learn, self._drafting.finish_step, step.drafting, step.committed)
-        self._later.do(self._learn, self._record, step)
+            self._later.do(self.learn, self._drafting.finish_step, step.drafting, step.committed)
+        self._later.do(self.learn, self._record, step)
 
     def _own(self, sequence: Sequence, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """What is raised belongs to this sequence."""
@@ -161,7 +161,7 @@ class Reporter:
         except BaseException as error:
             self.failures.setdefault(sequence.id, as_own(error, "the round could not be reported"))
 
-    def _learn(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    def learn(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """What is raised belongs to nobody: the texts are right, only less is learned."""
         try:
             action(*args, **kwargs)

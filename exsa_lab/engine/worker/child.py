@@ -182,6 +182,8 @@ class Child:
             self._outbox.send({"type": "answer", "number": number, "error": wire.encode_error(error)})
 
     def _value(self, name: str, *args: Any) -> tuple[Any, list[bytes]]:
+        if name == "function":
+            return self._worker.call(*args), []
         if name == "costs":
             costs = self._worker.costs()
             return (None if costs is None else costs_to_json(costs)), []
@@ -209,7 +211,7 @@ def _describe(model: Model | None) -> dict[str, Any] | None:
         "n_ctx_train": model.n_ctx_train,
         "chat_template": model.chat_template,
         "token_rules": asdict(model.token_rules),
-        "can_remove_partially": model.can_remove_partially(),
+        "is_recurrent": model.is_recurrent,
     }
 
 

@@ -22,7 +22,7 @@ class RemoteModel:
         template = facts["chat_template"]
         self.chat_template = None if template is None else str(template)
         self.token_rules = _rules(facts["token_rules"])
-        self._can_remove_partially = bool(facts["can_remove_partially"])
+        self.is_recurrent = bool(facts["is_recurrent"])
         self._call = call
         self._known: dict[tuple[str, int], Any] = {}
 
@@ -38,9 +38,6 @@ class RemoteModel:
 
     def is_end(self, token: int) -> bool:
         return bool(self._once("is_end", token))
-
-    def can_remove_partially(self) -> bool:
-        return self._can_remove_partially
 
     def open_context(self, config: EngineConfig, n_threads: int, *, slots: int = 0) -> Context:
         not_here("a context")

@@ -54,6 +54,10 @@ def here() -> Iterator[Engine]:
         yield engine
 
 
+def has_work(loop: Any) -> bool:
+    return bool(loop.has_work)
+
+
 def ended_once(gen: Any) -> bool:
     return sum(isinstance(event, StateEvent) and event.state.is_final for event in gen.events) == 1
 
@@ -84,13 +88,15 @@ def test_the_model_answers_from_there(engine: Engine, here: Engine) -> None:
         lambda e: e.target.tokenize("abcd", add_special=True, parse_special=False),
         lambda e: [e.target.token_bytes(3), e.target.token_label(3), e.target.is_end(3)],
         lambda e: (e.target.chat_template, asdict(e.target.token_rules)),
-        lambda e: (e.target.vocab_size, e.target.can_remove_partially(), e.costs),
+        lambda e: (e.target.vocab_size, e.target.is_recurrent, e.costs),
     ):
         assert ask(engine) == ask(here)
     with pytest.raises(ConfigError):
         engine.target.tokenize("no such letters", add_special=True, parse_special=False)
     with pytest.raises(EngineError, match="another process"):
         engine.call(lambda loop: loop)
+    assert engine.call(has_work) is False
+    engine.forget_texts()
     gen = engine.generate("abc", max_tokens=5, chat=False)
     places, own = gen.positions(), here.positions(gen.trace)
     assert (places.target == own.target).all()

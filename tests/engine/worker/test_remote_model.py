@@ -23,7 +23,7 @@ def test_facts_and_words() -> None:
         asked.append((name, *args))
         return {"token_bytes": b"ab".hex(), "token_label": "ab", "is_end": False, "tokenize": [1, 2]}[name]
 
-    facts = {"name": "m", "path": None, "vocab_size": 3, "n_ctx_train": 9, "can_remove_partially": True}
+    facts = {"name": "m", "path": None, "vocab_size": 3, "n_ctx_train": 9, "is_recurrent": True}
     model = RemoteModel(call, {**facts, "chat_template": "x", "token_rules": json.loads(json.dumps(asdict(RULES)))})
     assert [model.token_bytes(1), model.token_bytes(1), model.token_label(1), model.is_end(1)] == [b"ab"] * 2 + [
         "ab",
