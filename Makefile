@@ -11,7 +11,7 @@ DEV_EXTRAS := $(EXTRAS),dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab demo test test-fast test-real test-browser check bench notebooks clean
+.PHONY: help lab demo test test-fast test-real test-browser check check-widgets bench notebooks clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,16 @@ check: $(DEV_READY)  ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-widgets; \
+	elif [ -n "$$CI" ]; then echo "npm is not installed, and CI checks the widgets' scripts too." >&2; exit 1; \
+	else echo "NOT CHECKED: the widgets' scripts, for npm is not installed."; fi
+
+check-widgets: node_modules/.package-lock.json  ## Lint the widgets' scripts, and test in node what needs no page
+	npm run --silent check
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 bench: $(READY)  ## Measure decoding on this machine
 	$(BIN)/exsa-lab bench $(or $(ARGS),decode)
@@ -47,7 +57,7 @@ notebooks: $(DEV_READY)  ## Run the notebooks and store their outputs
 	$(BIN)/python scripts/store_outputs.py notebooks/*.ipynb
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first interpreter that is new enough, PYTHON first where it is given.

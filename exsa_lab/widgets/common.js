@@ -1,6 +1,9 @@
-// What the scripts of several widgets share; it goes before them, see scripts.py.
+// What the scripts of several widgets share.
 
-function make(tag, className, text) {
+/** Signs of a generation's states. */
+export const STATES = { waiting: "○", running: "◐", finished: "●", cancelled: "■", failed: "▲" };
+
+export function make(tag, className, text) {
   const el = document.createElement(tag);
   if (className) el.className = className;
   if (text !== undefined) el.textContent = text;
@@ -8,7 +11,7 @@ function make(tag, className, text) {
 }
 
 /** A probability to read; a dash where it was not computed. */
-function probability(value) {
+export function probability(value) {
   if (value === null || value === undefined) return "–";
   return value > 0 && value < 0.001 ? value.toExponential(1) : value.toFixed(3);
 }
@@ -63,15 +66,15 @@ function showInOutputs(id, mountLive) {
   };
 }
 
-function makeProblem(text) {
-  const line = make("div", "exsa-problem", text);
+export function makeProblem(text) {
+  const line = make("div", "exsa exsa-problem", text);
   line.setAttribute("role", "alert");
   return line;
 }
 
 /** What anywidget calls: `mount(model, element)` puts a view into an element and returns how to take it away. The
  *  kernel's trait `problem` is shown beneath every view. */
-function makeWidget(mount, initialize = () => {}) {
+export function makeWidget(mount, initialize = () => {}) {
   function mountWithProblem(model, el) {
     const unmount = mount(model, el);
     const line = el.appendChild(makeProblem(""));

@@ -1,4 +1,6 @@
-// Texts with buttons that copy them, after common.js.
+// Texts with buttons that copy them.
+
+import { make } from "./common.js";
 
 /** Copy a text, and say what became of that. */
 async function copy(text, shown) {
@@ -14,7 +16,7 @@ async function copy(text, shown) {
 }
 
 function render({ model, el }) {
-  const root = el.appendChild(make("div", "exsa-copyable"));
+  const root = el.appendChild(make("div", "exsa exsa-copyable"));
   const bar = root.appendChild(make("div", "exsa-copy-bar"));
   const said = make("span", "exsa-copy-said");
   said.setAttribute("role", "status");

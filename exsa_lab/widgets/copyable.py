@@ -5,7 +5,7 @@ from __future__ import annotations
 import anywidget
 import traitlets
 
-from exsa_lab.widgets.scripts import read_scripts
+from exsa_lab.widgets.scripts import read_script, read_styles
 
 
 class Copyable(anywidget.AnyWidget):
@@ -16,8 +16,8 @@ class Copyable(anywidget.AnyWidget):
         Copyable(title="The code of this setting", texts=[["as Python", "1 + 1"]])
     """
 
-    _esm = read_scripts("copyable.js")
-    _css = read_scripts("copyable.css")
+    _esm = read_script("copyable.js")
+    _css = read_styles("copyable.css")
 
     title = traitlets.Unicode().tag(sync=True)
     """What unfolds the texts."""

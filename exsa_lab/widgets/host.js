@@ -1,4 +1,6 @@
-// Shows another widget in the place of a static output; after common.js.
+// Shows another widget in the place of a static output.
+
+import { make, makeProblem, makeWidget } from "./common.js";
 
 async function showChild(model, place) {
   const manager = model.widget_manager;

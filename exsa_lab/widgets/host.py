@@ -8,7 +8,7 @@ import traitlets
 from ipywidgets import Widget, widget_serialization
 
 from exsa_lab.widgets.live import LiveWidget
-from exsa_lab.widgets.scripts import read_scripts
+from exsa_lab.widgets.scripts import read_script, read_styles
 
 
 class Host(LiveWidget):
@@ -19,8 +19,8 @@ class Host(LiveWidget):
         Host(ipywidgets.IntSlider(), "<p>A slider; it needs a kernel.</p>", "A slider; it needs a kernel.")
     """
 
-    _esm = read_scripts("host.js")
-    _css = read_scripts("host.css")
+    _esm = read_script("host.js")
+    _css = read_styles("host.css")
 
     child = traitlets.Instance(Widget).tag(sync=True, **widget_serialization)
 

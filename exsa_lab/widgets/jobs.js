@@ -1,5 +1,7 @@
-// The table of jobs, after common.js. The kernel sends whole rows (a few kB, four times a second at most); cells that did not change
+// The table of jobs. The kernel sends whole rows (a few kB, four times a second at most); cells that did not change
 // are left alone, so that a selection or the focus on a button survives.
+
+import { make, makeWidget } from "./common.js";
 
 const MEANINGS = {
   tokens: "Tokens generated, of the most it may generate",
@@ -27,7 +29,7 @@ function stopButton(model, id, label) {
 }
 
 function mount(model, el) {
-  const root = make("div", "exsa-jobs");
+  const root = make("div", "exsa exsa-jobs");
   const head = make("div", "exsa-jobs-head");
   const title = make("span", "exsa-jobs-title");
   const table = make("table");

@@ -18,7 +18,7 @@ from exsa_lab.events import RoundEvent, State
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.panel import Section, to_html, to_text
 from exsa_lab.widgets.rows import visible
-from exsa_lab.widgets.scripts import read_scripts
+from exsa_lab.widgets.scripts import read_script, read_styles
 
 HEADER = ("id", "name", "state", "tokens", "tok/s", "cached", "draft length", "waited", "prompt")
 MAX_OVER = 15
@@ -124,8 +124,8 @@ def title(rows: list[dict[str, Any]]) -> str:
 class JobsTable(LiveWidget):
     """The live table. Stop in the page cancels a job once the kernel is free to listen."""
 
-    _esm = read_scripts("jobs.js")
-    _css = read_scripts("jobs.css")
+    _esm = read_script("jobs.js")
+    _css = read_styles("jobs.css")
 
     title = traitlets.Unicode().tag(sync=True)
     header = traitlets.List(list(HEADER)).tag(sync=True)

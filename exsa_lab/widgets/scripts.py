@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,31 @@ from typing import Any
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _FOLDER = Path(__file__).parent
+_IMPORTED = re.compile(r' from "\./(\w+\.js)";$', re.MULTILINE)
 
 
-def read_scripts(*names: str) -> str:
-    """Return script or style files as one, `common` first; of scripts the last one has the default export."""
-    common = f"common{Path(names[0]).suffix}"
-    return "\n".join(_FOLDER.joinpath(name).read_text(encoding="utf-8") for name in (common, *names))
+def read_script(name: str) -> str:
+    """Return an ES module with all that it imports of its neighbours, as one script with the same default export."""
+    call = f"load({json.dumps(_texts(name), ensure_ascii=False)}, {json.dumps(name)})"
+    return f"{_read('loader.js')}\nexport default (await {call}).default;\n"
+
+
+def _texts(name: str) -> dict[str, str]:
+    """The texts of a module and of all that it imports, by their names."""
+    text = _read(name)
+    found = {name: text}
+    for other in _IMPORTED.findall(text):
+        found |= _texts(other)
+    return found
+
+
+def read_styles(*names: str) -> str:
+    """Return style sheets as one, after those that all widgets share."""
+    return "\n".join(map(_read, ("palette.css", "common.css", *names)))
+
+
+def _read(name: str) -> str:
+    return _FOLDER.joinpath(name).read_text(encoding="utf-8")
 
 
 def live_bundle(html: str, text: str, view_id: str, model_id: str, *, is_final: bool = False) -> dict[str, Any]:

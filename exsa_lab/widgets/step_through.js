@@ -1,63 +1,22 @@
 // The step-through. The page has the whole run (see step_through.py) and plays it by itself, frame by frame. Texts are
 // model output and untrusted: text nodes only.
 
+import { make, makeWidget, probability } from "./common.js";
+import { makePlayer, sumUp, toFrames, toRounds } from "./step_run.js";
+
 const MAX_TEXT = 160; // tokens of the text shown before the round
 const CELLS = 40; // cells of each cache shown: the last ones
-const SPEEDS = [["slow", 1400], ["normal", 700], ["fast", 220], ["very fast", 60]];
+const SPEEDS = [
+  ["slow", 1400],
+  ["normal", 700],
+  ["fast", 220],
+  ["very fast", 60],
+];
 const KEYS = "Space: play or pause. Left and right arrow: one step. Page up and down: one round. Home and End.";
-const NAMES = { a: "accepted", x: "refused", d: "never tested", b: "bonus", r: "instead", t: "target" };
 
 const quote = (text) => `“${text.replaceAll("\n", "↵")}”`;
 const inBrackets = (p) => (p === null ? "" : ` (p = ${probability(p)})`); // null: it was not computed
 const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-
-// ---- The run, cut into rounds and frames -------------------------------------------------------------------------
-
-function toRounds(run) {
-  const rounds = [];
-  let [tokens, before, draftCells] = [[], 0, 0];
-  for (const row of run.rows ?? []) {
-    if (row[0] !== "R") {
-      const [kind, id, text, p, q, u] = row;
-      tokens.push({ kind, id, text, p, q, u });
-      continue;
-    }
-    const [, number, k, accepted, , time, reason, drafter, sequences] = row;
-    const [draftMs, verifyMs, sampleMs, batchTokens] = run.times[number] ?? [0, 0, 0, 0];
-    const draft = [...tokens.filter(({ kind }) => kind === "a"), ...tokens.filter(({ kind }) => "xd".includes(kind))];
-    const own = tokens.find(({ kind }) => "tbr".includes(kind)) ?? null;
-    const round = { number, k, accepted, time, reason, drafter, sequences, draft, own, before };
-    Object.assign(round, { ms: { draft: draftMs, verify: verifyMs, sample: sampleMs }, batchTokens });
-    round.cells = cellsOf(run.prompt_tokens + before, round, draftCells);
-    draftCells = round.cells.draft.after;
-    before += draft.filter(({ kind }) => kind === "a").length + (own ? 1 : 0);
-    rounds.push(round);
-    tokens = [];
-  }
-  return rounds;
-}
-
-/** Cells of both caches: before the round, at most, and after it. The newest token never has a cell yet. */
-function cellsOf(length, { k, accepted, drafter, number }, draftCells) {
-  const kept = length + accepted;
-  const target = { before: number ? length - 1 : 0, most: length + k, after: kept };
-  if (drafter !== "model" || !k) return { target, draft: { before: draftCells, most: draftCells, after: draftCells } };
-  const most = length + k - 1; // its last proposal is never fed back
-  return { target, draft: { before: draftCells, most, after: Math.min(most, kept) } };
-}
-
-function toFrames(rounds) {
-  const frames = [];
-  rounds.forEach((round, i) => {
-    const tested = round.draft.filter(({ kind }) => "ax".includes(kind)).length;
-    for (let n = 1; n <= round.k; n++) frames.push({ i, phase: "draft", drafted: n, tested: 0 });
-    frames.push({ i, phase: "verify", drafted: round.k, tested: 0 });
-    for (let n = 1; n <= tested; n++) frames.push({ i, phase: "test", drafted: round.k, tested: n });
-    if (round.own) frames.push({ i, phase: "own", drafted: round.k, tested, own: true });
-    if (round.k > round.accepted) frames.push({ i, phase: "rollback", drafted: round.k, tested, own: Boolean(round.own) });
-  });
-  return frames;
-}
 
 // ---- In words ----------------------------------------------------------------------------------------------------
 
@@ -65,7 +24,8 @@ function describe(run, round, frame) {
   const token = round.draft[frame.phase === "draft" ? frame.drafted - 1 : frame.tested - 1];
   switch (frame.phase) {
     case "draft":
-      if (round.drafter === "ngram") return `The text had this before: ${quote(token.text)} is looked up as draft token ${frame.drafted} of ${round.k}.`;
+      if (round.drafter === "ngram")
+        return `The text had this before: ${quote(token.text)} is looked up as draft token ${frame.drafted} of ${round.k}.`;
       return `The draft model proposes ${quote(token.text)}, token ${frame.drafted} of ${round.k}, with q = ${probability(token.q)}.`;
     case "verify":
       return describeVerify(run, round);
@@ -79,17 +39,24 @@ function describe(run, round, frame) {
 }
 
 function describeVerify(run, round) {
-  if (!round.number) return `The target reads the prompt (${plural(run.prompt_tokens, "token")}) and with it gives the first token's probabilities.`;
-  const shared = round.sequences > 1 ? ` The step is shared with ${round.sequences - 1} other requests: ${round.batchTokens} tokens in all.` : "";
-  if (!round.k) return `Nothing was drafted (${round.reason}): the target reads the last token alone, ${round.ms.verify.toFixed(1)} ms.${shared}`;
+  if (!round.number)
+    return `The target reads the prompt (${plural(run.prompt_tokens, "token")}) and with it gives the first token's probabilities.`;
+  const shared =
+    round.sequences > 1
+      ? ` The step is shared with ${round.sequences - 1} other requests: ${round.batchTokens} tokens in all.`
+      : "";
+  if (!round.k)
+    return `Nothing was drafted (${round.reason}): the target reads the last token alone, ${round.ms.verify.toFixed(1)} ms.${shared}`;
   return `The target reads the last token and all ${round.k} draft tokens in one pass, ${round.ms.verify.toFixed(1)} ms, and so knows its own p at each place.${shared}`;
 }
 
 function describeTest(run, round, { kind, text, p, q, u }) {
   const verdict = kind === "a" ? "accepted" : "refused";
   const name = quote(text);
-  if (run.greedy) return `${name} is ${kind === "a" ? "" : "not "}the target's first choice${inBrackets(p)}: ${verdict}.`;
-  if (round.drafter === "ngram") return `With u = ${probability(u)} the target draws ${kind === "a" ? "the same token" : "another token"} than ${name}: ${verdict}.`;
+  if (run.greedy)
+    return `${name} is ${kind === "a" ? "" : "not "}the target's first choice${inBrackets(p)}: ${verdict}.`;
+  if (round.drafter === "ngram")
+    return `With u = ${probability(u)} the target draws ${kind === "a" ? "the same token" : "another token"} than ${name}: ${verdict}.`;
   if (p >= q) return `p = ${probability(p)} is at least q = ${probability(q)}: ${name} is always accepted.`;
   const ratio = probability(p / q);
   return `u = ${probability(u)} is ${kind === "a" ? "below" : "not below"} p/q = ${ratio}: ${name} is ${verdict}.`;
@@ -100,7 +67,8 @@ function describeOwn(run, round) {
   const name = `${quote(text)}${inBrackets(p)}`;
   if (kind === "t") return `The target's own token: ${name}.`;
   if (kind === "b") return `All ${round.k} were accepted, and the same pass gives one more token, the bonus: ${name}.`;
-  if (run.greedy) return `In its place stands the target's first choice: ${name}. The rest of the draft is worthless now.`;
+  if (run.greedy)
+    return `In its place stands the target's first choice: ${name}. The rest of the draft is worthless now.`;
   if (round.drafter === "ngram") return `In its place stands the token the target drew: ${name}.`;
   return `In its place one is drawn from the residual, max(p − q, 0) normalised, with u = ${probability(u)}: ${name}.`;
 }
@@ -126,7 +94,9 @@ function makeMarked(kind, text, isFresh = false) {
 function showText(box, run, rounds, frame) {
   const round = rounds[frame.i];
   const parts = [make("span", "exsa-st-prompt", run.prompt ? `${run.prompt} ` : "")];
-  const committed = rounds.slice(0, frame.i).flatMap(({ draft, own }) => [...draft.filter(({ kind }) => kind === "a"), ...(own ? [own] : [])]);
+  const committed = rounds
+    .slice(0, frame.i)
+    .flatMap(({ draft, own }) => [...draft.filter(({ kind }) => kind === "a"), ...(own ? [own] : [])]);
   if (committed.length > MAX_TEXT) parts[0] = make("span", "exsa-st-prompt", "… ");
   parts.push(...committed.slice(-MAX_TEXT).map(({ kind, text }) => makeMarked(kind, text)));
   const current = make("span", "exsa-st-now");
@@ -154,7 +124,8 @@ function makeBars(run, round, token, isTested) {
   const q = line("q", token.q, "q");
   line("p", isTested ? token.p : null, "p");
   if (isTested && token.u !== null && round.drafter === "model" && !run.greedy) {
-    for (const track of bars.querySelectorAll(".track")) track.appendChild(make("i", "u")).style.left = `${100 * token.u * token.q}%`;
+    for (const track of bars.querySelectorAll(".track"))
+      track.appendChild(make("i", "u")).style.left = `${100 * token.u * token.q}%`;
     bars.append(make("div", "exsa-st-u", `u = ${probability(token.u)}`));
     q.title = "The line is u times q: accepted where p reaches it.";
   }
@@ -176,22 +147,34 @@ function showCards(box, run, rounds, frame) {
     const state = isTested || isPast ? token.kind : "open";
     const card = makeCard(`exsa-st-card ${state}`);
     card.title = token.text; // whole, where the card cuts it
-    card.ariaCurrent = (frame.phase === "test" && n === frame.tested - 1) || (frame.phase === "draft" && n === frame.drafted - 1) ? "true" : null;
+    card.ariaCurrent =
+      (frame.phase === "test" && n === frame.tested - 1) || (frame.phase === "draft" && n === frame.drafted - 1)
+        ? "true"
+        : null;
     const verdict = { a: "✓ accepted", x: "✗ refused", d: "· never tested", open: "drafted" }[state];
-    card.append(make("div", "exsa-st-name", quote(token.text)), makeBars(run, round, token, isTested && "ax".includes(token.kind)), make("div", "exsa-st-verdict", verdict));
+    card.append(
+      make("div", "exsa-st-name", quote(token.text)),
+      makeBars(run, round, token, isTested && "ax".includes(token.kind)),
+      make("div", "exsa-st-verdict", verdict),
+    );
     return card;
   });
   if (frame.own) {
     const card = makeCard(`exsa-st-card own ${round.own.kind}`);
     const sign = { b: "+ bonus", r: "↺ in its place", t: "target's own" }[round.own.kind];
-    card.append(make("div", "exsa-st-name", quote(round.own.text)), make("div", "exsa-st-bars", `p = ${probability(round.own.p)}`), make("div", "exsa-st-verdict", sign));
+    card.append(
+      make("div", "exsa-st-name", quote(round.own.text)),
+      make("div", "exsa-st-bars", `p = ${probability(round.own.p)}`),
+      make("div", "exsa-st-verdict", sign),
+    );
     card.ariaCurrent = frame.phase === "own" ? "true" : null;
     cards.push(card);
   }
   if (!cards.length) cards.push(makeCard("exsa-st-none", "Nothing drafted."));
   box.replaceChildren(...cards);
   const current = cards.find((card) => card.ariaCurrent);
-  if (current) box.scrollLeft = Math.max(0, current.offsetLeft + current.offsetWidth - box.offsetLeft - box.clientWidth);
+  if (current)
+    box.scrollLeft = Math.max(0, current.offsetLeft + current.offsetWidth - box.offsetLeft - box.clientWidth);
 }
 
 function showCache(box, name, { before, most, after }, frame, isDraft) {
@@ -224,64 +207,41 @@ function showClock(box, rounds, frame, totals) {
   const line = (name, from, length, isNow, isDone, total) => {
     const row = make("div", "exsa-st-clock");
     const track = make("i", "track");
-    const bar = track.appendChild(make("i", `${name === "draft" ? "q" : "p"}${isNow ? " now" : ""}${isDone ? "" : " ahead"}`));
+    const bar = track.appendChild(
+      make("i", `${name === "draft" ? "q" : "p"}${isNow ? " now" : ""}${isDone ? "" : " ahead"}`),
+    );
     bar.style.left = `${(100 * from) / longest}%`;
     bar.style.width = `${(100 * length) / longest}%`;
-    row.append(make("span", "", `${name} clock`), track, make("b", "", `${length.toFixed(1)} ms, so far ${(total / 1000).toFixed(2)} s`));
+    row.append(
+      make("span", "", `${name} clock`),
+      track,
+      make("b", "", `${length.toFixed(1)} ms, so far ${(total / 1000).toFixed(2)} s`),
+    );
     return row;
   };
   const isVerified = frame.phase !== "draft";
   const share = frame.phase === "draft" ? frame.drafted / round.k : 1;
   box.replaceChildren(
-    line("draft", 0, round.ms.draft * share, frame.phase === "draft", true, totals[frame.i].draft - round.ms.draft * (1 - share)),
-    line("target", round.ms.draft, round.ms.verify, frame.phase === "verify", isVerified, totals[frame.i].verify - (isVerified ? 0 : round.ms.verify)),
+    line(
+      "draft",
+      0,
+      round.ms.draft * share,
+      frame.phase === "draft",
+      true,
+      totals[frame.i].draft - round.ms.draft * (1 - share),
+    ),
+    line(
+      "target",
+      round.ms.draft,
+      round.ms.verify,
+      frame.phase === "verify",
+      isVerified,
+      totals[frame.i].verify - (isVerified ? 0 : round.ms.verify),
+    ),
   );
 }
 
-function sumUp(rounds) {
-  let [draft, verify] = [0, 0];
-  return rounds.map(({ ms }) => ({ draft: (draft += ms.draft), verify: (verify += ms.verify) }));
-}
-
-// ---- Playing -----------------------------------------------------------------------------------------------------
-
-function makePlayer(frames, show) {
-  const player = { at: 0, timer: null, pause: 700, onState: () => {} };
-
-  player.go = (at) => {
-    player.at = Math.min(Math.max(0, at), frames.length - 1);
-    show(player.at);
-  };
-  player.stop = () => {
-    clearTimeout(player.timer);
-    player.timer = null;
-    player.onState();
-  };
-  const tick = () => {
-    if (player.at >= frames.length - 1) return player.stop();
-    player.go(player.at + 1);
-    player.timer = setTimeout(tick, player.pause);
-  };
-  player.play = () => {
-    if (player.at >= frames.length - 1) player.go(0);
-    player.timer = setTimeout(tick, player.pause);
-    player.onState();
-  };
-  player.toggle = () => (player.timer ? player.stop() : player.play());
-  player.step = (by) => {
-    player.stop();
-    player.go(player.at + by);
-  };
-  /** To the first frame of this round, or of a neighbour. */
-  player.round = (by) => {
-    player.stop();
-    const start = (i) => frames.findIndex((frame) => frame.i === i);
-    const i = frames[player.at].i;
-    if (by < 0 && player.at > start(i)) player.go(start(i));
-    else player.go(by < 0 ? Math.max(0, start(i - 1)) : start(i + 1) < 0 ? frames.length - 1 : start(i + 1));
-  };
-  return player;
-}
+// ---- Controls ----------------------------------------------------------------------------------------------------
 
 function makeControls(root, player, frames, rounds) {
   const bar = make("div", "exsa-st-controls");
@@ -343,7 +303,7 @@ function onKey(event, player, frames) {
 }
 
 function mountRun(run, el) {
-  const root = el.appendChild(make("div", "exsa-steps mathjax_ignore tex2jax_ignore"));
+  const root = el.appendChild(make("div", "exsa exsa-steps mathjax_ignore tex2jax_ignore"));
   const rounds = toRounds(run);
   const frames = toFrames(rounds);
   if (!frames.length) {
@@ -362,7 +322,11 @@ function mountRun(run, el) {
   const words = make("div", "exsa-st-words");
   words.setAttribute("aria-live", "polite");
   const machine = make("div", "exsa-st-machine");
-  const [targetCache, draftCache, clock] = [make("div", "exsa-st-cache"), make("div", "exsa-st-cache"), make("div", "exsa-st-clocks")];
+  const [targetCache, draftCache, clock] = [
+    make("div", "exsa-st-cache"),
+    make("div", "exsa-st-cache"),
+    make("div", "exsa-st-clocks"),
+  ];
   let controls = null;
 
   function show(at) {

@@ -14,7 +14,7 @@ from exsa_lab.errors import ConfigError
 from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, visible
-from exsa_lab.widgets.scripts import read_scripts
+from exsa_lab.widgets.scripts import read_script, read_styles
 from exsa_lab.widgets.step_static import rows_of, static_html, static_text
 
 MAX_ROUNDS = 2_000
@@ -33,8 +33,8 @@ class StepThrough(LiveWidget):
         StepThrough(Trace.load("run.json"))
     """
 
-    _esm = read_scripts("step_through.js")
-    _css = read_scripts("step_through.css")
+    _esm = read_script("step_through.js")
+    _css = read_styles("step_through.css")
 
     run = traitlets.Dict().tag(sync=True)
     """``prompt``, ``rows``, ``times`` by round, ``prompt_tokens``, ``greedy``, ``models``."""

@@ -1,12 +1,23 @@
 // The token strip's text. It lies in chunks; only those near the reader consist of tokens, the others are plain text,
 // which the browser need not lay out while it is out of sight. So 100,000 tokens cost little more than their letters.
 
+import { make } from "./common.js";
+
+/** Name and meaning of each kind of token. */
+export const KINDS = {
+  t: ["target", "decoded by the target, nothing was drafted here"],
+  a: ["accepted", "drafted, and accepted by the target"],
+  b: ["bonus", "the target's extra token after a draft that was accepted whole"],
+  r: ["resampled", "the target's token in place of a refused draft token"],
+  x: ["refused", "drafted, tested against the target and refused"],
+  d: ["discarded", "drafted after a refused token or after the end of the text, so never used"],
+};
 const CHUNK_TOKENS = 200; // a chunk ends at the first line break after so many tokens
 const MAX_CHUNK_TOKENS = 3000; // and here without one, so that no block grows without bound
 const NEAR = "800px 0px"; // how far from sight a chunk still has its tokens
 
 /** A piece of text with the mark of its kind. */
-function makeToken(kind, text) {
+export function makeToken(kind, text) {
   const node = make("span", `exsa-tok ${kind}`);
   if ("xd".includes(kind)) node.append(make("s", "", text));
   else node.textContent = text;
@@ -38,7 +49,7 @@ function isSelected(el) {
 }
 
 /** The scrolling box of a store's text. `nodeAt(index)` is the element of a token, made where it was plain text. */
-function makeText(store) {
+export function makeText(store) {
   const box = make("div", "exsa-text");
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", "Generated text. Arrow keys move from token to token.");

@@ -1,5 +1,8 @@
 // What a token of the strip tells about itself: in the tooltip, and to screen readers.
 
+import { make, probability } from "./common.js";
+import { KINDS, makeToken } from "./strip_text.js";
+
 /** Why it was decided so, in words; empty where there is nothing to add. */
 function reasonOf([kind, , , p, q, u]) {
   if (kind === "d") return "never tested";
@@ -26,7 +29,7 @@ function describe(row, round) {
   return { name, meaning, id, text: JSON.stringify(text), p, q, u, reason: reasonOf(row), lines };
 }
 
-function makeTip() {
+export function makeTip() {
   const tip = make("div", "exsa-tip");
   tip.setAttribute("role", "tooltip");
   tip.popover = "manual"; // the top layer: no output area clips it
@@ -78,7 +81,7 @@ function makeTip() {
 }
 
 /** Connects mouse and keyboard to the tooltip: one token at a time, with the others of its round lightly marked. */
-function makePointer(store, text, { show, hide }) {
+export function makePointer(store, text, { show, hide }) {
   let current = null;
 
   function leave() {
@@ -108,7 +111,9 @@ function makePointer(store, text, { show, hide }) {
     const about = describe(store.tokens[node.exsaIndex], store.rounds.get(store.tokens[node.exsaIndex][6]));
     const numbers = ["p", "q", "u"].filter((n) => about[n] !== null).map((n) => `${n} ${probability(about[n])}`);
     node.setAttribute("role", "note");
-    node.ariaLabel = [`${about.name} token ${about.text}`, ...numbers, about.reason, ...about.lines].filter(Boolean).join(", ");
+    node.ariaLabel = [`${about.name} token ${about.text}`, ...numbers, about.reason, ...about.lines]
+      .filter(Boolean)
+      .join(", ");
     enter(node);
   }
 
@@ -175,4 +180,3 @@ function makePointer(store, text, { show, hide }) {
     document.removeEventListener("scroll", onScroll, { capture: true });
   };
 }
-

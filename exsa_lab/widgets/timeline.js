@@ -1,10 +1,36 @@
-// The batch view. A store per widget model holds the rows the kernel sent (see timeline_rows.py); views draw it on a
-// canvas between a column of labels and one of numbers. Prompts are untrusted: text nodes only.
+// The batch view. A store per widget model holds the rows the kernel sent; views draw it on a canvas between a column of
+// labels and one of numbers. Prompts are untrusted: text nodes only.
+
+import { make, makeWidget, STATES } from "./common.js";
+import { AXIS, drawIdles, drawLane, drawPanel, drawTicks, GAP, LANE, makePaint, PANEL } from "./timeline_draw.js";
+import {
+  count,
+  describe,
+  describeAll,
+  highest,
+  isFinal,
+  laneTextAt,
+  makeStore,
+  makeWindow,
+  speed,
+  stepTextAt,
+  take,
+  total,
+} from "./timeline_store.js";
 
 const PANELS = [
   { title: "slots in use", limit: "slots", isOfLimit: true, means: false, parts: [["own", 4]] },
   { title: "KV cells in use", limit: "cells", means: false, parts: [["own", 5]] },
-  { title: "tokens per step", limit: null, means: true, parts: [["own", 8], ["accepted", 7], ["prompt", 6]] },
+  {
+    title: "tokens per step",
+    limit: null,
+    means: true,
+    parts: [
+      ["own", 8],
+      ["accepted", 7],
+      ["target", 6],
+    ],
+  },
 ];
 const LEGEND = [
   ["prompt", "prompt", "A chunk of the prompt was computed (prefill)"],
@@ -16,121 +42,7 @@ const LEGEND = [
 ];
 const HELP = "Arrow up and down: lanes. Arrow left and right: move in time. + and −: zoom. 0: everything.";
 
-const count = (number) => Math.round(number).toLocaleString("en");
-const seconds = (s) => (s < 1 ? `${Math.round(1000 * s)} ms` : `${s.toFixed(2)} s`);
-
-// ---- What the kernel sent ----------------------------------------------------------------------------------------
-
-function makeStore() {
-  return { lanes: new Map(), steps: [], idles: [], end: 0, most: 1, next: 0, limits: {}, views: new Set() };
-}
-
-function clear(store) {
-  Object.assign(store, { lanes: new Map(), steps: [], idles: [], end: 0, most: 1 });
-}
-
-/** Take a message; false where one before it was missed. */
-function take(store, { seq, reset, rows }) {
-  if (!reset && seq !== store.next) return false;
-  if (reset) clear(store);
-  store.next = seq + 1;
-  for (const row of rows) addRow(store, row);
-  for (const view of store.views) view.update();
-  return true;
-}
-
-function addRow(store, row) {
-  const [kind, id, t] = row;
-  if (kind === "lane") {
-    const sums = { tokens: 0, drafted: 0, accepted: 0, cached: 0, prompt: 0, first: null, firstTokens: 0 };
-    store.lanes.set(id, { id, begin: t, end: t, label: row[3], state: "waiting", detail: "", waits: [[t, null]], prefills: [], rounds: [], ...sums });
-  } else if (kind === "step") {
-    store.steps.push(row);
-    store.end = Math.max(store.end, row[2]);
-  } else if (kind === "idle") store.idles.push(row);
-  else if (store.lanes.has(id)) addToLane(store, store.lanes.get(id), row);
-}
-
-function addToLane(store, lane, row) {
-  const [kind, , t0, t1] = row;
-  if (kind === "state") {
-    lane.state = t1;
-    lane.detail = row[4];
-    const wait = lane.waits.at(-1);
-    if (t1 === "waiting" && wait[1] !== null) lane.waits.push([t0, null]);
-    else if (t1 !== "waiting" && wait[1] === null) wait[1] = t0;
-    lane.end = Math.max(lane.end, t0);
-  } else if (kind === "prefill") {
-    lane.prefills.push(row);
-    lane.prompt = row[6];
-    if (row[5]) lane.cached += row[4];
-    lane.end = Math.max(lane.end, t1);
-  } else {
-    const [, , , , rounds, drafted, accepted, committed] = row;
-    if (lane.first === null) [lane.first, lane.firstTokens] = [t1, committed];
-    lane.rounds.push(row);
-    lane.tokens += committed;
-    lane.drafted += drafted;
-    lane.accepted += accepted;
-    lane.end = Math.max(lane.end, t1);
-    store.most = Math.max(store.most, (drafted + Math.max(0, committed - accepted)) / rounds);
-  }
-  store.end = Math.max(store.end, lane.end);
-}
-
-const speed = (lane) => (lane.first !== null && lane.end > lane.first ? (lane.tokens - lane.firstTokens) / (lane.end - lane.first) : 0);
-
-function describe(lane) {
-  const parts = [`request ${lane.id}`, lane.label, lane.state, `${lane.tokens} tokens`];
-  if (lane.detail && !["stop", lane.state].includes(lane.detail)) parts.push(lane.detail);
-  if (lane.drafted) parts.push(`${lane.accepted} of ${lane.drafted} drafted accepted`);
-  if (lane.cached) parts.push(`${lane.cached} of ${lane.prompt} prompt tokens cached`);
-  if (speed(lane)) parts.push(`${speed(lane).toFixed(1)} tokens per second`);
-  return parts.join(", ");
-}
-
 // ---- One view ----------------------------------------------------------------------------------------------------
-
-/** The part of time that is shown, and how it is moved. `span` null shows everything. */
-function makeWindow(store) {
-  const shown = (store.shown ??= { span: null, end: null }); // kept when the output is drawn anew
-
-  function range() {
-    const all = Math.max(store.end, 0.05);
-    const first = Math.min(...[...store.lanes.values()].map((lane) => lane.begin), all);
-    if (shown.span === null) return [first, first + (all - first) * 1.03];
-    const end = shown.end ?? all;
-    return [end - shown.span, end];
-  }
-
-  function zoom(factor, at = null) {
-    const [t0, t1] = range();
-    const span = Math.min(Math.max((t1 - t0) * factor, 0.02), Math.max(store.end, 0.05) * 1.03);
-    const middle = at ?? (shown.end === null && shown.span !== null ? t1 : (t0 + t1) / 2);
-    shown.end = middle + (t1 - middle) * (span / (t1 - t0));
-    shown.span = span;
-    follow();
-  }
-
-  function move(fraction) {
-    const [t0, t1] = range();
-    shown.span = t1 - t0;
-    shown.end = Math.max(t1 + fraction * (t1 - t0), shown.span * 0.5);
-    follow();
-  }
-
-  /** At the right end the window goes on with time. */
-  function follow() {
-    if (shown.end >= store.end) shown.end = null;
-  }
-
-  function last(span) {
-    shown.span = span;
-    shown.end = null;
-  }
-
-  return { range, zoom, move, last, isAll: () => shown.span === null };
-}
 
 function makeLegend() {
   const legend = make("div", "exsa-tl-legend");
@@ -225,7 +137,10 @@ function makeControls(shown, redraw) {
     const button = bar.appendChild(make("button", "", text));
     button.type = "button";
     button.title = button.ariaLabel = label;
-    button.addEventListener("click", () => (act(), redraw()));
+    button.addEventListener("click", () => {
+      act();
+      redraw();
+    });
   };
   add("all", "Show everything", () => shown.last(null));
   add("5 s", "Follow the last 5 seconds", () => shown.last(5));
@@ -249,16 +164,8 @@ function makeTip(root) {
   };
 }
 
-function describeAll(store) {
-  const lanes = [...store.lanes.values()];
-  if (!lanes.length) return "No generations yet. What other cells submit appears here.";
-  const states = Object.keys(STATES).map((state) => [lanes.filter((lane) => lane.state === state).length, state]);
-  const tokens = lanes.reduce((sum, lane) => sum + lane.tokens, 0);
-  return `${states.filter(([n]) => n).map(([n, state]) => `${n} ${state}`).join(", ")} · ${count(tokens)} tokens`;
-}
-
 function mount(store, el) {
-  const root = make("div", "exsa-timeline mathjax_ignore tex2jax_ignore");
+  const root = make("div", "exsa exsa-timeline mathjax_ignore tex2jax_ignore");
   const head = root.appendChild(make("div", "exsa-tl-head"));
   const summary = head.appendChild(make("span"));
   const shown = makeWindow(store);
@@ -312,7 +219,11 @@ function mount(store, el) {
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     const t = view.t0 + (x / view.width) * (view.t1 - view.t0);
     const lane = y < view.lanesEnd ? view.lanes[Math.floor((y - AXIS) / (LANE + GAP))] : null;
-    const text = lane ? laneTextAt(lane, t, (3 / view.width) * (view.t1 - view.t0)) : y >= view.lanesEnd ? stepTextAt(store, t) : "";
+    const text = lane
+      ? laneTextAt(lane, t, (3 / view.width) * (view.t1 - view.t0))
+      : y >= view.lanesEnd
+        ? stepTextAt(store, t)
+        : "";
     const at = `${t.toFixed(3)} s`;
     if (text) tip.show(lane ? `#${lane.id} at ${at}\n${text}` : `at ${at}\n${text}`, event.clientX, event.clientY);
     else tip.hide();
@@ -324,7 +235,9 @@ function mount(store, el) {
 
   function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "BUTTON") return;
-    const act = { ArrowLeft: () => shown.move(-0.15), ArrowRight: () => shown.move(0.15), 0: () => shown.last(null) }[event.key];
+    const act = { ArrowLeft: () => shown.move(-0.15), ArrowRight: () => shown.move(0.15), 0: () => shown.last(null) }[
+      event.key
+    ];
     const zoom = { "+": 1 / 1.6, "=": 1 / 1.6, "-": 1.6 }[event.key];
     if (!act && !zoom) return;
     if (zoom) shown.zoom(zoom);

@@ -18,7 +18,7 @@ import traitlets
 
 from exsa_lab.widgets.feed import wait_for_round
 from exsa_lab.widgets.live import LiveWidget
-from exsa_lab.widgets.scripts import read_scripts
+from exsa_lab.widgets.scripts import read_script, read_styles
 from exsa_lab.widgets.timeline_rows import Recorder, Row
 from exsa_lab.widgets.timeline_static import static_html, static_text
 
@@ -42,8 +42,8 @@ class BatchTimeline(LiveWidget):
         BatchTimeline(engine)
     """
 
-    _esm = read_scripts("timeline_draw.js", "timeline.js")
-    _css = read_scripts("timeline.css")
+    _esm = read_script("timeline.js")
+    _css = read_styles("timeline.css")
 
     limits = traitlets.Dict().tag(sync=True)
     """The engine's ``slots`` and ``cells``; 0 where unknown."""

@@ -1,27 +1,16 @@
-// The batch view's drawing: lanes and panels on a canvas, and what is where. Goes before timeline.js, see scripts.py.
+// The batch view's drawing: lanes and panels on a canvas, and what is where.
 
-const STATES = { waiting: "○", running: "◐", finished: "●", cancelled: "■", failed: "▲" };
-const COLORS = ["fg", "muted", "line", "own", "accepted", "rejected", "prompt", "bg"];
-const LANE = 22; // height of a lane, and of the gap under it
-const GAP = 4;
-const PANEL = 40;
-const AXIS = 20;
+import { make, STATES } from "./common.js";
+import { firstAfter, highest, isFinal } from "./timeline_store.js";
 
-const isFinal = (lane) => !["waiting", "running"].includes(lane.state);
-
-/** Index of the first row whose end is after t. */
-function firstAfter(rows, endColumn, t) {
-  let [low, high] = [0, rows.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (rows[middle][endColumn] <= t) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+const COLORS = ["fg", "muted", "line", "own", "accepted", "refused", "target", "bg"];
+export const LANE = 22; // height of a lane, and of the gap under it
+export const GAP = 4;
+export const PANEL = 40;
+export const AXIS = 20;
 
 /** Colours and patterns of the page's theme, read anew at each drawing. */
-function makePaint(root, context) {
+export function makePaint(root, context) {
   const probes = COLORS.map((name) => {
     const probe = root.appendChild(make("i", "exsa-probe"));
     probe.style.color = `var(--exsa-${name})`;
@@ -48,8 +37,8 @@ function makePaint(root, context) {
 
   return () => {
     const paint = Object.fromEntries(probes.map(([name, probe]) => [name, getComputedStyle(probe).color]));
-    paint.hatch = pattern(paint.rejected, hatch);
-    paint.dots = pattern(paint.prompt, (pen) => pen.fillRect(1, 1, 3, 3));
+    paint.hatch = pattern(paint.refused, hatch);
+    paint.dots = pattern(paint.target, (pen) => pen.fillRect(1, 1, 3, 3));
     return paint;
   };
 }
@@ -62,7 +51,7 @@ function drawLine(pen, x0, y0, x1, y1) {
   pen.stroke();
 }
 
-function drawTicks(pen, paint, view, height) {
+export function drawTicks(pen, paint, view, height) {
   const { t0, t1, x } = view;
   const rough = (t1 - t0) / Math.max(2, view.width / 110);
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -77,7 +66,7 @@ function drawTicks(pen, paint, view, height) {
   }
 }
 
-function drawIdles(pen, paint, view, store, height) {
+export function drawIdles(pen, paint, view, store, height) {
   pen.fillStyle = pen.strokeStyle = paint.muted;
   for (const [, t, idle] of store.idles) {
     if (t < view.t0 || t > view.t1) continue;
@@ -88,7 +77,7 @@ function drawIdles(pen, paint, view, store, height) {
   }
 }
 
-function drawLane(pen, paint, view, store, lane, top) {
+export function drawLane(pen, paint, view, store, lane, top) {
   const { x } = view;
   const bottom = top + LANE;
   pen.fillStyle = paint.line;
@@ -101,16 +90,16 @@ function drawLane(pen, paint, view, store, lane, top) {
   }
   pen.setLineDash([]);
   for (const [, , t0, t1, , cached] of lane.prefills) {
-    pen.fillStyle = cached ? paint.dots : paint.prompt;
+    pen.fillStyle = cached ? paint.dots : paint.target;
     if (cached) {
-      pen.strokeStyle = paint.prompt;
+      pen.strokeStyle = paint.target;
       pen.fillRect(x(t0) - 1, top + 2, 5, LANE - 2);
       pen.strokeRect(x(t0) - 1, top + 2.5, 5, LANE - 3);
     } else pen.fillRect(x(t0), top + 2, Math.max(2, x(t1) - x(t0) - 0.75), LANE - 2);
   }
   drawRounds(pen, paint, view, store, lane, bottom);
   if (isFinal(lane)) {
-    pen.fillStyle = lane.state === "finished" ? paint.muted : paint.rejected;
+    pen.fillStyle = lane.state === "finished" ? paint.muted : paint.refused;
     pen.textAlign = "left";
     pen.fillText(STATES[lane.state], x(lane.end) + 3, top + LANE / 2 + 4);
   }
@@ -142,7 +131,11 @@ function drawColumn(pen, paint, { left, right, rounds, drafted, accepted, commit
   const unit = (LANE - 1) / most / rounds;
   const own = Math.max(0, committed - accepted);
   let y = bottom;
-  for (const [tokens, fill] of [[own, paint.own], [accepted, paint.accepted], [drafted - accepted, paint.hatch]]) {
+  for (const [tokens, fill] of [
+    [own, paint.own],
+    [accepted, paint.accepted],
+    [drafted - accepted, paint.hatch],
+  ]) {
     const height = tokens * unit;
     if (!height) continue;
     pen.fillStyle = fill;
@@ -159,11 +152,7 @@ function drawColumn(pen, paint, { left, right, rounds, drafted, accepted, commit
   pen.lineWidth = 1;
 }
 
-/** What a panel shows of a step; of several steps in one row their mean, or their highest value. */
-const total = ({ means, parts }, row) => parts.reduce((sum, [, column]) => sum + row[column], 0) / (means ? row[3] : 1);
-const highest = (panel, rows) => rows.reduce((most, row) => Math.max(most, total(panel, row)), 0);
-
-function drawPanel(pen, paint, view, store, panel, top) {
+export function drawPanel(pen, paint, view, store, panel, top) {
   const visible = store.steps.slice(firstAfter(store.steps, 2, view.t0)).filter((row) => row[1] <= view.t1);
   // Of slots the whole is worth seeing; of the cache a few prompts use so little that nothing would be seen.
   const whole = (panel.isOfLimit && store.limits[panel.limit]) || 1;
@@ -182,29 +171,4 @@ function drawPanel(pen, paint, view, store, panel, top) {
       y -= height;
     }
   }
-}
-
-// ---- What is under the pointer -----------------------------------------------------------------------------------
-
-function roundText([, , t0, t1, rounds, drafted, accepted, committed]) {
-  const which = rounds > 1 ? `${rounds} rounds` : "round";
-  const drafts = drafted ? `, ${accepted} of ${drafted} drafted accepted` : ", nothing drafted";
-  return `${which}: ${committed} token${committed === 1 ? "" : "s"}${drafts}, ${seconds(t1 - t0)}`;
-}
-
-function laneTextAt(lane, t, slack) {
-  const round = lane.rounds[firstAfter(lane.rounds, 3, t)];
-  if (round && round[2] <= t) return roundText(round);
-  const prefill = lane.prefills.find(([, , t0, t1]) => t >= t0 - slack && t <= t1 + slack);
-  if (prefill) return `${count(prefill[4])} of ${count(prefill[6])} prompt tokens ${prefill[5] ? "from the cache" : `in ${seconds(prefill[3] - prefill[2])}`}`;
-  if (lane.waits.some(([from, to]) => t >= from && (to === null || t <= to))) return "waiting for a slot";
-  return "";
-}
-
-function stepTextAt(store, t) {
-  const row = store.steps[firstAfter(store.steps, 2, t)];
-  if (!row || row[1] > t) return "";
-  const [, t0, t1, steps, slots, cells, prefill, draft, decode] = row;
-  const which = steps > 1 ? `${steps} steps` : "step";
-  return `${which} of ${seconds((t1 - t0) / steps)}: ${slots} slots, ${count(cells)} cells, tokens: ${count(prefill / steps)} prompt, ${count(draft / steps)} draft, ${count(decode / steps)} own`;
 }

@@ -1,15 +1,10 @@
-// The token strip. A store per widget model holds what the kernel sent; any number of views show it. Goes after
-// strip_text.js and strip_tip.js. Model output is untrusted: text nodes only.
+// The token strip. A store per widget model holds what the kernel sent; any number of views show it. Model output is
+// untrusted: text nodes only.
 
-const KINDS = {
-  t: ["target", "decoded by the target, nothing was drafted here"],
-  a: ["accepted", "drafted, and accepted by the target"],
-  b: ["bonus", "the target's extra token after a draft that was accepted whole"],
-  r: ["resampled", "the target's token in place of a refused draft token"],
-  x: ["refused", "drafted, tested against the target and refused"],
-  d: ["discarded", "drafted after a refused token or after the end of the text, so never used"],
-};
-const STATES = { waiting: "○", running: "◐", finished: "●", cancelled: "■", failed: "▲" };
+import { make, makeWidget, STATES } from "./common.js";
+import { KINDS, makeText, makeToken } from "./strip_text.js";
+import { makePointer, makeTip } from "./strip_tip.js";
+
 const STOP_HELP =
   "Stops this generation. It works while the kernel is free, so for cells that run in the background. While a cell is " +
   "running its clicks wait: stop that cell with the kernel's interrupt (the ■ of the toolbar, or I twice).";
@@ -83,7 +78,8 @@ function makeHeader(store, stop) {
     button.textContent = "Stopping";
     stop();
     setTimeout(() => {
-      if (!store.head?.final) hint.textContent = "Still running: the kernel is busy with a cell. Interrupt the kernel to stop it now.";
+      if (!store.head?.final)
+        hint.textContent = "Still running: the kernel is busy with a cell. Interrupt the kernel to stop it now.";
     }, 1500);
   });
 
@@ -102,8 +98,17 @@ function makeHeader(store, stop) {
     if (head.prefill) items.push(number(`${head.prefill[0]} of ${head.prefill[1]}`, "prompt tokens read", "Prefill"));
     if (head.tok_s) items.push(number(head.tok_s.toFixed(1), "tok/s", "Tokens generated per second, after the first"));
     if (typeof head.acceptance === "number")
-      items.push(number(`${Math.round(100 * head.acceptance)} %`, "accepted", "Acceptance rate: draft tokens accepted, of those drafted"));
-    if (head.per_round) items.push(number(head.per_round.toFixed(2), "tok/round", "Tokens per round: what one pass of the target yields"));
+      items.push(
+        number(
+          `${Math.round(100 * head.acceptance)} %`,
+          "accepted",
+          "Acceptance rate: draft tokens accepted, of those drafted",
+        ),
+      );
+    if (head.per_round)
+      items.push(
+        number(head.per_round.toFixed(2), "tok/round", "Tokens per round: what one pass of the target yields"),
+      );
     if (typeof head.k === "number" && !head.final)
       items.push(number(`k = ${head.k}`, "now", `Draft length of the last round: ${head.reason}`));
     if (head.generated) items.push(number(head.generated.toLocaleString("en"), "tokens", "Tokens generated"));
@@ -154,7 +159,7 @@ function makeFooter(store, root) {
 
 /** Show the store in `el`; returns how to take the view away. */
 function mount(store, el, stop) {
-  const root = make("div", "exsa-strip mathjax_ignore tex2jax_ignore");
+  const root = make("div", "exsa exsa-strip mathjax_ignore tex2jax_ignore");
   const text = makeText(store);
   const tip = makeTip();
   const header = makeHeader(store, stop);

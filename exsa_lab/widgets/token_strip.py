@@ -19,7 +19,7 @@ from exsa_lab.events import Event
 from exsa_lab.widgets.feed import Feed
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, Tally, to_rows
-from exsa_lab.widgets.scripts import read_scripts
+from exsa_lab.widgets.scripts import read_script, read_styles
 from exsa_lab.widgets.static import static_views
 
 MAX_ROWS = 2_000
@@ -40,8 +40,8 @@ class TokenStrip(LiveWidget):
         TokenStrip(gen)
     """
 
-    _esm = read_scripts("strip_text.js", "strip_tip.js", "token_strip.js")
-    _css = read_scripts("token_strip.css")
+    _esm = read_script("token_strip.js")
+    _css = read_styles("token_strip.css")
 
     snapshot = traitlets.Dict().tag(sync=True)
     """Rows and header of a finished generation; empty before."""
