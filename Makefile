@@ -11,7 +11,7 @@ DEV_EXTRAS := $(EXTRAS),dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab demo test test-fast test-real test-browser check check-widgets bench notebooks clean
+.PHONY: help lab demo test test-fast test-real test-browser check check-widgets bench dist torch notebooks clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ node_modules/.package-lock.json: package.json package-lock.json
 
 bench: $(READY)  ## Measure decoding on this machine
 	$(BIN)/exsa-lab bench $(or $(ARGS),decode)
+
+dist: $(DEV_READY)  ## Build sdist and wheel, and try the wheel in an empty environment
+	$(BIN)/python scripts/make_dist.py
+
+torch: $(DEV_READY)  ## Install what the tests of distilling need; it is large, and they skip without it
+	$(BIN)/python -m pip install --disable-pip-version-check "torch==2.13.0" gguf
 
 notebooks: $(DEV_READY)  ## Run the notebooks and store their outputs
 	$(BIN)/python scripts/store_outputs.py notebooks/*.ipynb

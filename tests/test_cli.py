@@ -39,6 +39,11 @@ def test_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "exsa-lab: there is no notebook 'nowhere.ipynb'.\n"
 
 
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "exsa_lab", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("exsa-lab ")
+
+
 def test_doctor_reports_without_an_engine() -> None:
     result = _exsa_lab("doctor")
 

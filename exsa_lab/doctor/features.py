@@ -16,7 +16,6 @@ FEATURES = {
     "AVX512_VBMI": "avx512vbmi",
     "AVX512_VNNI": "avx512_vnni",
     "AVX512_BF16": "avx512_bf16",
-    "AMX_INT8": "amx_int8",
     "DOTPROD": "asimddp",
     "MATMUL_INT8": "i8mm",
     "FP16_VA": "asimdhp",

@@ -19,8 +19,8 @@ def test_features_of_the_build() -> None:
 
 
 def test_what_a_generic_build_leaves_unused() -> None:
-    assert unused_features(GENERIC, CPUINFO) == ["AVX512", "AVX512_VNNI", "AMX_INT8"]
-    native = GENERIC.replace("AVX512 = 0", "AVX512 = 1 | AVX512_VNNI = 1 | AMX_INT8 = 1")
+    assert unused_features(GENERIC, CPUINFO) == ["AVX512", "AVX512_VNNI"]
+    native = GENERIC.replace("AVX512 = 0", "AVX512 = 1 | AVX512_VNNI = 1")
     assert unused_features(native, CPUINFO) == []
     assert unused_features("CPU : NEON = 1 | ", "Features\t: fp asimd asimddp i8mm\n") == ["DOTPROD", "MATMUL_INT8"]
     assert unused_features("CPU : AVX2 = 1 | FMA = 1 | ", CPUINFO)[0] == "F16C"
@@ -32,7 +32,7 @@ def test_the_doctor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "build", lambda: made)
     monkeypatch.setattr(machine, "read_cpuinfo", lambda: CPUINFO)
     rows = {row[0]: row[1] for row in machine.build_section().rows}
-    assert "AVX512, AVX512_VNNI, AMX_INT8" in rows["generic build"]
-    native = replace(made, system_info=GENERIC.replace("AVX512 = 0", "AVX512 = 1 | AVX512_VNNI = 1 | AMX_INT8 = 1"))
+    assert "AVX512, AVX512_VNNI." in rows["generic build"]
+    native = replace(made, system_info=GENERIC.replace("AVX512 = 0", "AVX512 = 1 | AVX512_VNNI = 1"))
     monkeypatch.setattr(machine, "build", lambda: native)
     assert "generic build" not in [row[0] for row in machine.build_section().rows]
