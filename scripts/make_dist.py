@@ -1,6 +1,6 @@
 """Build sdist and wheel into dist/, and try the wheel as a stranger would: in an empty environment, in an empty folder.
 
-``python scripts/make_dist.py`` is what ``make dist`` runs. It needs the package `build`; llama-cpp-python comes from the
+``make dist`` runs it. It needs the package `build`; llama-cpp-python comes from the
 wheel that `llama_wheel.py` keeps.
 """
 
