@@ -6,7 +6,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
@@ -23,6 +23,8 @@ KV_TYPES: tuple[str, ...] = get_args(KVType)
 MAX_DRAFT_LENGTH = 16
 """Longest draft in tokens. Beyond it the batch of one sequence outgrows every measured gain."""
 MAX_STOPS = 1_000
+MAX_SHAPED = 10_000
+"""Most tokens with a bias of their own, or suppressed."""
 _TEMPLATE_VARIABLES = frozenset(
     {"messages", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"}
 )
@@ -46,6 +48,18 @@ class SamplingParams:
     """Keep the smallest set of tokens whose probabilities sum to at least this (nucleus)."""
     min_p: float = 0.0
     """Drop tokens less probable than this fraction of the most probable one."""
+    repeat_penalty: float = 1.0
+    """Divides the logits of tokens that occur in the last ``penalty_last_n`` ones; 1 does nothing."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of each token that occurs there."""
+    frequency_penalty: float = 0.0
+    """Taken off it for each time that it occurs there."""
+    penalty_last_n: int = 64
+    """How many of the last tokens the penalties look at, prompt included; -1 looks at all, 0 at none."""
+    logit_bias: dict[int | str, float] = field(default_factory=dict, hash=False)
+    """Added to the logits of tokens: ``{token or its text: bias}``. A text of digits is a token's number."""
+    suppress_tokens: tuple[int | str, ...] = ()
+    """Tokens that are never generated, by number or by text, beside those that the model's file names."""
     seed: int | None = None
     """Seed of the request's own random stream; None draws one (it is kept in the trace)."""
     stop: tuple[str, ...] = ()
@@ -79,6 +93,12 @@ class SamplingParams:
             top_k=whole("top_k", self.top_k, 0, 1 << 24),
             top_p=_number("top_p", self.top_p, 0.0, 1.0),
             min_p=_number("min_p", self.min_p, 0.0, 1.0),
+            repeat_penalty=_number("repeat_penalty", self.repeat_penalty, 0.01, 100.0),
+            presence_penalty=_number("presence_penalty", self.presence_penalty, -100.0, 100.0),
+            frequency_penalty=_number("frequency_penalty", self.frequency_penalty, -100.0, 100.0),
+            penalty_last_n=whole("penalty_last_n", self.penalty_last_n, -1, 1 << 24),
+            logit_bias=_biases(self.logit_bias),
+            suppress_tokens=_suppressed(self.suppress_tokens),
             chat=_flag("chat", self.chat),
             stop=_stops(self.stop),
         )
@@ -119,6 +139,13 @@ class SamplingParams:
                 raise ConfigError(f"{name} needs chat=True.", hint="Raw completion goes on with the prompt itself.")
         if self.special and self.chat:
             raise ConfigError("special needs chat=False.", hint="A chat template writes the control tokens itself.")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the parameters as JSON can hold them; ``from_kwargs`` reads them again."""
+        values = asdict(self)
+        biases = {str(token): bias for token, bias in self.logit_bias.items()}
+        lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+        return values | lists | {"logit_bias": biases}
 
     @classmethod
     def from_kwargs(cls, **params: Any) -> SamplingParams:
@@ -266,6 +293,34 @@ def _number(name: str, value: object, low: float, high: float) -> float:
     if not low <= number <= high:  # NaN fails the comparison
         raise ConfigError(f"{name} is {shown(value)}.", hint=f"It must be a number from {low:g} to {high:g}.")
     return int(number) if isinstance(value, Integral) else number
+
+
+def _biases(biases: object) -> dict[int | str, float]:
+    if not isinstance(biases, Mapping) or len(biases) > MAX_SHAPED:
+        raise ConfigError(
+            f"logit_bias is {shown(biases)}.", hint=f"It must be {{token: bias}}, of at most {MAX_SHAPED:,} tokens."
+        )
+    return {
+        _token("logit_bias", key): _number(f"logit_bias[{shown(key)}]", bias, -1e6, 1e6) for key, bias in biases.items()
+    }
+
+
+def _suppressed(tokens: object) -> tuple[int | str, ...]:
+    if isinstance(tokens, str | bytes | bytearray | Mapping) or not isinstance(tokens, Iterable):
+        raise ConfigError(f"suppress_tokens is {shown(tokens)}.", hint="It must be a list of token numbers or texts.")
+    found = tuple(_token("suppress_tokens", token) for token in islice(tokens, MAX_SHAPED + 1))
+    if len(found) > MAX_SHAPED:
+        raise ConfigError(f"suppress_tokens has more than {MAX_SHAPED:,} tokens.", hint="Fewer are enough.")
+    return found
+
+
+def _token(name: str, token: object) -> int | str:
+    """A token by number, or by its text; JSON has texts only for keys, so that digits are a number."""
+    if isinstance(token, str) and not token.isdecimal():
+        if not token:
+            raise ConfigError(f"{name} names an empty text.", hint="A token is given by its number or its text.")
+        return str(token)
+    return whole(f"a token of {name}", int(token) if isinstance(token, str) else token, 0, (1 << 31) - 1)
 
 
 def _flag(name: str, value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -87,3 +88,28 @@ def test_any_value_is_taken_or_refused_by_our_own_error(config: type[Any], data:
 def assert_shown(text: str) -> None:
     assert text.isprintable()
     assert len(text) < 300
+
+
+def test_tokens_by_number_or_text() -> None:
+    params = SamplingParams(logit_bias={"5": 1, "a": np.float32(-2)}, suppress_tokens=["7", "b", np.int64(3)])  # type: ignore[dict-item,arg-type]
+    assert params.logit_bias == {5: 1, "a": -2.0}
+    assert params.suppress_tokens == (7, "b", 3)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"repeat_penalty": 0}, {"repeat_penalty": math.nan}, {"presence_penalty": math.inf}, {"penalty_last_n": -2},
+        {"logit_bias": [1]}, {"logit_bias": {-1: 1.0}}, {"logit_bias": {"": 1.0}}, {"logit_bias": {1: math.inf}},
+        {"logit_bias": {1.5: 1.0}}, {"logit_bias": {True: 1.0}}, {"suppress_tokens": "a"}, {"suppress_tokens": [b"a"]},
+        {"suppress_tokens": range(10**9)},
+    ],
+)  # fmt: skip
+def test_shapes_that_are_none(params: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(params))):
+        SamplingParams.from_kwargs(**params)
+
+
+def test_parameters_survive_json() -> None:
+    params = SamplingParams(logit_bias={5: 1.0, "a": 2.0}, suppress_tokens=[1, "b"], stop="x", seed=3)  # type: ignore[arg-type]
+    assert SamplingParams.from_kwargs(**json.loads(json.dumps(params.as_json()))) == params

@@ -26,7 +26,7 @@ LAYERS = [
     ("prompts",),
     ("costs",),
     ("speculation",),
-    ("trace", "models"),
+    ("trace", "models", "structure"),
     ("planner",),
     ("engine",),
     ("loading", "manager", "testing", "experiments"),

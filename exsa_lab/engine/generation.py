@@ -187,7 +187,7 @@ class Generation:
         return Trace(
             events=list(self.events),
             prompt=self.prompt if isinstance(self.prompt, str) else "\n".join(m["content"] for m in self.prompt),
-            params=asdict(self.params) | {"seed": self.seed, "stop": list(self.params.stop)},
+            params=self.params.as_json() | {"seed": self.seed},
             config=asdict(self._access.config),
             models=dict(self._access.model_names),
             stats=self.stats.as_dict(),

@@ -322,8 +322,11 @@ class Loop:
             position=sequence.num_generated,
             draft_probs=draft.probs,
             with_probabilities=self._wants_probabilities(sequence, draft),
+            shaping=sequence.shaping,
         )
         committed = commit(sequence, draft, verdict, self.target)
+        if sequence.shaping is not None:
+            sequence.shaping.commit(committed.tokens)
         self.slots.truncate(sequence.slot, min(num_before + committed.num_accepted, sequence.num_tokens))
         elapsed, sample_s = now - sequence.generation.submitted, time.perf_counter() - now
         batch_tokens = self._batch.num_tokens

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.errors import LOAD_AGAIN, EngineFailed
+from exsa_lab.errors import LOAD_AGAIN, DecodeError, EngineFailed
 from exsa_lab.events import DraftReason
 from exsa_lab.runtime.protocol import Batch, Context, Logits, Model
 from exsa_lab.speculation.draft_plan import Take
@@ -258,6 +258,11 @@ class ModelDrafter:
     def _choose(self, request: ModelRequest, draft: Draft, row: Logits) -> bool:
         """Take the next token, or leave it; returns whether to go on."""
         sequence = request.sequence
+        if sequence.shaping is not None:
+            try:
+                row = sequence.shaping.apply(row, draft.tokens)
+            except DecodeError:  # the draft has no token that may come here; the target may have one
+                return False
         dist: Distribution | None = None
         confidence: float | None = None
         if sequence.params.temperature > 0:

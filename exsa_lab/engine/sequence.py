@@ -17,7 +17,9 @@ from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.sampling import RequestRandom
+from exsa_lab.speculation.shaping import Shaping
 from exsa_lab.speculation.token_worth import steps_left
+from exsa_lab.structure.request import begin_shaping
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +35,8 @@ class Sequence:
     """The handle its user holds."""
     emitter: Emitter
     random: RequestRandom
+    shaping: Shaping | None = None
+    """What it does to its logits before the chain; None where that is nothing."""
     slot: int | None = None
     """Its slot in the KV cache while it runs."""
     round: int = 0
@@ -114,6 +118,7 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
         generation=generation,
         emitter=Emitter(params.stop, _begun(before, model)),
         random=RequestRandom(generation.seed),
+        shaping=begin_shaping(params, model, tokens),
         deadline=None if params.timeout is None else generation.submitted + params.timeout,
         thought=thought,
     )

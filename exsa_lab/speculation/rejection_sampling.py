@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from exsa_lab.config import SamplingParams
 from exsa_lab.events import Source
 from exsa_lab.speculation.sampling import Distribution, RequestRandom, Row, Softmax, apply_chain, greedy_token
+from exsa_lab.speculation.shaping import Shaping
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,16 @@ def accept(
     *,
     draft_probs: Sequence[float | None] = (),
     with_probabilities: bool = True,
+    shaping: Shaping | None = None,
 ) -> Verdict:
     """Test a draft of k tokens, k >= 0, against the target's logits, and choose the token that follows.
 
     ``target_rows`` has shape (k + 1, vocab_size): row i is the target's logits after ``draft[:i]``. ``draft_dists``
     holds what each draft token was drawn from, None (or one-hot) where it was not drawn but chosen; greedy decoding
     does not look at it. ``position`` is the index of the first token of this round among the generated ones.
+
+    ``shaping`` changes each row that is reached first, by the draft tokens before it: all that follows is meant of the
+    shaped rows.
 
     Temperature 0: a draft token is accepted where it is the target's best token. ``p`` is then the target's own
     probability at temperature 1, and ``q`` is taken from ``draft_probs`` (1 where none are given). Without
@@ -82,9 +87,10 @@ def accept(
     """
     if len(target_rows) != len(draft) + 1:
         raise ValueError(f"{len(draft)} draft tokens need {len(draft) + 1} rows of logits, not {len(target_rows)}.")
+    rows = _Rows(target_rows, draft, shaping)
     if params.temperature == 0:
-        return _accept_greedy(draft, draft_probs, target_rows, with_probabilities)
-    return _accept_sampled(draft, draft_dists, target_rows, params, random, position)
+        return _accept_greedy(draft, draft_probs, rows, with_probabilities)
+    return _accept_sampled(draft, draft_dists, rows, params, random, position)
 
 
 def residual(p: Distribution, q: Distribution) -> Distribution:
@@ -98,8 +104,21 @@ def residual(p: Distribution, q: Distribution) -> Distribution:
     return Distribution.from_weights(p.ids, weights) if weights.any() else p
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The target's rows, each shaped when it is reached."""
+
+    logits: NDArray[np.float32]
+    draft: Sequence[int]
+    shaping: Shaping | None
+
+    def __getitem__(self, index: int) -> Row:
+        row: Row = self.logits[index]
+        return row if self.shaping is None else self.shaping.apply(row, self.draft[:index])
+
+
 def _accept_greedy(
-    draft: Sequence[int], draft_probs: Sequence[float | None], rows: NDArray[np.float32], with_probabilities: bool
+    draft: Sequence[int], draft_probs: Sequence[float | None], rows: _Rows, with_probabilities: bool
 ) -> Verdict:
     checks: list[DraftCheck] = []
     best, probability = _judge_row(rows[0], with_probabilities)
@@ -128,7 +147,7 @@ def _not_asked(token: int) -> None:
 def _accept_sampled(
     draft: Sequence[int],
     draft_dists: Sequence[Distribution | None],
-    rows: NDArray[np.float32],
+    rows: _Rows,
     params: SamplingParams,
     random: RequestRandom,
     position: int,
