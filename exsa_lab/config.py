@@ -155,7 +155,7 @@ class SamplingParams:
             if name not in names:
                 raise ConfigError(
                     f"unknown parameter {shown(name)}.",
-                    hint=did_you_mean(name, names).strip() or f"Known: {', '.join(names)}.",
+                    hint=did_you_mean(name, names).strip() or "help(exsa_lab.SamplingParams) lists them.",
                 )
         return cls(**params)
 
