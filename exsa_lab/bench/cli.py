@@ -27,6 +27,7 @@ BENCHMARKS = {
     "plan": "is the plan for this machine as fast as any other setting?",
     "acceptance": "how many of a draft's tokens the target keeps, on prompts no draft was trained on",
     "isolate": "an engine in a process of its own against one in this process",
+    "soak": "mixed requests and reloads for minutes: anything lost, wrong, hung or grown?",
     "equivalence": "is speculative output the plain output, token for token?",
 }
 """Name and one line of each benchmark; each lives in the module of its name.

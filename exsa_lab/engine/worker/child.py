@@ -22,7 +22,7 @@ from exsa_lab.costs.cache import costs_to_json
 from exsa_lab.engine.generation import EngineAccess, Generation
 from exsa_lab.engine.worker import EngineState, wire
 from exsa_lab.engine.worker.thread import EngineThread
-from exsa_lab.errors import ConfigError, ExsaError
+from exsa_lab.errors import ConfigError, EngineError, ExsaError
 from exsa_lab.events import Event
 from exsa_lab.runtime.protocol import Model
 
@@ -131,6 +131,10 @@ def _news(generation: ToldGeneration) -> dict[str, Any]:
     return news
 
 
+def _no_more(generation: Generation, params: dict[str, Any]) -> Generation:
+    raise EngineError("a generation is continued where its handle is.")
+
+
 class Child:
     """Carries out the parent's commands."""
 
@@ -148,6 +152,7 @@ class Child:
             ended=self._forget,
             notify=lambda callback: None,
             watched=lambda generation: None,
+            more=_no_more,
             positions=worker.positions,
         )
 
@@ -247,14 +252,15 @@ def main() -> int:
     try:
         open_models, config = commands.get()
         worker = EngineThread(open_models, config, lambda done: outbox.send({"type": "progress", "done": done}))
+        child = Child(worker, config, outbox)
     except BaseException as error:
         outbox.send({"type": "failed", "error": wire.encode_error(error)})
         return 1
-    return serve(worker, config, outbox, commands)
+    return serve(worker, child, outbox, commands)
 
 
-def serve(worker: EngineThread, config: EngineConfig, outbox: Outbox, commands: queue.SimpleQueue[Any]) -> int:
-    child = Child(worker, config, outbox)
+def serve(worker: EngineThread, child: Child, outbox: Outbox, commands: queue.SimpleQueue[Any]) -> int:
+    """Say that the engine is open, and do what comes until it is closed or has failed."""
     outbox.worker = worker
     models = {"target": _describe(worker.target), "draft": _describe(worker.draft)}
     outbox.send({"type": "open", "models": models, "notes": list(worker.notes), "started": worker.started})
@@ -276,6 +282,9 @@ def serve(worker: EngineThread, config: EngineConfig, outbox: Outbox, commands: 
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
+    code = 1
+    try:
+        code = main()
+    except BaseException as fault:
+        print(f"{type(fault).__name__}: {fault}", file=sys.stderr, flush=True)
     os._exit(code)  # nothing is left to do, and daemon threads may still be in C code
