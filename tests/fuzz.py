@@ -185,9 +185,7 @@ def fuzz_messages(rng: random.Random) -> None:
 def fuzz_stops(rng: random.Random) -> None:
     """Bytes in any pieces, stop texts anywhere: the same text as when it is looked at as a whole."""
     raw = text(rng, 40).encode("utf-8", "replace") if rng.random() < 0.7 else rng.randbytes(rng.randrange(40))
-    whole = codecs.getincrementaldecoder("utf-8")("replace").decode(
-        raw
-    )  # no half ones
+    whole = codecs.getincrementaldecoder("utf-8")("replace").decode(raw)  # no half ones
     stops = tuple({"".join(rng.choices("ab {", k=rng.randrange(1, 4))) for _ in range(rng.randrange(3))})
     stream, out, at = TextStream(stops), "", 0
     while at < len(raw) and not stream.stopped:

@@ -15,7 +15,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO, cast
 
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.costs.cache import costs_to_json
@@ -121,7 +122,7 @@ def _news(generation: ToldGeneration) -> dict[str, Any]:
     }
     if not generation.num_events_sent:
         news |= {"prompt_ids": generation.prompt_ids, "end_ids": generation.end_ids, "seed": generation.seed}
-        news["notes"] = list(generation.notes)
+        news |= {"notes": list(generation.notes), "thinking": wire.encode_thinking(generation.thinking)}
     if generation.finish_reason is not None:
         news |= {"finish_reason": generation.finish_reason, "cancel_reason": generation.cancel_reason}
     if generation.error is not None:
@@ -156,8 +157,12 @@ class Child:
             positions=worker.positions,
         )
 
-    def submit(self, id: int, prompt: Any, params: SamplingParams, submitted: float, is_watched: bool) -> None:
+    def submit(
+        self, id: int, prompt: Any, params: SamplingParams, submitted: float, is_watched: bool, begun: Any
+    ) -> None:
+        """``begun`` is what there is of the generation that this one continues, None where it continues none."""
         generation = ToldGeneration(self._access, id, prompt, params, outbox=self._outbox)
+        generation.continues = begun and cast(Generation, SimpleNamespace(**begun))
         generation.submitted, generation.has_listeners = submitted, is_watched
         self._generations[id] = generation
         try:

@@ -123,7 +123,9 @@ class ChildProcess:
             if not self._live:
                 self._progressed = time.monotonic()
             self._live[generation.id] = generation
-        what = (generation.prompt, generation.params, generation.submitted, generation.is_watched)
+        before = generation.continues
+        begun = before and {name: getattr(before, name) for name in ("prompt_ids", "tokens", "thinking", "is_thinking")}
+        what = (generation.prompt, generation.params, generation.submitted, generation.is_watched, begun)
         self.send("submit", generation.id, *what)
 
     def call(self, name: str, *args: Any) -> tuple[Any, list[bytes]]:
@@ -210,6 +212,7 @@ class ChildProcess:
         wire.decode_stats(news["stats"], generation.stats)
         if "prompt_ids" in news:
             generation.prompt_ids, generation.end_ids = map(wire.decode_tokens, (news["prompt_ids"], news["end_ids"]))
+            generation.thinking = wire.decode_thinking(news["thinking"])
             generation.notes = list(map(str, news["notes"]))
             generation.seed = news["seed"] if type(news["seed"]) is int else None
         generation.tokens += wire.decode_tokens(news["tokens"])

@@ -17,6 +17,7 @@ from exsa_lab import errors
 from exsa_lab.engine.stats import EngineStatus, Stats, StepRecord
 from exsa_lab.errors import EngineFailed, ExsaError
 from exsa_lab.events import EVENT_TYPES, Event, checked_event
+from exsa_lab.prompts.thinking import Thinking
 
 MAX_FRAME = 1 << 30
 _LENGTH = struct.Struct("<I")
@@ -113,6 +114,20 @@ def decode_tokens(values: Any) -> list[int]:
     if not all(type(token) is int and 0 <= token < 1 << 31 for token in tokens):
         raise ValueError("no tokens")
     return tokens
+
+
+def encode_thinking(thinking: Thinking | None) -> list[Any] | None:
+    if thinking is None:
+        return None
+    return [thinking.begin, thinking.end, thinking.is_open, [list(label) for label in thinking.labels]]
+
+
+def decode_thinking(values: Any) -> Thinking | None:
+    if values is None:
+        return None
+    begin, end, is_open, labels = _list(values)
+    pairs = tuple((int(_number(token)), str(text)) for token, text in map(_list, _list(labels)))
+    return Thinking(str(begin), str(end), bool(is_open), pairs)
 
 
 def encode_error(error: BaseException) -> list[str]:

@@ -137,6 +137,11 @@ def test_listening_awaiting_and_cancelling() -> None:
     assert engine.state is EngineState.CLOSED
 
 
+def test_a_text_is_continued_from_there(engine: Engine, here: Engine) -> None:
+    texts = [e.generate("abc", max_tokens=5, chat=False).more(max_tokens=5).result(20) for e in (engine, here)]
+    assert texts[0] == texts[1]
+
+
 def test_closing_ends_what_runs_and_leaves_no_process() -> None:
     engine = isolated(Opener(step_s=0.01))
     process = child_of(engine)
@@ -294,6 +299,8 @@ def test_whatever_is_said_is_a_value_or_an_error(data: Any) -> None:
             decode(json.loads(json.dumps(data)))
     with contextlib.suppress(ValueError):
         wire.decode_stats(data, Stats())
+    with contextlib.suppress(ValueError):
+        wire.decode_thinking(data)
     assert str(wire.decode_error(data)).isprintable()
 
 
