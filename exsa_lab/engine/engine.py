@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Self, TypeVar
 
 from exsa_lab.config import EngineConfig, SamplingParams, as_list
@@ -22,6 +22,7 @@ from exsa_lab.engine.worker import EngineState, Worker
 from exsa_lab.engine.worker.notifier import Notifier
 from exsa_lab.engine.worker.registry import Registry
 from exsa_lab.engine.worker.thread import EngineThread, OpenModels
+from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message, own_prompt
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts
@@ -181,7 +182,8 @@ class Engine:
         generation = Generation(
             self._access, next(self._ids), before.prompt, SamplingParams.from_kwargs(**{**own, **params})
         )
-        generation.continues = before
+        thinking = replace(before.thinking, is_open=before.is_thinking) if before.thinking else None
+        generation.continues = Continuation([*before.prompt_ids, *before.tokens], len(before.tokens), thinking)
         return self._submitted(generation)
 
     def _submitted(self, generation: Generation) -> Generation:

@@ -15,6 +15,7 @@ from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import Stats, StepRecord
 from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, GenerationCancelled
 from exsa_lab.events import Event, State, StateEvent, TokenEvent
+from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message
 from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.trace.positions import Positions
@@ -118,7 +119,7 @@ class Generation:
         self.cancel_reason = ""
         self.notes: list[str] = []
         self.thinking: Thinking | None = None
-        self.continues: Generation | None = None
+        self.continues: Continuation | None = None
         self._access = access
         self._texts: list[str] = []
         self._done = threading.Event()
@@ -156,6 +157,16 @@ class Generation:
     def is_thinking(self) -> bool:
         """Whether the text so far ends inside a thought."""
         return self._parts()[2]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know: of the prompt, and of an answer that never began."""
+        if self.state.is_final and self.is_thinking:
+            unfinished = (
+                "the text ends inside the thought: raise max_tokens, go on with .more(), or set reasoning_budget"
+            )
+            return [*self.notes, unfinished]
+        return list(self.notes)
 
     def _parts(self) -> tuple[str, str, bool]:
         if self.thinking is None:

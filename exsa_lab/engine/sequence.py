@@ -11,7 +11,7 @@ from exsa_lab.config import SamplingParams
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.text import Emitter, unfinished
 from exsa_lab.events import State, StateEvent
-from exsa_lab.prompts.encode import encode_prompt, encode_tokens
+from exsa_lab.prompts.encode import Continuation, encode_continuation, encode_prompt
 from exsa_lab.prompts.thinking import ThoughtBudget, closing_tokens
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.acceptance_rates import DraftHistory
@@ -89,10 +89,8 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     if before is None:
         encoded = encode_prompt(model, generation.prompt, params, n_cells)
     else:
-        encoded = encode_tokens([*before.prompt_ids, *before.tokens], n_cells)
+        encoded = encode_continuation(before, n_cells)
     tokens, thinking = encoded.tokens, encoded.thinking
-    if before is not None and before.thinking is not None:
-        thinking = replace(before.thinking, is_open=before.is_thinking)
     generation.notes += encoded.notes
     generation.thinking = thinking
     thought = None
@@ -124,6 +122,9 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     )
 
 
-def _begun(before: Generation | None, model: Model) -> bytes:
+def _begun(before: Continuation | None, model: Model) -> bytes:
     """Return the bytes of the character that the text before ends inside of."""
-    return unfinished(b"".join(map(model.token_bytes, before.tokens))) if before is not None else b""
+    if before is None:
+        return b""
+    written = before.tokens[len(before.tokens) - before.num_written :]
+    return unfinished(b"".join(map(model.token_bytes, written)))

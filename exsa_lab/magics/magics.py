@@ -21,6 +21,7 @@ from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import watch
 from exsa_lab.magics.progress import load_with_progress
 from exsa_lab.models.conversion import FORMATS
+from exsa_lab.prompts.preview import shown_prompt
 from exsa_lab.widgets.display import VIEW_NAMES, ViewName, show
 
 LATEST = "_exsa"
@@ -79,6 +80,18 @@ class ExsaMagics(Magics):
             return
         watch(generation, cast(ViewName, args.view))
         generation.result()
+        for note in generation.remarks:
+            print(f"Note: {note}.")
+
+    @line_magic
+    @magic_arguments()
+    @argument("which", nargs="?", default=LATEST, metavar="ID|VAR", help="The generation (default: the latest).")
+    def exsa_template(self, line: str) -> None:
+        """Show a generation's prompt as it was sent, after the chat template, with control tokens in guillemets."""
+        engine = loading.get_engine()
+        generation = self._find(parse(self.exsa_template, line).which, engine)
+        print(shown_prompt(engine.target, generation.prompt_ids))
+        print(f"{len(generation.prompt_ids):,} tokens")
 
     @line_magic
     @magic_arguments()

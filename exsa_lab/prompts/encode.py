@@ -25,6 +25,15 @@ class EncodedPrompt:
     thinking: Thinking | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """The tokens of a prompt and of what was written after it, to go on with."""
+
+    tokens: list[int]
+    num_written: int
+    thinking: Thinking | None = None
+
+
 def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingParams, n_ctx: int) -> EncodedPrompt:
     """Render and tokenize a prompt: a text, or messages that were checked (`checked_messages`).
 
@@ -37,10 +46,10 @@ def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingPar
     return encoded
 
 
-def encode_tokens(tokens: list[int], n_ctx: int) -> EncodedPrompt:
-    """Take tokens as they are, to go on with them; raises as `encode_prompt` does."""
-    _check_length(tokens, n_ctx)
-    return EncodedPrompt(tokens)
+def encode_continuation(before: Continuation, n_ctx: int) -> EncodedPrompt:
+    """Take tokens as they are; raises as `encode_prompt` does."""
+    _check_length(before.tokens, n_ctx)
+    return EncodedPrompt(list(before.tokens), thinking=before.thinking)
 
 
 def _check_length(tokens: list[int], n_ctx: int) -> None:

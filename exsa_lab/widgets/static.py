@@ -13,7 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from exsa_lab.events import Event, TokenEvent
+from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.widgets.rows import REJECTED_KINDS, TOKEN_KINDS, Row, Tally, to_rows, visible
+from exsa_lab.widgets.thought import Thought, ThoughtTally
 
 MAX_DETAILED_TOKENS = 4_000
 """Beyond this many tokens neighbours of one kind are merged and lose their tooltip, to keep the notebook small."""
@@ -31,16 +33,19 @@ _STYLES = {
 _NO_MATH = "mathjax_ignore tex2jax_ignore"
 
 
-def static_views(events: Iterable[Event], stats: Any = None, *, title: str | None = None) -> tuple[str, str]:
+def static_views(
+    events: Iterable[Event], stats: Any = None, *, title: str | None = None, thinking: Thinking | None = None
+) -> tuple[str, str]:
     """Return the whole strip as HTML with inline styles and no script, every text escaped, and as plain text.
 
     The text has control characters made visible, and below it one line on how it went. ``stats`` (a `Stats`) gives
-    speed and TTFT where it is there.
+    speed and TTFT where it is there; ``thinking`` has a thought that is over folded.
     """
     events = list(events)
-    tally = Tally()
+    tally, thought = Tally(), ThoughtTally(thinking)
     tally.add(events)
-    return _html(to_rows(events), tally, stats, title), _text(events, tally, stats)
+    thought.add(events)
+    return _html(to_rows(events), tally, stats, title, thought.thought), _text(events, tally, stats)
 
 
 def static_html(events: Iterable[Event], stats: Any = None, *, title: str | None = None) -> str:
@@ -53,13 +58,13 @@ def static_text(events: Iterable[Event], stats: Any = None) -> str:
     return static_views(events, stats)[1]
 
 
-def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None) -> str:
+def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None, thought: Thought | None) -> str:
     parts = [
         f'<div class="{_NO_MATH}" style="line-height:1.7">',
         f'<div style="font-weight:600">{escape(visible(title))}</div>' if title else "",
         f'<div style="font-size:.86em;opacity:.8">{escape(_headline(tally, stats))}</div>',
         '<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;margin:.4em 0;max-width:78ch">',
-        *_token_html(rows),
+        *_folded(list(_token_html(rows)), thought),
         "</div>",
         f'<div style="font-size:.86em;opacity:.8">{_legend(tally)}</div>',
         f'<div style="font-size:.86em">{escape(tally.summary())}</div>' if tally.state.is_final else "",
@@ -93,6 +98,14 @@ def _token_html(rows: list[Row]) -> Iterator[str]:
         yield _marked(row[0], _shown(row), _tooltip(row, rounds.get(row[6])))
     for kind, group in groupby(tokens[MAX_DETAILED_TOKENS:], key=lambda row: row[0]):
         yield _marked(kind, "".join(map(_shown, group)), "")
+
+
+def _folded(tokens: list[str], thought: Thought | None) -> list[str]:
+    """Fold a thought of tokens that are not merged."""
+    if thought is None or thought.rows > MAX_DETAILED_TOKENS:
+        return tokens
+    head = f'<details><summary style="opacity:.8">{escape(thought.title)}</summary>'
+    return [head, *tokens[: thought.rows], "</details>", *tokens[thought.rows :]]
 
 
 def _shown(row: Row) -> str:

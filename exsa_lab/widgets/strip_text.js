@@ -54,6 +54,9 @@ export function makeText(store) {
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", "Generated text. Arrow keys move from token to token.");
   box.dir = "auto";
+  const fold = make("button", "exsa-fold");
+  fold.type = "button";
+  fold.hidden = true;
   const nodes = new Map(); // index in store.tokens -> its element, where there is one
   const chunks = []; // { el, first, last, isFull, isWarm }; tokens first..last - 1
   const near = new IntersectionObserver(onSight, { root: box, rootMargin: NEAR });
@@ -144,7 +147,8 @@ export function makeText(store) {
       }
       chunk.last = index + 1;
       const size = chunk.last - chunk.first;
-      chunk.isFull = (size >= CHUNK_TOKENS && store.tokens[index][2].endsWith("\n")) || size >= MAX_CHUNK_TOKENS;
+      const isThoughtsEnd = chunk.last === store.head?.thought?.rows; // it is folded with the chunks before it
+      chunk.isFull = isThoughtsEnd || (size >= CHUNK_TOKENS && store.tokens[index][2].endsWith("\n")) || size >= MAX_CHUNK_TOKENS;
       if (changed.at(-1) !== chunk) changed.push(chunk);
     }
     return changed;
@@ -162,6 +166,7 @@ export function makeText(store) {
       chunk.el.classList.add("full"); // only now may the browser skip it: an open one would jump to an estimated height
       near.observe(chunk.el);
     }
+    foldThought();
     keepTabStop();
     follow();
     // Chunks that come into sight now have their true height only after the next frame.
@@ -183,6 +188,21 @@ export function makeText(store) {
     return found;
   }
 
+  /** Hide the thought once it is over, or show it where the reader wants it. */
+  function foldThought() {
+    const thought = store.head?.thought;
+    fold.hidden = !thought;
+    if (!thought) return;
+    const isFolded = !store.isUnfolded;
+    fold.textContent = `${isFolded ? "▸" : "▾"} ${thought.title}`;
+    fold.setAttribute("aria-expanded", String(!isFolded));
+    for (const chunk of chunks) chunk.el.hidden = isFolded && chunk.last <= thought.rows;
+  }
+
+  fold.addEventListener("click", () => {
+    store.isUnfolded = !store.isUnfolded;
+    foldThought();
+  });
   box.addEventListener("scroll", onScroll, { passive: true });
-  return { box, nodeAt, roundOf, setTabStop, update, release: () => near.disconnect() };
+  return { box, fold, nodeAt, roundOf, setTabStop, update, release: () => near.disconnect() };
 }

@@ -18,7 +18,7 @@ const TOGGLES = [
 
 function makeStore() {
   const counts = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, 0]));
-  const shown = { scroll: null, isFollowing: true }; // kept when the output is drawn anew
+  const shown = { scroll: null, isFollowing: true, isUnfolded: false }; // kept when the output is drawn anew
   return { tokens: [], rounds: new Map(), counts, head: null, have: 0, skipped: 0, views: new Set(), ...shown };
 }
 
@@ -167,7 +167,7 @@ function mount(store, el, stop) {
   const note = make("div", "exsa-note");
   const summary = make("div", "exsa-summary");
   summary.setAttribute("role", "status");
-  root.append(header.bar, header.hint, note, text.box, footer.foot, summary, tip.tip);
+  root.append(header.bar, header.hint, note, text.fold, text.box, footer.foot, summary, tip.tip);
   const release = makePointer(store, text, tip);
 
   const view = {

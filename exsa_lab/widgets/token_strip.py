@@ -21,6 +21,7 @@ from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import Row, Tally, to_rows
 from exsa_lab.widgets.scripts import read_script, read_styles
 from exsa_lab.widgets.static import static_views
+from exsa_lab.widgets.thought import ThoughtTally
 
 MAX_ROWS = 2_000
 """Most rows in one message (about 100 kB), so that Jupyter's limit on output per second is never near."""
@@ -59,6 +60,7 @@ class TokenStrip(LiveWidget):
         self._started = time.monotonic()
         self._save_after = SAVE_S
         self.tally = Tally()
+        self._thought = ThoughtTally(None)
         self._rows: list[Row] = []
         self._lock = threading.Lock()  # guards _rows and the order of messages: the feeds' thread and the kernel's send
         self.feed = Feed(gen, self._deliver, update_hz, conclude=self._conclude, on_error=self._report_feed)
@@ -70,6 +72,9 @@ class TokenStrip(LiveWidget):
             start = len(self._rows)
             self._rows.extend(to_rows(events))
             self.tally.add(events)
+            if start == 0:  # How thoughts are marked is known once the prompt was read.
+                self._thought = ThoughtTally(self.gen.thinking)
+            self._thought.add(events)
             self._send_from(start)
         elapsed = time.monotonic() - self._started
         if not is_last and elapsed > self._save_after:
@@ -91,7 +96,7 @@ class TokenStrip(LiveWidget):
             self.send({"type": "delta", "start": first, "rows": rows, "head": self._head()})
 
     def _head(self) -> dict[str, Any]:
-        return self.tally.head(self.gen.stats)
+        return self.tally.head(self.gen.stats) | {"thought": self._thought.head()}
 
     def _report_feed(self, error: Exception) -> None:
         self.report(error, "This view stopped; the generation itself goes on.")
@@ -112,7 +117,7 @@ class TokenStrip(LiveWidget):
 
     def static(self) -> tuple[str, str]:
         """Return the strip without a script, and its text."""
-        return static_views(list(self.gen.events), self.gen.stats)
+        return static_views(list(self.gen.events), self.gen.stats, thinking=self.gen.thinking)
 
     def bundle(self, *, is_final: bool | None = None) -> dict[str, Any]:
         """Return the data of a display; a finished strip names no widget."""

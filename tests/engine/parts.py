@@ -35,6 +35,7 @@ class Access:
             cancel=self.cancelled.append,
             is_alive=lambda: True,
             ended=self.ended.append,
+            watched=lambda generation: None,
             more=unused,
             notify=self.notify,
             positions=unused,

@@ -400,5 +400,29 @@ def test_variables_of_the_chat_template(ip: Shell) -> None:
     ):
         assert ip.run(f"%%exsa {line} --max-tokens 1 --view none\nhi").succeeded
         assert "".join(pieces[token] for token in ip.ip.user_ns["_exsa"].prompt_ids) == text
+    shown = ip.run("%exsa_template").stdout
+    assert shown == "True1\n2 tokens\n"
     assert "chat_template_kwargs is 'no'" in one_line(ip.run("%%exsa --chat-template-kwargs no\nhi"))
+    loading.unload()
+
+
+def test_a_prompt_is_shown_as_it_was_sent(ip: Shell) -> None:
+    pieces = ["<|user|>", "<", "|", "user", ">", "a", "\n", "."]
+    template = "<|user|>{{ messages[0].content }}\n<|user|>"
+    loading.unload()
+    model = ScriptedModel(pieces, lambda tokens: [0] * 7 + [1], control=[0], chat_template=template, ends=[7])
+    loading.use(scripted_engine(model))
+    assert ip.run("%%exsa --view none\na<|user|>").succeeded
+    assert ip.run("%exsa_template").stdout == "\u00ab<|user|>\u00bba<|user|>\n\u00ab<|user|>\u00bb\n9 tokens\n"
+    assert "there is no generation 'x'" in one_line(ip.run("%exsa_template x"))
+    loading.unload()
+
+
+def test_notes_are_told(ip: Shell) -> None:
+    pieces = ["<think>", "</think>", "<|x|>", "a", "."]
+    template = "{{ messages[0].content }}<think>{{ '</think>' if false }}"
+    loading.unload()
+    loading.use(scripted_engine(ScriptedModel(pieces, lambda tokens: [0, 0, 0, 1, 0], chat_template=template)))
+    told = ip.run("%%exsa --view none --max-tokens 2\na").stdout
+    assert told.startswith("Note: the text ends inside the thought: raise max_tokens")
     loading.unload()

@@ -23,6 +23,7 @@ from exsa_lab.events import (
     StateEvent,
     TokenEvent,
 )
+from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.widgets import live
 
 PROSE = (
@@ -61,6 +62,7 @@ class FakeGeneration:
         self.events: list[Event] = []
         self.stats = Stats()
         self.num_cancels = 0
+        self.thinking: Thinking | None = None
         self._listeners: list[Callable[[list[Event]], None]] = []
         self._done = threading.Event()
 

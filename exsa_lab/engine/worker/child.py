@@ -15,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from types import SimpleNamespace
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.costs.cache import costs_to_json
@@ -25,6 +24,7 @@ from exsa_lab.engine.worker import EngineState, wire
 from exsa_lab.engine.worker.thread import EngineThread
 from exsa_lab.errors import ConfigError, EngineError, ExsaError
 from exsa_lab.events import Event
+from exsa_lab.prompts.encode import Continuation
 from exsa_lab.runtime.protocol import Model
 
 PERIOD_S = 0.01
@@ -158,11 +158,16 @@ class Child:
         )
 
     def submit(
-        self, id: int, prompt: Any, params: SamplingParams, submitted: float, is_watched: bool, begun: Any
+        self,
+        id: int,
+        prompt: Any,
+        params: SamplingParams,
+        submitted: float,
+        is_watched: bool,
+        continues: Continuation | None,
     ) -> None:
-        """``begun`` is what there is of the generation that this one continues, None where it continues none."""
         generation = ToldGeneration(self._access, id, prompt, params, outbox=self._outbox)
-        generation.continues = begun and cast(Generation, SimpleNamespace(**begun))
+        generation.continues = continues
         generation.submitted, generation.has_listeners = submitted, is_watched
         self._generations[id] = generation
         try:

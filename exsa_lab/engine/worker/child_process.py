@@ -123,9 +123,7 @@ class ChildProcess:
             if not self._live:
                 self._progressed = time.monotonic()
             self._live[generation.id] = generation
-        before = generation.continues
-        begun = before and {name: getattr(before, name) for name in ("prompt_ids", "tokens", "thinking", "is_thinking")}
-        what = (generation.prompt, generation.params, generation.submitted, generation.is_watched, begun)
+        what = (generation.prompt, generation.params, generation.submitted, generation.is_watched, generation.continues)
         self.send("submit", generation.id, *what)
 
     def call(self, name: str, *args: Any) -> tuple[Any, list[bytes]]:

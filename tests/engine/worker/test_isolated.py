@@ -27,6 +27,7 @@ from exsa_lab.engine.worker.child_process import child_environment
 from exsa_lab.engine.worker.isolated import IsolatedWorker
 from exsa_lab.errors import ConfigError, EngineClosed, EngineError, EngineFailed, GenerationCancelled
 from exsa_lab.events import StateEvent, TokenEvent
+from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.testing import scripted_engine
 from tests.engine.worker.child_models import Opener
 
@@ -81,6 +82,19 @@ def test_everything_is_as_it_is_in_this_process(engine: Engine, here: Engine) ->
     assert engine.notes == ("a note",)
     assert engine.status().slots == 3
     engine.drain(10)
+
+
+def test_a_text_is_gone_on_with_and_thoughts_are_told(engine: Engine, here: Engine) -> None:
+    for e in (engine, here):
+        whole = e.generate("abc", max_tokens=12, draft_length=0)
+        first = e.generate("abc", max_tokens=5, draft_length=0)
+        second = first.more(max_tokens=7)
+        assert first.text + second.result() == whole.text
+        assert first.tokens + second.tokens == whole.tokens
+        assert (first.reasoning, first.answer, first.is_thinking) == ("", first.text, False)
+    thinking = Thinking("<think>", "</think>", is_open=True, labels=((1, "</think>"),))
+    assert wire.decode_thinking(json.loads(json.dumps(wire.encode_thinking(thinking)))) == thinking
+    assert wire.decode_thinking(None) is None
 
 
 def test_the_model_answers_from_there(engine: Engine, here: Engine) -> None:
