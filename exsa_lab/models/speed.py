@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from exsa_lab.runtime.protocol import Context
+from exsa_lab.runtime.protocol import UNLIMITED, Context
 
 PROMPT = 256
 """Tokens of the prompt."""
@@ -42,8 +42,11 @@ def step_seconds(context: Context, sequences: int) -> float:
     for step in range(STEPS):
         _decode(context, CONTEXT + step, 1, slots, outputs=1)
     seconds = time.perf_counter() - begin
-    for slot in slots:
-        context.remove(slot, CONTEXT)
+    if context.max_rollback == UNLIMITED:
+        for slot in slots:
+            context.remove(slot, CONTEXT)
+    else:  # recurrent memory goes back to nothing, and not to a position
+        prepare(context, sequences)
     return seconds / STEPS
 
 

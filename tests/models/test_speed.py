@@ -41,3 +41,12 @@ def test_a_step_is_one_token_of_each_and_is_taken_back() -> None:
     assert step_seconds(context, 3) > 0
     assert [len(batch) for batch in batches] == [3] * STEPS
     assert [len(context.tokens(slot)) for slot in range(3)] == [CONTEXT] * 3
+
+
+def test_steps_of_recurrent_memory_leave_the_cache_as_it_was_too() -> None:
+    model = ScriptedModel("ab", lambda tokens: [0.5, 0.5], max_rollback=8)
+    context = model.open_context(EngineConfig(n_ctx=512, n_seq_max=4), 1)
+    prepare(context, 2)
+    for _ in range(2):
+        assert step_seconds(context, 2) > 0
+        assert [len(context.tokens(slot)) for slot in range(3)] == [CONTEXT, CONTEXT, 0]
