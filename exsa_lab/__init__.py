@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exsa_lab.engine.engine import Engine
     from exsa_lab.engine.generation import Generation
     from exsa_lab.experiments import Setting, run_experiment
+    from exsa_lab.history_file import history
     from exsa_lab.loading import get_engine, load, unload
     from exsa_lab.manager import BatchManager
     from exsa_lab.sweeps import sweep
@@ -52,6 +53,7 @@ __all__ = [
     "distill",
     "doctor",
     "get_engine",
+    "history",
     "load",
     "load_ipython_extension",
     "map",
@@ -75,6 +77,7 @@ _HOMES = {
     "distill": "exsa_lab.distill",
     "doctor": "exsa_lab.doctor",
     "get_engine": "exsa_lab.loading",
+    "history": "exsa_lab.history_file",
     "load": "exsa_lab.loading",
     "map": "exsa_lab.cluster",
     "run_experiment": "exsa_lab.experiments",

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from exsa_lab import history_file
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
@@ -115,6 +116,7 @@ def load(
             if unload():
                 hardware = machine()  # The old engine's memory is free now.
             engine, made = _open(files, config, hardware, progress, isolate=isolate)
+            engine.on_each_end(history_file.record)
             _current = Loaded(engine, arguments, made, files.identities)
             return engine
 
@@ -162,6 +164,7 @@ def use(engine: Engine) -> Engine:
     global _current
     with _lock:
         unload()
+        engine.on_each_end(history_file.record)
         _current = Loaded(engine)
         return engine
 

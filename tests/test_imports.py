@@ -29,6 +29,7 @@ LAYERS = [
     ("trace", "models", "structure"),
     ("planner",),
     ("engine",),
+    ("history_file",),
     ("loading", "manager", "testing", "experiments"),
     ("cluster", "widgets"),
     ("plots",),

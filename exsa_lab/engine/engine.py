@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from exsa_lab.config import EngineConfig, SamplingParams, as_list
@@ -67,19 +68,29 @@ class Engine:
         self._ids = itertools.count(1)
         self._registry: Registry[Generation] = Registry()
         self._notifier = Notifier()
+        self._on_each_end: list[Callable[[Generation], object]] = []
         self._access = EngineAccess(
             self,
             config,
             self.model_names,
             cancel=worker.cancel,
             is_alive=lambda: worker.state is EngineState.OPEN,
-            ended=lambda generation: self._registry.remove(generation.id),
+            ended=self._ended,
             more=self._more,
             notify=self._notifier.put,
             watched=worker.watched,
             positions=worker.positions,
         )
         _open_engines.add(self)
+
+    def _ended(self, generation: Generation) -> None:
+        self._registry.remove(generation.id)
+        for callback in self._on_each_end:
+            self._notifier.put(partial(callback, generation))
+
+    def on_each_end(self, callback: Callable[[Generation], object]) -> None:
+        """Call ``callback(generation)`` with each generation that is over from now on, away from the engine thread."""
+        self._on_each_end.append(callback)
 
     def __repr__(self) -> str:
         status = self.status()

@@ -139,6 +139,18 @@ class ExsaMagics(Magics):
 
     @line_magic
     @magic_arguments()
+    @argument("search", nargs="*", help="Only those with this text in the prompt or in what was generated.")
+    @argument("--limit", type=int, default=50, metavar="N", help="At most so many (default: 50).")
+    @argument("--all-kernels", action="store_true", help="Those of all kernels of this user.")
+    def exsa_history(self, line: str) -> None:
+        """List what was generated, newest first; xl.history(...)[0].trace() opens the first one."""
+        from exsa_lab.history_file import history
+
+        args = parse(self.exsa_history, line)
+        display(history(" ".join(args.search) or None, limit=args.limit, all_kernels=args.all_kernels))
+
+    @line_magic
+    @magic_arguments()
     def exsa_unload(self, line: str) -> None:
         """Close the kernel's engine and free its memory."""
         parse(self.exsa_unload, line)
