@@ -11,6 +11,7 @@ SUITE = Suite(
         "view": "one request under the live strip against no view",
         "ui": "many background requests with live strips and a timeline against no view, and the messages they send",
         "prefill": "how fast a long prompt is read, by the size of micro-batches",
+        "cells": "what cells that other texts left in the cache cost a lone step",
         "memory": "does loading take what the planner estimated, and closing give it back?",
         "rounding": "how far logits differ with the number of tokens computed at once, and what makes them equal",
         "assisted": "the gain by speculation here and in transformers' assisted generation",
