@@ -23,6 +23,7 @@ from exsa_lab.lazy import lazy_members
 if TYPE_CHECKING:
     from exsa_lab.cluster import map
     from exsa_lab.config import EngineConfig, SamplingParams
+    from exsa_lab.conversation.chat import Chat
     from exsa_lab.distill import distill
     from exsa_lab.doctor.report import report as doctor
     from exsa_lab.engine.engine import Engine
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BatchManager",
+    "Chat",
     "Engine",
     "EngineConfig",
     "ExsaError",
@@ -66,6 +68,7 @@ __all__ = [
 # Importing exsa_lab stays quick: what needs numpy or llama.cpp is imported when it is first used.
 _HOMES = {
     "BatchManager": "exsa_lab.manager",
+    "Chat": "exsa_lab.conversation.chat",
     "Engine": "exsa_lab.engine.engine",
     "EngineConfig": "exsa_lab.config",
     "Generation": "exsa_lab.engine.generation",

@@ -17,6 +17,9 @@ from exsa_lab.plain import plain
 DrafterName = Literal["auto", "model", "ngram", "none"]
 DRAFTER_NAMES: tuple[str, ...] = get_args(DrafterName)
 
+Overflow = Literal["drop", "error"]
+OVERFLOWS: tuple[str, ...] = get_args(Overflow)
+
 KVType = Literal["f16", "q8_0", "q4_0"]
 KV_TYPES: tuple[str, ...] = get_args(KVType)
 
@@ -76,6 +79,10 @@ class SamplingParams:
     """More variables of the chat template, such as ``{"enable_thinking": False}`` or ``{"tools": [...]}``."""
     reasoning_budget: int | None = None
     """Most tokens of a thought, which is closed by the chat template's own marker then; None sets no limit."""
+    overflow: Overflow = "drop"
+    """What to do when a conversation has outgrown the context: leave out its oldest turns, or refuse it."""
+    keep_cells: bool = False
+    """Keep its cells for a prompt that goes on from it as long as there is room, even where that slows down others."""
     special: bool = False
     """With ``chat=False``: read control tokens such as ``<|im_start|>`` in the prompt as such, not as text."""
     drafter: DrafterName = "auto"
@@ -123,7 +130,10 @@ class SamplingParams:
         for name in ("system", "prefill"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} is {shown(getattr(self, name))}.", hint="It must be a text.")
-        settle(self, special=_flag("special", self.special))
+        for name in ("special", "keep_cells"):
+            settle(self, **{name: _flag(name, getattr(self, name))})
+        if not isinstance(self.overflow, str) or self.overflow not in OVERFLOWS:
+            raise ConfigError(f"overflow is {shown(self.overflow)}.", hint=f"It must be one of {', '.join(OVERFLOWS)}.")
         if self.continue_final is not None:
             settle(self, continue_final=_flag("continue_final", self.continue_final))
         kwargs = self.chat_template_kwargs

@@ -32,6 +32,7 @@ LAYERS = [
     ("history_file",),
     ("loading", "manager", "testing", "experiments"),
     ("cluster", "widgets"),
+    ("conversation",),
     ("plots",),
     ("sweeps", "distill"),
     ("bench", "tuner"),

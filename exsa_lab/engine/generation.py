@@ -34,6 +34,9 @@ class EngineView(Protocol):
     def state(self) -> str: ...
 
     @property
+    def model_names(self) -> dict[str, str | None]: ...
+
+    @property
     def started(self) -> float: ...
 
     @property

@@ -34,6 +34,8 @@ class _Slot:
     is_pending: bool = False
     """Whether its state was taken back and not decoded with since: a copy of it would not be taken back."""
     is_held: bool = False
+    is_lasting: bool = False
+    """Whether its cells stay, once it is cached, until there is no room for others."""
     last_used: int = 0
 
 
@@ -48,7 +50,8 @@ class SlotTable:
     decode a little slower. But cells are given up while nobody runs, if that can be: llama.cpp gives a freed cell to
     whoever needs one next, so in the midst of others' work their cells would no longer lie in the order of their
     tokens, attention would add them up in another order, and near ties between two tokens might fall otherwise than
-    they do alone. (2,000 unused cells make a step of the default target 5 % slower.)
+    they do alone. (2,000 unused cells make a step of the default target 5 % slower.) Lasting slots, those of
+    conversations that will go on, are kept beside these until there is no room.
 
     Recurrent memory (``max_rollback`` limited) keeps one state for all tokens of a slot. It can be taken back by
     ``max_rollback`` of the tokens of the last decode, once, and be shared only as a whole. A prompt then goes on where
@@ -110,7 +113,6 @@ class SlotTable:
 
     @property
     def num_cells_unused(self) -> int:
-        """Cells that hold nothing."""
         return self.n_cells - len(self._references)
 
     @property
@@ -139,7 +141,7 @@ class SlotTable:
         return len(self._slots[index].tokens)
 
     def num_drafted(self, index: int) -> int:
-        """How many leading tokens of the slot the draft's cache holds too."""
+        """How many leading tokens of a slot the draft's cache holds too."""
         return self._slots[index].num_drafted
 
     # Taking and giving back
@@ -169,14 +171,16 @@ class SlotTable:
             index = self._free_slot(avoid=source.slot)
         self._fill(index, source, tokens)
         slot = self._slots[index]
-        slot.is_held, slot.last_used = True, next(self._clock)
+        slot.is_held, slot.is_lasting, slot.last_used = True, False, next(self._clock)
         self._recount()
         return index
 
-    def release(self, index: int, *, keep: bool) -> None:
-        """Give a slot back; with ``keep`` its cells stay as prefix cache."""
+    def release(self, index: int, *, keep: bool, lasting: bool = False) -> None:
+        """Give a slot back; with ``keep`` its cells stay as prefix cache, and are the last to go where ``lasting``."""
         slot = self._slots[index]
         slot.is_held, slot.last_used = False, next(self._clock)
+        if lasting:
+            self._make_lasting(slot)
         if not keep:
             self.truncate(index, 0)
         self._recount()
@@ -202,7 +206,7 @@ class SlotTable:
         if self.num_cells_used <= source.length:
             return
         for index, slot in enumerate(self._slots):
-            if slot.tokens:
+            if slot.tokens and not slot.is_lasting:
                 self.truncate(index, source.length if index == source.slot else 0)
         self._recount()
 
@@ -213,10 +217,19 @@ class SlotTable:
 
     def _shrink(self) -> None:
         """Give up the oldest cached slots until they are few enough, the newest excepted."""
-        for index in self._cached()[:-1]:
-            if self._num_cells_cached <= self._max_cached:
+        kept = {cell for slot in self._slots if slot.is_held or slot.is_lasting for cell in slot.cells}
+        passing = [index for index in self._cached() if not self._slots[index].is_lasting]
+        for index in passing[:-1]:
+            if len(self._references) - len(kept) <= self._max_cached:
                 return
             self._give_up(index)
+
+    def _make_lasting(self, slot: _Slot) -> None:
+        """It takes the place of those whose tokens it begins with."""
+        for other in self._slots:
+            if other.is_lasting and other.tokens == slot.tokens[: len(other.tokens)]:
+                other.is_lasting = False
+        slot.is_lasting = True
 
     # Contents
 
@@ -347,6 +360,7 @@ class SlotTable:
 
     def _cut(self, index: int, length: int) -> None:
         slot = self._slots[index]
+        slot.is_lasting = slot.is_lasting and length > 0
         for cell in slot.cells[length:]:
             self._references[cell] -= 1
             if not self._references[cell]:
@@ -358,13 +372,16 @@ class SlotTable:
         idle = [index for index, slot in enumerate(self._slots) if not slot.is_held]
         if not idle:
             raise LookupError("every slot is held")
-        # Empty slots first, then the least recently used; the donor itself only as a last resort.
-        return min(idle, key=lambda i: (i == avoid, bool(self._slots[i].tokens), self._slots[i].last_used))
+        # Empty slots first, then the one that may go first; the donor itself only as a last resort.
+        return min(idle, key=lambda i: (i == avoid, bool(self._slots[i].tokens), *self._worth(i)))
 
     def _cached(self) -> list[int]:
-        """The cached slots, least recently used first."""
+        """The cached slots, those that may go first at the head: least recently used, lasting ones behind."""
         cached = [i for i, slot in enumerate(self._slots) if slot.tokens and not slot.is_held]
-        return sorted(cached, key=lambda i: self._slots[i].last_used)
+        return sorted(cached, key=self._worth)
+
+    def _worth(self, index: int) -> tuple[bool, int]:
+        return self._slots[index].is_lasting, self._slots[index].last_used
 
     def _recount(self) -> None:
         held = {cell for slot in self._slots if slot.is_held for cell in slot.cells}

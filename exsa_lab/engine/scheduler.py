@@ -181,7 +181,7 @@ class Scheduler:
 
     def _free(self, sequence: Sequence, *, keep_cells: bool) -> None:
         assert sequence.slot is not None
-        self._slots.release(sequence.slot, keep=keep_cells)
+        self._slots.release(sequence.slot, keep=keep_cells, lasting=sequence.params.keep_cells)
         sequence.slot = None
 
     def _num_left(self, sequence: Sequence) -> int:

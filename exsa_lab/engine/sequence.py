@@ -105,6 +105,7 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     generation.prompt_ids = list(tokens)
     generation.end_ids = sorted(token for token in set(tokens) if model.is_end(token))
     generation.stats.prompt_tokens = len(tokens)
+    generation.stats.dropped_turns = encoded.dropped_turns
     generation.publish(
         [StateEvent(State.WAITING, "; ".join(encoded.notes), time.perf_counter() - generation.submitted)]
     )

@@ -17,6 +17,8 @@ class Stats:
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     """Prompt tokens taken from the prefix cache instead of being computed."""
+    dropped_turns: int = 0
+    """Oldest turns of the conversation that were left out of the prompt, since the context is full."""
     generated_tokens: int = 0
     waiting_s: float = 0.0
     """From submission until a slot was given."""

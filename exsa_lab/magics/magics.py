@@ -13,12 +13,14 @@ from IPython.display import display
 
 from exsa_lab import loading
 from exsa_lab.config import EngineConfig, SamplingParams, did_you_mean
+from exsa_lab.conversation.cells import Cell, Conversations
+from exsa_lab.conversation.reading import chats_section
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, EngineNotLoaded
 from exsa_lab.magics.arguments import completer, literal, option_fields, parse
 from exsa_lab.magics.formatting import fill
-from exsa_lab.magics.interrupts import watch
+from exsa_lab.magics.interrupts import CellInterrupted, watch
 from exsa_lab.magics.progress import load_with_progress
 from exsa_lab.models.conversion import FORMATS
 from exsa_lab.prompts.preview import shown_prompt
@@ -30,6 +32,8 @@ LATEST = "_exsa"
 _WEIGHTS_HELP = f"Convert the target to this weight format first, once: {', '.join(FORMATS)}."
 _COST_HELP = "Make a token of the target cost so many times as much, with the same text (default: 1)."
 _ISOLATE_HELP = "Keep the engine in a process of its own, so that a crash ends that process and not this one."
+_CHAT_HELP = "Go on with this conversation, a variable that holds an xl.Chat, or with the notebook's only one."
+_NO_CHAT_HELP = "Raw completion: do not render the prompt with the model's chat template."
 _TRIAL_HELP = "Load both files in a child process first: for files that might crash this one."
 
 
@@ -43,6 +47,7 @@ class ExsaMagics(Magics):
             prefix = "%%" if kind == "cell" else "%"
             for name in names:
                 shell.set_hook("complete_command", completer(getattr(self, name)), str_key=prefix + name)
+        self._conversations = Conversations(shell.user_ns, hidden=shell.user_ns_hidden)
 
     # Generating
 
@@ -59,8 +64,11 @@ class ExsaMagics(Magics):
         action=argparse.BooleanOptionalAction,
         help="Have a thinking model think or not: the variable enable_thinking of its chat template.",
     )
+    @argument("--chat", dest="conversation", nargs="?", const="", metavar="NAME", help=_CHAT_HELP)
+    @argument("--no-chat", dest="chat", action="store_false", default=argparse.SUPPRESS, help=_NO_CHAT_HELP)
+    @argument("--new", action="store_true", help="With --chat: begin another conversation.")
     @argument("--reasoning-effort", metavar="TEXT", help="How long to think: the template's variable of this name.")
-    @option_fields(SamplingParams)
+    @option_fields(SamplingParams, skip=("chat", "keep_cells"))
     def exsa(self, line: str, cell: str) -> None:
         """Generate text from the prompt in this cell, loading the default models if none are loaded.
 
@@ -71,7 +79,8 @@ class ExsaMagics(Magics):
         prompt = self._prompt(cell, args)
         params = _given(args, SamplingParams) | _template_variables(args)
         SamplingParams.from_kwargs(**params)  # a mistake should not wait for a model to load
-        generation = self._engine().submit(prompt, **params)
+        engine = self._engine()
+        generation = engine.submit(prompt, **params) if args.conversation is None else self._ask(prompt, args, params)
         self._bind(generation, args.name)
         if args.background:
             show(generation, args.view)
@@ -114,6 +123,19 @@ class ExsaMagics(Magics):
 
         args = parse(self.exsa_jobs, line)
         show_jobs(loading.get_engine(), self.shell.user_ns, is_live=not args.once)
+
+    @line_magic
+    @magic_arguments()
+    def exsa_chats(self, line: str) -> None:
+        """List the notebook's conversations: turns, tokens, how many were cached in the last prompt, and the model."""
+        parse(self.exsa_chats, line)
+        from exsa_lab.doctor.report import DoctorReport
+
+        chats = self._conversations.named()
+        if chats:
+            display(DoctorReport("", (chats_section({name: chat.turns for name, chat in chats.items()}),)))
+        else:
+            print("There is no conversation. %%exsa --chat begins one.")
 
     # The engine
 
@@ -208,10 +230,31 @@ class ExsaMagics(Magics):
     def _prompt(self, cell: str, args: argparse.Namespace) -> str:
         if args.name is not None and (not args.name.isidentifier() or keyword.iskeyword(args.name)):
             raise ConfigError(f"--name is {args.name!r}.", hint="It must be a valid variable name.")
+        if args.new and args.conversation is None:
+            raise ConfigError("--new begins a conversation.", hint="Write --chat --new, or --chat NAME --new.")
         if not cell.strip():
             raise ConfigError("the cell is empty.", hint="Write the prompt below the %%exsa line.")
         text = cell.removesuffix("\n")
         return fill(text, self.shell.user_ns, hidden=self.shell.user_ns_hidden) if args.format else text
+
+    def _ask(self, prompt: str, args: argparse.Namespace, params: dict[str, Any]) -> Generation:
+        """Ask in a conversation, and print what there is to say about it."""
+        rest = {name: value for name, value in params.items() if name != "system"}
+        try:
+            generation = self._conversations.ask(
+                prompt, args.conversation, self._cell(), is_new=args.new, system=params.get("system"), **rest
+            )
+        except KeyboardInterrupt:
+            raise CellInterrupted("Interrupted while the reply before this one was still coming.") from None
+        for note in self._conversations.notes:
+            print(note)
+        return generation
+
+    def _cell(self) -> Cell:
+        """The cell that runs now, as far as the front end tells."""
+        parent = self.shell.get_parent() if hasattr(self.shell, "get_parent") else {}
+        id = parent.get("metadata", {}).get("cellId", "")
+        return Cell(str(id), str(parent.get("header", {}).get("msg_id", ""))) if id else Cell()
 
     def _engine(self) -> Engine:
         try:

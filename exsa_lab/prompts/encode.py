@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import ConfigError, PromptTooLong
 from exsa_lab.prompts.conversation import Rendered, mark_of, render_conversation
 from exsa_lab.prompts.marked import cut
 from exsa_lab.prompts.messages import Message
+from exsa_lab.prompts.overflow import dropped_note, turns_to_drop, without_oldest
 from exsa_lab.prompts.special import SpecialTokens, spans
 from exsa_lab.prompts.thinking import Thinking, thinking_of
 from exsa_lab.runtime.protocol import Model, TokenRules
@@ -23,6 +24,8 @@ class EncodedPrompt:
     tokens: list[int]
     notes: tuple[str, ...] = ()
     thinking: Thinking | None = None
+    dropped_turns: int = 0
+    """The oldest turns of the conversation that are not in it, since the context is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,11 @@ def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingPar
     """Render and tokenize a prompt: a text, or messages that were checked (`checked_messages`).
 
     With ``chat=True`` only the template's own parts become control tokens. There is one BOS token where the vocabulary
-    asks for it or the template writes it. Raises ConfigError for an empty or malformed prompt, PromptTooLong when it
-    leaves no room for a token.
+    asks for it or the template writes it. Where a conversation has outgrown the context of ``n_ctx`` tokens its oldest
+    turns are left out, if ``params.overflow`` says so. Raises ConfigError for an empty or malformed prompt,
+    PromptTooLong when it leaves no room for a token.
     """
-    encoded = _chat_tokens(model, prompt, params) if params.chat else _raw_tokens(model, prompt, params)
+    encoded = _chat_tokens(model, prompt, params, n_ctx) if params.chat else _raw_tokens(model, prompt, params)
     _check_length(encoded.tokens, n_ctx)
     return encoded
 
@@ -80,12 +84,23 @@ def conversation_of(prompt: str | list[Message], params: SamplingParams) -> tupl
     return messages, is_assistants and params.continue_final is not False
 
 
-def _chat_tokens(model: Model, prompt: str | list[Message], params: SamplingParams) -> EncodedPrompt:
+def _chat_tokens(model: Model, prompt: str | list[Message], params: SamplingParams, n_ctx: int) -> EncodedPrompt:
     messages, continues = conversation_of(prompt, params)
-    rendered = render_conversation(model, messages, params.chat_template_kwargs, continue_final=continues)
     special = _special_tokens(model.token_rules, model.chat_template or "")
-    tokens = _with_bos(model, _tokenized(model, rendered, special))
-    return EncodedPrompt(tokens, rendered.notes, thinking_of(model, rendered.text))
+
+    def encode(part: list[Message]) -> EncodedPrompt:
+        rendered = render_conversation(model, part, params.chat_template_kwargs, continue_final=continues)
+        tokens = _with_bos(model, _tokenized(model, rendered, special))
+        return EncodedPrompt(tokens, rendered.notes, thinking_of(model, rendered.text))
+
+    encoded = encode(messages)
+    if params.overflow == "error" or len(encoded.tokens) + params.max_tokens <= n_ctx:
+        return encoded
+    num = turns_to_drop(messages, lambda part: len(encode(part).tokens), n_ctx=n_ctx, max_tokens=params.max_tokens)
+    if not num:
+        return encoded
+    rest = encode(without_oldest(messages, num))
+    return replace(rest, notes=(*rest.notes, dropped_note(messages, num)), dropped_turns=num)
 
 
 def _raw_tokens(model: Model, prompt: str | list[Message], params: SamplingParams) -> EncodedPrompt:

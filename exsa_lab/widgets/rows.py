@@ -116,6 +116,8 @@ class Tally:
         self.rounds = 0
         self.last_round: RoundEvent | None = None
         self.prefill: PrefillEvent | None = None
+        self.cached: PrefillEvent | None = None
+        self.notes = ""
         self._first_s = 0.0
         self._first_count = 0
 
@@ -130,7 +132,10 @@ class Tally:
                     self._add_round(event)
                 case PrefillEvent():
                     self.prefill = event
+                    self.cached = self.cached or (event if event.cached else None)
                 case StateEvent():
+                    if event.state is State.WAITING and not self.prefill:  # else it was preempted
+                        self.notes = event.detail
                     self.state, self.detail = event.state, event.detail
 
     def _add_round(self, event: RoundEvent) -> None:
@@ -157,7 +162,7 @@ class Tally:
 
     def head(self, stats: Any = None) -> dict[str, Any]:
         """Return the numbers of the header as JSON; speed and TTFT come from ``stats`` (a `Stats`) where given."""
-        last, prefill = self.last_round, self.prefill
+        last, prefill, cached = self.last_round, self.prefill, self.cached
         return {
             "state": str(self.state),
             "final": self.state.is_final,
@@ -170,6 +175,8 @@ class Tally:
             "k": last.k if last else None,
             "reason": str(last.reason) if last else "",
             "prefill": [prefill.start + prefill.tokens, prefill.prompt_tokens] if prefill and not last else None,
+            "cached": [cached.tokens, cached.prompt_tokens] if cached else None,
+            "notes": visible(self.notes),
             "summary": self.summary() if self.state.is_final else "",
         }
 

@@ -63,6 +63,7 @@ def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None, thought:
         f'<div class="{_NO_MATH}" style="line-height:1.7">',
         f'<div style="font-weight:600">{escape(visible(title))}</div>' if title else "",
         f'<div style="font-size:.86em;opacity:.8">{escape(_headline(tally, stats))}</div>',
+        f'<div style="font-size:.86em;font-style:italic">{escape(tally.head()["notes"])}</div>' if tally.notes else "",
         '<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;margin:.4em 0;max-width:78ch">',
         *_folded(list(_token_html(rows)), thought),
         "</div>",
@@ -76,7 +77,8 @@ def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None, thought:
 def _text(events: list[Event], tally: Tally, stats: Any) -> str:
     text = visible("".join(event.text for event in events if isinstance(event, TokenEvent)))
     note = tally.summary() if tally.state.is_final else ""
-    return f"{text}\n\n[{' '.join(part for part in (_headline(tally, stats), note) if part)}]"
+    parts = (_headline(tally, stats), note, visible(tally.notes))
+    return f"{text}\n\n[{' '.join(part for part in parts if part)}]"
 
 
 def _headline(tally: Tally, stats: Any) -> str:
@@ -86,6 +88,7 @@ def _headline(tally: Tally, stats: Any) -> str:
         f"{head['acceptance']:.0%} of drafts accepted" if head["acceptance"] is not None else "",
         f"{head['per_round']:.2f} tokens per round" if head["per_round"] else "",
         f"{head['generated']:,} tokens",
+        f"{head['cached'][0]:,} of {head['cached'][1]:,} prompt tokens cached" if head["cached"] else "",
         f"first after {head['ttft_s']:.2f} s" if head["ttft_s"] else "",
     ]
     return " · ".join([head["state"], *(number for number in numbers if number)]) + "."

@@ -96,6 +96,8 @@ function makeHeader(store, stop) {
     bar.dataset.state = head.state;
     const items = [];
     if (head.prefill) items.push(number(`${head.prefill[0]} of ${head.prefill[1]}`, "prompt tokens read", "Prefill"));
+    if (head.cached)
+      items.push(number(`${head.cached[0]} of ${head.cached[1]}`, "cached", "Prompt tokens that were found in the prefix cache, so that they need not be computed"));
     if (head.tok_s) items.push(number(head.tok_s.toFixed(1), "tok/s", "Tokens generated per second, after the first"));
     if (typeof head.acceptance === "number")
       items.push(
@@ -175,7 +177,8 @@ function mount(store, el, stop) {
       header.update();
       text.update();
       footer.update();
-      note.textContent = store.skipped ? `The first ${store.skipped.toLocaleString("en")} entries are not kept.` : "";
+      const skipped = store.skipped ? `The first ${store.skipped.toLocaleString("en")} entries are not kept.` : "";
+      note.textContent = [store.head?.notes, skipped].filter(Boolean).join(" ");
       summary.textContent = store.head?.summary ?? "";
       root.classList.toggle("running", !store.head?.final);
     },

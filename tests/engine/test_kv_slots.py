@@ -124,6 +124,31 @@ def test_a_full_table_takes_the_donor_over_in_place() -> None:
         slots.acquire([5])
 
 
+def test_a_lasting_slot_is_kept_until_there_is_no_room() -> None:
+    slots = table(max_cached=4, fast_cells=25)
+    slots.release(lasting := fill(slots, [1] * 10), keep=True, lasting=True)
+    for token in (2, 3):
+        slots.release(fill(slots, [token] * 5), keep=True)
+    slots.tidy([4, 4, 4])
+    assert slots.tokens(lasting) == [1] * 10
+    assert slots.num_cells_used == 10
+
+    slots.release(fill(slots, [5] * 5), keep=True)
+    slots.make_room(CELLS - 10)
+    assert slots.tokens(lasting) == [1] * 10
+    slots.make_room(CELLS - 9)
+    assert not slots.num_cells_used
+
+
+def test_a_lasting_slot_that_was_gone_on_from_gives_its_place_up() -> None:
+    slots = table(max_cached=0, fast_cells=25)
+    slots.release(first := fill(slots, [1, 2, 3]), keep=True, lasting=True)
+    slots.release(other := fill(slots, [1, 2, 4]), keep=True, lasting=True)
+    slots.release(second := fill(slots, [1, 2, 3, 5, 6]), keep=True, lasting=True)
+    slots.tidy([9])
+    assert [slots.length(index) for index in (first, other, second)] == [0, 3, 5]
+
+
 class SlotsAgainstCaches(RuleBasedStateMachine):
     """Whatever is done, performing the recorded operations keeps a real cache equal to the table."""
 
@@ -183,11 +208,11 @@ class SlotsAgainstCaches(RuleBasedStateMachine):
         self.perform()
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), keep=st.booleans())
-    def finish(self, data: st.DataObject, keep: bool) -> None:
+    @rule(data=st.data(), keep=st.booleans(), lasting=st.booleans())
+    def finish(self, data: st.DataObject, keep: bool, lasting: bool) -> None:
         slot = data.draw(st.sampled_from(self.held))
         self.held.remove(slot)
-        self.slots.release(slot, keep=keep)
+        self.slots.release(slot, keep=keep, lasting=lasting)
         self.perform()
 
     @invariant()
