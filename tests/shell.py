@@ -86,12 +86,16 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
         self._manager.cleanup_resources()
 
-    def run(self, cell: str) -> CellResult:
-        return self.finish(self.start(cell))
+    def run(self, cell: str, *, cell_id: str = "") -> CellResult:
+        return self.finish(self.start(cell, cell_id=cell_id))
 
-    def start(self, cell: str) -> str:
-        """Send a cell and return at once; `finish` wants what this returns."""
-        return self._client.execute(cell)
+    def start(self, cell: str, *, cell_id: str = "") -> str:
+        """Send a cell and return at once; `finish` wants what this returns. Notebooks tell the cell's id."""
+        content = {"code": cell, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        metadata = {"cellId": cell_id} if cell_id else {}
+        message = self._client.session.msg("execute_request", {**content, "stop_on_error": True}, metadata=metadata)
+        self._client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
 
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()

@@ -138,6 +138,7 @@ class Chat:
             replace = whole("replace", replace, 1, max(1, len(self)))
         asked = self._split(prompt, is_first=replace == 1 or not len(self))
         engine = self._engine or loading.get_engine()
+        num_before = len(self)
         self._end_or_wait(replace)
         before = self._turns
         kept = [*(before if replace is None else before[: replace - 1]), *asked[:-1]]
@@ -147,7 +148,7 @@ class Chat:
         prompt_messages = self._messages([*kept[first_turn:], turn], model)
         generation = engine.submit(prompt_messages, keep_cells=True, **merged)
         self._asking = _Asking(turn, generation, first_turn, before, kept)
-        self.notes = (*_replaced_notes(before, replace), *_model_notes(kept, model))
+        self.notes = (*_replaced_notes(num_before, replace), *_model_notes(kept, model))
         return generation
 
     def _split(self, prompt: str | list[Message], *, is_first: bool) -> list[Turn]:
@@ -286,10 +287,10 @@ _NOT_HERE = {
 }
 
 
-def _replaced_notes(before: list[Turn], replaced: int | None) -> list[str]:
-    if replaced is None or replaced > len(before):
+def _replaced_notes(num_before: int, replaced: int | None) -> list[str]:
+    if replaced is None or replaced > num_before:
         return []
-    num_after = len(before) - replaced
+    num_after = num_before - replaced
     after = f" and dropped the {num_after} after it" if num_after > 1 else " and dropped the one after it"
     return [f"Replaced turn {replaced}{after if num_after else ''}."]
 

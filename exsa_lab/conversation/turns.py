@@ -38,12 +38,9 @@ class Reply:
     @classmethod
     def of(cls, generation: Generation, first_turn: int) -> Reply:
         """Return the reply of a generation as it is now, for a prompt that began with turn ``first_turn``."""
-        stats, prefill = generation.stats, generation.params.prefill or ""
-        message: Message = {"role": "assistant", "content": prefill + generation.text}
-        if not prefill and generation.tokens:
-            message["token_ids"] = list(generation.tokens)
+        stats = generation.stats
         return cls(
-            message,
+            _message_of(generation),
             (generation.finish_reason or "error") if generation.state.is_final else RUNNING,
             generation.engine.model_names["target"] or "",
             stats.prompt_tokens,
@@ -66,6 +63,19 @@ class Reply:
         if self.model in ("", model):
             return dict(self.message)
         return {name: value for name, value in self.message.items() if name != "token_ids"}
+
+
+def _message_of(generation: Generation) -> Message:
+    """What was said, as a message; whether its thought goes into the next prompt is for the model's template to say."""
+    thinking, begun = generation.thinking, generation.params.prefill or ""
+    message: Message = {"role": "assistant", "content": begun + generation.text}
+    if thinking is not None and thinking.labels:  # Its markers are control tokens, which have no text.
+        message |= {"content": begun + generation.answer, "reasoning_content": generation.reasoning}
+    elif thinking is not None and thinking.is_open:  # The prompt began it.
+        message["content"] = f"{thinking.begin}\n{message['content']}"
+    if generation.tokens:
+        message["token_ids"] = list(generation.tokens)
+    return message
 
 
 @dataclass(frozen=True, slots=True)

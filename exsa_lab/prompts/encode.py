@@ -136,21 +136,28 @@ def _tokenized(model: Model, rendered: Rendered, special: SpecialTokens) -> list
     for index, message in enumerate(rendered.messages):
         ids = message.get("token_ids")
         place = spans(rendered.text, mark_of(index)) if ids else None
-        kept = _kept(model, ids or [], str(rendered.text[slice(*place)])) if place else []
+        begun, kept = _kept(model, ids or [], str(rendered.text[slice(*place)])) if place else (0, [])
         if place and kept:
-            before = cut(rendered.text, at, place[0])
+            before = cut(rendered.text, at, place[0] + begun)
             tokens += special.tokenize(model, before, lenient, goes_on=at > 0) + kept
             at = place[1]
     return tokens + special.tokenize(model, cut(rendered.text, at), lenient, goes_on=at > 0)
 
 
-def _kept(model: Model, ids: list[int], text: str) -> list[int]:
-    """Return those of a reply's tokens that make up a text, none where no run of them does."""
+def _kept(model: Model, ids: list[int], text: str) -> tuple[int, list[int]]:
+    """Return those of a reply's tokens that make up a text, none where no run of them does.
+
+    The first number is that of the characters before them: of a prefill, say, which was in the prompt.
+    """
     if not all(token < model.vocab_size for token in ids):
         raise ConfigError("a message's token_ids are not of this model.", hint="Leave them out.")
     ends = list(itertools.accumulate((len(model.token_bytes(token)) for token in ids), initial=0))
-    wanted = text.encode("utf-8", "replace")
-    begin = b"".join(map(model.token_bytes, ids)).find(wanted)
-    if not wanted or begin not in ends or begin + len(wanted) not in ends:
-        return []
-    return ids[len(ends) - 1 - ends[::-1].index(begin) : ends.index(begin + len(wanted))]
+    said, wanted = b"".join(map(model.token_bytes, ids)), text.encode("utf-8", "replace")
+    begin = said.find(wanted)
+    if wanted and begin in ends and begin + len(wanted) in ends:
+        return 0, ids[len(ends) - 1 - ends[::-1].index(begin) : ends.index(begin + len(wanted))]
+    num_trimmed = len(said) - len(said.rstrip())
+    for end in (end for end in dict.fromkeys(reversed(ends)) if end and end >= len(said) - num_trimmed):
+        if wanted.endswith(said[:end]):
+            return len(wanted[: len(wanted) - end].decode("utf-8", "replace")), ids[: ends.index(end)]
+    return 0, []

@@ -58,8 +58,8 @@ def test_the_note_names_the_turns() -> None:
 
 
 def model() -> ScriptedModel:
-    letters = "abcdefghs?."
-    return ScriptedModel(letters, lambda _: [0.0] * 10 + [1.0], ends=[10])
+    letters = "abcdefghs?.\n"
+    return ScriptedModel(letters, lambda _: [0.0] * 10 + [1.0, 0.0], ends=[10])
 
 
 def test_messages_by_hand_lose_their_oldest_turns() -> None:
