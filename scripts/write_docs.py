@@ -18,6 +18,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "magics"
 EXAMPLES = {
     "exsa": "%%exsa --max-tokens 80 --temperature 0.8 --seed 1 --name answer\nWhat is photosynthesis?",
     "exsa_template": "%exsa_template answer",
+    "exsa_chats": "%exsa_chats",
     "exsa_load": "%exsa_load smollm2-135m --draft auto --weights q8_0",
     "exsa_history": "%exsa_history sky --limit 5",
     "exsa_unload": "%exsa_unload",

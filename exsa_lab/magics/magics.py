@@ -89,8 +89,10 @@ class ExsaMagics(Magics):
             return
         watch(generation, cast(ViewName, args.view))
         generation.result()
+        is_strip = args.view == "tokens" and hasattr(self.shell, "kernel")
         for note in generation.remarks:
-            print(f"Note: {note}.")
+            if not (is_strip and note in generation.notes):  # those stand in the strip
+                print(f"Note: {note}.")
 
     @line_magic
     @magic_arguments()
