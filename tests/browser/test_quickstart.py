@@ -20,7 +20,7 @@ def test_every_cell_runs(notebook: Callable[..., Notebook], server: Server) -> N
 
     # It is stored with its outputs, which are to be made anew here.
     stored = lab.page.get_by_text("of drafts accepted")
-    expect(stored).to_have_count(2)
+    expect(stored).to_have_count(3)
     lab.command("notebook:clear-all-cell-outputs")
     expect(stored).to_have_count(0)
     lab.command("notebook:run-all-cells")
