@@ -146,7 +146,7 @@ class Chat:
         first_turn = self._first_turn(kept, engine.config.n_ctx)
         turn = Turn(asked[-1].asked, key=key)
         prompt_messages = self._messages([*kept[first_turn:], turn], model)
-        generation = engine.submit(prompt_messages, keep_cells=True, **merged)
+        generation = engine.submit(prompt_messages, **{"keep_cells": True, **merged})
         self._asking = _Asking(turn, generation, first_turn, before, kept)
         self.notes = (*_replaced_notes(num_before, replace), *_model_notes(kept, model))
         return generation
@@ -283,7 +283,6 @@ def _checked_params(params: dict[str, Any]) -> dict[str, Any]:
 _NOT_HERE = {
     "chat": "It always renders the model's chat template.",
     "system": "Give it when the chat is made, or set chat.system.",
-    "keep_cells": "A chat always keeps them.",
 }
 
 

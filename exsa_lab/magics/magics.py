@@ -68,7 +68,7 @@ class ExsaMagics(Magics):
     @argument("--no-chat", dest="chat", action="store_false", default=argparse.SUPPRESS, help=_NO_CHAT_HELP)
     @argument("--new", action="store_true", help="With --chat: begin another conversation.")
     @argument("--reasoning-effort", metavar="TEXT", help="How long to think: the template's variable of this name.")
-    @option_fields(SamplingParams, skip=("chat", "keep_cells"))
+    @option_fields(SamplingParams, skip=("chat",))
     def exsa(self, line: str, cell: str) -> None:
         """Generate text from the prompt in this cell, loading the default models if none are loaded.
 

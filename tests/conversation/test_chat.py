@@ -105,7 +105,7 @@ def test_parameters_of_the_chat_and_of_one_question(engine: Engine) -> None:
     chat = make(engine, temperature=0.5, seed=1)
     gen = chat.ask("a", max_tokens=1, seed=2)
     assert (gen.params.temperature, gen.params.seed, gen.params.max_tokens) == (0.5, 2, 1)
-    for wrong in ({"chat": False}, {"system": "x"}, {"keep_cells": False}, {"temprature": 1}):
+    for wrong in ({"chat": False}, {"system": "x"}, {"temprature": 1}):
         with pytest.raises(ConfigError):
             make(engine, **wrong) if "system" not in wrong else chat.ask("b", **wrong)
     with pytest.raises(ConfigError, match="empty"):
