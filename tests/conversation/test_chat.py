@@ -290,6 +290,61 @@ def test_without_an_engine() -> None:
     loading.unload()
 
 
+THINKING = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: <think>\n{% if enable_thinking is false %}</think>{% endif %}{% endif %}"
+)
+PIECES = ["user: ", "assistant: ", "<think>", "</think>", "\n", "hm", "h", "m", "Yes.", "Why?", "And?", ""]
+
+
+def thinker(template: str = THINKING) -> ScriptedModel:
+    """Thinks "hm", in two tokens where one would do, and says "Yes."."""
+    after = {"\n": "h", "h": "m", "m": "</think>", "</think>": "Yes.", "Yes.": ""}
+
+    def next_probs(tokens: tuple[int, ...]) -> list[float]:
+        wanted = PIECES.index(after[PIECES[tokens[-1]]])
+        return [float(token == wanted) for token in range(len(PIECES))]
+
+    return ScriptedModel(PIECES, next_probs, ends=[11], chat_template=template)
+
+
+def test_a_thought_that_the_prompt_began_stays_cached_where_the_template_keeps_it() -> None:
+    with scripted_engine(thinker()) as engine:
+        chat, history = Chat(engine=engine), 0
+        for question in ("Why?", "And?", "Why?", "And?"):
+            gen = chat.ask(question)
+            gen.result()
+            assert (gen.reasoning, gen.answer) == ("hm", "Yes.")
+            assert gen.stats.cached_prompt_tokens >= history - 1  # its end token is the template's to write
+            history = len(gen.prompt_ids) + len(gen.tokens)
+
+
+def test_a_thought_that_the_template_drops() -> None:
+    dropping = THINKING.replace("m.content", "m.content.split('</think>')[-1]")
+    with scripted_engine(thinker(dropping)) as engine:
+        chat = Chat(engine=engine)
+        chat.ask("Why?").result()
+        gen = chat.ask("And?")
+        gen.result()
+        assert "".join(PIECES[token] for token in gen.prompt_ids) == (
+            "user: Why?\nassistant: Yes.\nuser: And?\nassistant: <think>\n"
+        )
+        short = chat.ask("Why?", chat_template_kwargs={"enable_thinking": False})
+        assert short.result() == "Yes."
+        assert not short.reasoning
+
+
+def test_what_was_generated_after_a_prefill_keeps_its_tokens(engine: Engine) -> None:
+    chat = make(engine)
+    first = chat.ask("abc", prefill="h")
+    assert first.result() == "abc"
+    second = chat.ask("a")
+    second.result()
+    assert second.prompt_ids == first.prompt_ids + first.tokens + [0]
+    assert second.stats.cached_prompt_tokens == 6
+    assert said(chat).startswith("abc|habc|a|")
+
+
 @pytest.mark.real
 def test_thirty_turns_of_the_real_pair_are_those_of_fresh_engines() -> None:
     questions = ("Why is the sky blue?", "And at sunset?", "What about Mars?", "Say it for a child.", "Are you sure?")
