@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from exsa_lab.errors import ConfigError, shown
+from exsa_lab.forms import Form, find_form, own_choice, own_format, own_text
 from exsa_lab.plain import plain
 
 DrafterName = Literal["auto", "model", "ngram", "none"]
@@ -63,6 +64,15 @@ class SamplingParams:
     """Added to the logits of tokens: ``{token or its text: bias}``. A text of digits is a token's number."""
     suppress_tokens: tuple[int | str, ...] = ()
     """Tokens that are never generated, by number or by text, beside those that the model's file names."""
+    response_format: Any = field(default=None, hash=False)
+    """The form of the text as JSON: a pydantic model, ``{"type": "json_schema", "schema": {...}}``, or
+    ``{"type": "json_object"}``; `Generation.parsed` is then the object."""
+    regex: str | None = None
+    """A regular expression that the whole text matches."""
+    grammar: str | None = None
+    """A grammar that the whole text follows: Lark, or GBNF as llama.cpp has it."""
+    choice: tuple[str, ...] | None = None
+    """Texts of which the text is one."""
     seed: int | None = None
     """Seed of the request's own random stream; None draws one (it is kept in the trace)."""
     stop: tuple[str, ...] = ()
@@ -124,6 +134,19 @@ class SamplingParams:
             seconds = _number("timeout", self.timeout, 0.0, math.inf)
             settle(self, timeout=None if seconds == math.inf else seconds)
         self._settle_prompt()
+        settle(
+            self,
+            response_format=own_format(self.response_format),
+            regex=own_text("regex", self.regex),
+            grammar=own_text("grammar", self.grammar),
+            choice=own_choice(self.choice),
+        )
+        find_form(self.response_format, self.regex, self.grammar, self.choice)
+
+    @property
+    def form(self) -> Form | None:
+        """The form of the text; None where it has any."""
+        return find_form(self.response_format, self.regex, self.grammar, self.choice)
 
     def _settle_prompt(self) -> None:
         """Check what shapes the prompt."""
