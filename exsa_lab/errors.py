@@ -15,7 +15,8 @@ ExsaError
 │   ├── QueueFull               too many generations are waiting
 │   ├── PromptTooLong           the prompt does not fit the context
 │   ├── OutOfMemory             the KV cache or the device has no room
-│   └── DecodeError             llama.cpp failed during a step
+│   ├── DecodeError             llama.cpp failed during a step
+│   └── IncompleteForm          the text ended before it had the form asked for
 └── GenerationCancelled     the generation was cancelled before it finished
 
 A message is one sentence that says what happened; ``hint`` says what to do about it.
@@ -132,6 +133,10 @@ class DecodeError(EngineError):
         if self.__cause__ is None:
             return super()._render_traceback_()
         return "".join(traceback.format_exception(self)).splitlines()  # a defect: where it happened matters
+
+
+class IncompleteForm(EngineError):
+    """The text ended before it had the form that was asked for."""
 
 
 class GenerationCancelled(ExsaError):

@@ -41,6 +41,8 @@ class Source(StrEnum):
     """The target's token in place of a rejected draft token."""
     BONUS = "bonus"
     """The target's extra token after a draft that was accepted whole."""
+    FORCED = "forced"
+    """Nothing else could follow, by the form of the text or the limit of a thought: no model was asked."""
 
 
 class Rejection(StrEnum):

@@ -1,4 +1,4 @@
-"""Forms that a text is to have, as users give them, checked and copied: JSON, a regular expression, a grammar, a choice."""
+"""Forms that a text is to have, as users give them, checked and copied: JSON, regex, grammar, choice."""
 
 from __future__ import annotations
 
@@ -51,10 +51,16 @@ def find_form(
     return form
 
 
+def model_of(response_format: object) -> type[Any] | None:
+    """Return the pydantic model that was given for a response format; None where it is something else."""
+    is_model = isinstance(response_format, type) and callable(getattr(response_format, "model_json_schema", None))
+    return response_format if is_model else None  # type: ignore[return-value]
+
+
 def own_format(value: object) -> dict[str, Any] | None:
     """Return a response format as plain JSON, a pydantic model by its schema; None for a text of any form."""
-    if isinstance(value, type) and callable(schema := getattr(value, "model_json_schema", None)):
-        return {"type": "json_schema", "schema": plain(schema(), f"the schema of {value.__name__}")}
+    if (model := model_of(value)) is not None:
+        return {"type": "json_schema", "schema": plain(model.model_json_schema(), f"the schema of {model.__name__}")}
     if isinstance(value, Mapping):
         match value.get("type"):
             case "text":

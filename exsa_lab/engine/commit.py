@@ -48,13 +48,28 @@ def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> 
         if finish_reason or forced:
             del tokens[index + 1 :]
             break
-    for index, token in enumerate(forced):
-        if finish_reason := _append(sequence, token, model):
-            forced = forced[: index + 1]
-            break
+    if forced:
+        finish_reason, forced = _append_forced(sequence, forced, model)
+    if sequence.shaping is not None:
+        sequence.shaping.commit(tokens + forced)
+        if sequence.mask is not None and not finish_reason and sequence.is_jumping:
+            finish_reason, more = _append_forced(sequence, sequence.mask.forced(), model)
+            sequence.shaping.commit(more)
+            forced = forced + more
+    if sequence.mask is not None and sequence.mask.is_complete:
+        finish_reason = "stop"
+    sequence.num_forced = len(forced)
     sequence.round += 1
     num_accepted = min(len(tokens), verdict.accepted)
     return Committed(tokens, num_accepted, finish_reason, position, round_number, forced)
+
+
+def _append_forced(sequence: Sequence, forced: list[int], model: Model) -> tuple[str | None, list[int]]:
+    """Add tokens that must follow; returns the reason to finish, if there is one, and those that were added."""
+    for index, token in enumerate(forced):
+        if finish_reason := _append(sequence, token, model):
+            return finish_reason, forced[: index + 1]
+    return None, forced
 
 
 def _append(sequence: Sequence, token: int, model: Model) -> str | None:
@@ -72,8 +87,9 @@ def emit(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, mo
         _emit_token(sequence, draft, verdict, done, index, token)
     if (num := len(done.tokens)) <= verdict.accepted:
         _emit_rejected(sequence, draft, verdict, done, num, model)
+    p = None if sequence.mask is None else 1.0  # where a thought was cut off, the target may have thought otherwise
     for index, token in enumerate(done.forced, done.position + len(done.tokens)):
-        sequence.emitter.add(TokenEvent(index, token, "", Source.TARGET, None, None, None, done.round, None))
+        sequence.emitter.add(TokenEvent(index, token, "", Source.FORCED, p, None, None, done.round, "forced"))
     sequence.generation.tokens += done.tokens + done.forced
 
 

@@ -23,6 +23,7 @@ from exsa_lab.engine.worker import EngineState, Worker
 from exsa_lab.engine.worker.notifier import Notifier
 from exsa_lab.engine.worker.registry import Registry
 from exsa_lab.engine.worker.thread import EngineThread, OpenModels
+from exsa_lab.forms import model_of
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message, own_prompt
 from exsa_lab.runtime.protocol import Model
@@ -184,6 +185,7 @@ class Engine:
         """
         checked = SamplingParams.from_kwargs(**params)
         generation = Generation(self._access, next(self._ids), own_prompt(prompt, chat=checked.chat), checked)
+        generation.result_model = model_of(params.get("response_format"))
         return self._submitted(generation)
 
     def _more(self, before: Generation, params: dict[str, Any]) -> Generation:
@@ -194,7 +196,15 @@ class Engine:
             self._access, next(self._ids), before.prompt, SamplingParams.from_kwargs(**{**own, **params})
         )
         thinking = replace(before.thinking, is_open=before.is_thinking) if before.thinking else None
-        generation.continues = Continuation([*before.prompt_ids, *before.tokens], len(before.tokens), thinking)
+        written = [*before.prompt_ids, *before.tokens]
+        num_formed = 0
+        if generation.params.form == before.params.form:
+            num_formed = len(before.tokens) + (before.continues.num_formed if before.continues else 0)
+            generation.formed = before.formed + before.text
+        generation.continues = Continuation(written, len(before.tokens), thinking, num_formed)
+        generation.result_model = (
+            model_of(params["response_format"]) if "response_format" in params else before.result_model
+        )
         return self._submitted(generation)
 
     def _submitted(self, generation: Generation) -> Generation:

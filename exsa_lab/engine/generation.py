@@ -13,11 +13,13 @@ from typing import Any, Protocol, TypeVar
 from exsa_lab.awaiting import stream_events, wait_for
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import Stats, StepRecord
-from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, GenerationCancelled
+from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, GenerationCancelled, IncompleteForm
 from exsa_lab.events import Event, State, StateEvent, TokenEvent
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message
 from exsa_lab.prompts.thinking import Thinking
+from exsa_lab.structure.grammar import Grammar
+from exsa_lab.structure.parse import parse_form
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
@@ -121,6 +123,9 @@ class Generation:
         self.submitted = time.perf_counter()
         self.cancel_reason = ""
         self.notes: list[str] = []
+        self.grammar: Grammar | None = None
+        self.result_model: type[Any] | None = None
+        self.formed = ""
         self.thinking: Thinking | None = None
         self.continues: Continuation | None = None
         self._access = access
@@ -194,6 +199,25 @@ class Generation:
                 hint="Submit the conversation with what is to be said next.",
             )
         return self._access.more(self, params)
+
+    @property
+    def parsed(self) -> Any:
+        """What the text says in the form asked for: an object for ``response_format``, else the text itself.
+
+        Raises ConfigError where no form was asked for, IncompleteForm where the text ended before it had the form.
+
+        Example: ``engine.generate("Invent a city.", response_format=City).parsed.population``.
+        """
+        if self.params.form is None:
+            raise ConfigError(f"Generation {self.id} was asked for no form.", hint="Give response_format, say.")
+        if not self.state.is_final:
+            raise ConfigError(f"Generation {self.id} is still {self.state}.", hint="Wait for it with .result().")
+        if self.finish_reason != "stop":
+            raise IncompleteForm(
+                f"the text ended by {self.finish_reason!r} before it had the form asked for.",
+                hint="Raise max_tokens, or go on with .more()." if self.finish_reason == "length" else "",
+            )
+        return parse_form(self.params.form, self.formed + self.text, self.result_model)
 
     @property
     def trace(self) -> Trace:

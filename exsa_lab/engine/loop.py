@@ -305,7 +305,7 @@ class Loop:
         self.slots.extend(sequence.slot, sequence.tokens[start : start + item.num_tokens] + drafted)
         if self.slots.length(sequence.slot) in sequence.checkpoints:
             self.slots.save(sequence.slot)
-        if not item.is_decode:
+        if not item.is_decode and start < sequence.num_prompt:
             sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
         if item.has_output:
             self._finish_round(sequence, draft or Draft(reason=DraftReason.FIRST_TOKEN), rows, now)
@@ -325,8 +325,6 @@ class Loop:
             shaping=sequence.shaping,
         )
         committed = commit(sequence, draft, verdict, self.target)
-        if sequence.shaping is not None:
-            sequence.shaping.commit(committed.tokens)
         self.slots.truncate(sequence.slot, min(num_before + committed.num_accepted, sequence.num_tokens))
         elapsed, sample_s = now - sequence.generation.submitted, time.perf_counter() - now
         batch_tokens = self._batch.num_tokens

@@ -237,6 +237,7 @@ def _add_to_stats(done: CommittedRound) -> None:
     stats.decode_s = done.elapsed - stats.ttft_s
     stats.rounds += 1
     stats.generated_tokens += len(done.committed.tokens) + len(done.committed.forced)
+    stats.forced_tokens += len(done.committed.forced)
     stats.drafted_tokens += len(draft.tokens)
     stats.accepted_tokens += done.committed.num_accepted
     stats.draft_s += step.draft_s

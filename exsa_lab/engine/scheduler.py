@@ -27,6 +27,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
 
@@ -97,13 +98,15 @@ class Scheduler:
             self._start_over()
         preempted = self._preempt()
         work = [Work(s, 1, is_decode=True, has_output=True) for s in self.running if self._num_left(s) == 1]
-        budget = self._step_tokens - len(work)
+        self._add_forced(work)
+        budget = self._step_tokens - sum(item.num_tokens for item in work)
         if work and (len(work) < len(self.running) or self.waiting):
             budget = min(budget, prefill_budget(len(work)))
-        cells = self._slots.num_cells_available - len(work)
+        cells = self._slots.num_cells_available - sum(item.num_tokens for item in work)
+        decoding = {item.sequence.id for item in work}
         for sequence in self.running:
             left = self._num_left(sequence)
-            if left > 1 and min(budget := self._allowed(left, budget, work), cells) > 0:
+            if sequence.id not in decoding and left > 1 and min(budget := self._allowed(left, budget, work), cells) > 0:
                 work.append(chunk := self._chunk(sequence, min(budget, cells)))
                 budget, cells = budget - chunk.num_tokens, cells - chunk.num_tokens
         admitted: list[Sequence] = []
@@ -120,6 +123,17 @@ class Scheduler:
         return Schedule(work, admitted, preempted)
 
     # Steps of the policy
+
+    def _add_forced(self, work: list[Work]) -> None:
+        """Add sequences whose last round ended with tokens that had to follow: they are decoded with the next one.
+
+        More than a draft may have, and what a step has no room for, is read as a prompt is.
+        """
+        for sequence in self.running:
+            if sequence.num_forced and 1 < (left := self._num_left(sequence)) <= 1 + MAX_DRAFT_LENGTH:
+                room = min(self._step_tokens, self._slots.num_cells_available) - sum(item.num_tokens for item in work)
+                if left <= min(room, 1 + sequence.num_forced):
+                    work.append(Work(sequence, left, is_decode=True, has_output=True))
 
     def _allowed(self, num_left: int, budget: int, work: list[Work]) -> int:
         """What is left of the budget for a sequence with so much of its prompt left: all of it for a long one alone."""

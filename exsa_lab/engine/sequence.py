@@ -19,6 +19,7 @@ from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.sampling import RequestRandom
 from exsa_lab.speculation.shaping import Shaping
 from exsa_lab.speculation.token_worth import steps_left
+from exsa_lab.structure.grammar import GrammarMask
 from exsa_lab.structure.request import begin_shaping
 
 
@@ -37,6 +38,12 @@ class Sequence:
     random: RequestRandom
     shaping: Shaping | None = None
     """What it does to its logits before the chain; None where that is nothing."""
+    mask: GrammarMask | None = None
+    """Part of its shaping: which tokens the form of its text allows; None where it has any form."""
+    is_jumping: bool = False
+    """Whether tokens that the form leaves no choice of are committed without asking the target."""
+    num_forced: int = 0
+    """Tokens at its end that had to follow, which the target has not seen yet."""
     slot: int | None = None
     """Its slot in the KV cache while it runs."""
     round: int = 0
@@ -94,12 +101,15 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     generation.notes += encoded.notes
     generation.thinking = thinking
     thought = None
-    if params.reasoning_budget is not None and thinking is not None:
+    # A text of a given form is an answer: it has no room for a thought.
+    is_answer = generation.grammar is not None and thinking is not None and thinking.is_open
+    budget = 0 if is_answer else params.reasoning_budget
+    if budget is not None and thinking is not None:
         closing = closing_tokens(model, thinking)
-        if thinking.is_open and not params.reasoning_budget:  # No thought at all: the prompt closes it.
+        if thinking.is_open and not budget:  # No thought at all: the prompt closes it.
             tokens, generation.thinking = tokens + closing, replace(thinking, is_open=False)
         else:
-            thought = ThoughtBudget(thinking, params.reasoning_budget, closing)
+            thought = ThoughtBudget(thinking, budget, closing)
     if generation.seed is None:
         generation.seed = secrets.randbits(32)
     generation.prompt_ids = list(tokens)
@@ -109,6 +119,9 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     generation.publish(
         [StateEvent(State.WAITING, "; ".join(encoded.notes), time.perf_counter() - generation.submitted)]
     )
+    mask = None if generation.grammar is None else generation.grammar.begin()
+    if mask is not None and before is not None:
+        mask.commit(before.tokens[len(before.tokens) - before.num_formed :])
     return Sequence(
         id=generation.id,
         params=params,
@@ -117,7 +130,9 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
         generation=generation,
         emitter=Emitter(params.stop, _begun(before, model)),
         random=RequestRandom(generation.seed),
-        shaping=begin_shaping(params, model, tokens),
+        shaping=begin_shaping(params, model, tokens, mask),
+        mask=mask,
+        is_jumping=params.drafter != "none" and params.draft_length != 0,
         deadline=None if params.timeout is None else generation.submitted + params.timeout,
         thought=thought,
     )

@@ -20,6 +20,8 @@ class Stats:
     dropped_turns: int = 0
     """Oldest turns of the conversation that were left out of the prompt, since the context is full."""
     generated_tokens: int = 0
+    forced_tokens: int = 0
+    """Tokens among them of which there was no choice, committed without asking a model."""
     waiting_s: float = 0.0
     """From submission until a slot was given."""
     ttft_s: float = 0.0

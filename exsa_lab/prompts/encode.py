@@ -35,6 +35,8 @@ class Continuation:
     tokens: list[int]
     num_written: int
     thinking: Thinking | None = None
+    num_formed: int = 0
+    """Tokens at the end that are the beginning of a text of the form asked for."""
 
 
 def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingParams, n_ctx: int) -> EncodedPrompt:

@@ -29,6 +29,8 @@ from exsa_lab.engine.worker import EngineState
 from exsa_lab.errors import LOAD_AGAIN, EngineClosed, EngineError, EngineFailed, ExsaError, defect, shown
 from exsa_lab.runtime.protocol import Model, ProgressCallback
 from exsa_lab.signals import held_interrupts
+from exsa_lab.structure.compiler import Compiler
+from exsa_lab.structure.grammar import Grammar
 from exsa_lab.trace.positions import Positions, read_positions
 from exsa_lab.trace.trace import Trace
 
@@ -85,12 +87,14 @@ class EngineThread:
         self._is_closed = False
         self._is_over = False
         self._fraction = 0.0
+        self._compiling: set[Generation] = set()  # those whose forms are being compiled; guarded by the lock, too
         self._stop_loading = threading.Event()
         self._opened: Future[tuple[Models, Loop]] = Future()
         self._thread = threading.Thread(target=self._run, args=(open_models,), name="exsa-engine", daemon=True)
         try:
             self._thread.start()
             self._models, self._loop = self._wait_until_open(progress or (lambda _: None))
+            self._compiler = Compiler(self._models.target)
         except BaseException:
             with held_interrupts():
                 self._stop_loading.set()
@@ -156,9 +160,40 @@ class EngineThread:
     # Commands
 
     def submit(self, generation: Generation) -> None:
-        self._put(_Submit(generation))
+        form = generation.params.form
+        if form is None or (grammar := self._compiler.find(form)) is not None:
+            generation.grammar = None if form is None else grammar
+            self._put(_Submit(generation))
+            return
+        with self._lock:
+            if self._is_closed or self._is_over:
+                raise self._refusal()
+            self._compiling.add(generation)
+        self._compiler.compile(form, lambda compiled: self._begin_compiled(generation, compiled))
+
+    def _begin_compiled(self, generation: Generation, compiled: Grammar | ExsaError) -> None:
+        """Its form was compiled, by another thread: it begins now, unless it was cancelled meanwhile."""
+        if not self._forget_compiling(generation):
+            return
+        if isinstance(compiled, ExsaError):
+            generation.fail(compiled)
+            return
+        generation.grammar = compiled
+        try:
+            self._put(_Submit(generation))
+        except EngineError as error:
+            generation.fail(error)
+
+    def _forget_compiling(self, generation: Generation) -> bool:
+        with self._lock:
+            is_there = generation in self._compiling
+            self._compiling.discard(generation)
+        return is_there
 
     def cancel(self, generation: Generation) -> None:
+        if self._forget_compiling(generation):
+            generation.end_cancelled(generation.cancel_reason)
+            return
         with contextlib.suppress(EngineError):  # it is over, or will be told so
             self._put(_Cancel(generation))
             if self._loop.is_in_step(generation, min_tokens=ABORT_ABOVE_TOKENS):
@@ -282,7 +317,8 @@ class EngineThread:
         """Nothing may be left that somebody waits for."""
         with self._lock:
             self._is_over = True
-        ended = list(sequences)
+            compiling, self._compiling = self._compiling, set()
+        ended = [*sequences, *compiling]
         while not self._inbox.empty():
             command = self._inbox.get()
             if isinstance(command, _Submit):
