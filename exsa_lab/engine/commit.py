@@ -50,14 +50,9 @@ def commit(sequence: Sequence, draft: Draft, verdict: Verdict, model: Model) -> 
             break
     if forced:
         finish_reason, forced = _append_forced(sequence, forced, model)
-    if sequence.shaping is not None:
-        sequence.shaping.commit(tokens + forced)
-        if sequence.mask is not None and not finish_reason and sequence.is_jumping:
-            finish_reason, more = _append_forced(sequence, sequence.mask.forced(), model)
-            sequence.shaping.commit(more)
-            forced = forced + more
-    if sequence.mask is not None and sequence.mask.is_complete:
-        finish_reason = "stop"
+    if sequence.mask is not None and not finish_reason and sequence.is_jumping:
+        finish_reason, more = _append_forced(sequence, sequence.mask.forced(), model)
+        forced = forced + more
     sequence.num_forced = len(forced)
     sequence.round += 1
     num_accepted = min(len(tokens), verdict.accepted)
@@ -76,6 +71,10 @@ def _append(sequence: Sequence, token: int, model: Model) -> str | None:
     """Add a token to a sequence; returns the reason to finish, if it is one."""
     sequence.tokens.append(token)
     sequence.emitter.push(model.token_bytes(token))
+    if sequence.shaping is not None:
+        sequence.shaping.commit([token])
+    if sequence.mask is not None and sequence.mask.is_complete:
+        return "stop"
     return _finish_reason(sequence, token, model)
 
 
