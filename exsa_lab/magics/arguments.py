@@ -49,7 +49,7 @@ def _option(item: Field[Any], hint: Any, text: str) -> argument:
     shared = {"dest": item.name, "default": argparse.SUPPRESS, "help": help_text}
     if isinstance(item.default, bool):
         return argument(flag, action=argparse.BooleanOptionalAction, **shared)
-    if isinstance(item.default, tuple):
+    if isinstance(item.default, tuple) or any(get_origin(part) is tuple for part in get_args(hint)):
         return argument(flag, action="append", metavar="TEXT", type=unescape, **shared)
     if get_origin(hint) is dict:
         return argument(flag, metavar="JSON", type=json_value, **shared)

@@ -19,6 +19,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, EngineNotLoaded
 from exsa_lab.magics.arguments import completer, literal, option_fields, parse
+from exsa_lab.magics.form import form_params
 from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import CellInterrupted, watch
 from exsa_lab.magics.progress import load_with_progress
@@ -34,6 +35,8 @@ _COST_HELP = "Make a token of the target cost so many times as much, with the sa
 _ISOLATE_HELP = "Keep the engine in a process of its own, so that a crash ends that process and not this one."
 _CHAT_HELP = "Go on with this conversation, a variable that holds an xl.Chat, or with the notebook's only one."
 _NO_CHAT_HELP = "Raw completion: do not render the prompt with the model's chat template."
+_SCHEMA_HELP = "Fill a JSON schema: a variable that holds a pydantic model or a schema, a file, or object for any."
+_GRAMMAR_HELP = "Follow a grammar, Lark or GBNF: a variable that holds its text, a file, or the text itself."
 _TRIAL_HELP = "Load both files in a child process first: for files that might crash this one."
 
 
@@ -68,7 +71,11 @@ class ExsaMagics(Magics):
     @argument("--no-chat", dest="chat", action="store_false", default=argparse.SUPPRESS, help=_NO_CHAT_HELP)
     @argument("--new", action="store_true", help="With --chat: begin another conversation.")
     @argument("--reasoning-effort", metavar="TEXT", help="How long to think: the template's variable of this name.")
-    @option_fields(SamplingParams, skip=("chat",))
+    @argument(
+        "--json-schema", dest="response_format", metavar="NAME|FILE", default=argparse.SUPPRESS, help=_SCHEMA_HELP
+    )
+    @argument("--grammar", metavar="NAME|FILE|TEXT", default=argparse.SUPPRESS, help=_GRAMMAR_HELP)
+    @option_fields(SamplingParams, skip=("chat", "response_format", "grammar"))
     def exsa(self, line: str, cell: str) -> None:
         """Generate text from the prompt in this cell, loading the default models if none are loaded.
 
@@ -78,6 +85,7 @@ class ExsaMagics(Magics):
         args = parse(self.exsa, line)
         prompt = self._prompt(cell, args)
         params = _given(args, SamplingParams) | _template_variables(args)
+        params |= form_params(params, self.shell.user_ns)
         SamplingParams.from_kwargs(**params)  # a mistake should not wait for a model to load
         engine = self._engine()
         generation = engine.submit(prompt, **params) if args.conversation is None else self._ask(prompt, args, params)

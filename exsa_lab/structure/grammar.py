@@ -32,13 +32,14 @@ class Grammar:
         self._matcher = library.LLMatcher(tokenizer, _source(form, library.LLMatcher), log_level=0, limits=limits)
         if self._matcher.is_error():
             raise _refusal(name, str(self._matcher.get_error()))
-        self._tokenizer = tokenizer
-        if not _flags(self._matcher, tokenizer.vocab_size).any():
+        self._vocab_size = int(tokenizer.vocab_size)
+        self._ends = frozenset(tokenizer.eos_tokens)
+        if not _flags(self._matcher, self._vocab_size).any():
             raise ConfigError(f"{name} admits no text at all.", hint="Check it for parts that exclude each other.")
 
     def begin(self) -> GrammarMask:
         """Return the mask of a new text."""
-        return GrammarMask(self._matcher.deep_copy(), self._tokenizer.vocab_size)
+        return GrammarMask(self._matcher.deep_copy(), self._vocab_size, self._ends)
 
 
 class GrammarMask:
@@ -56,8 +57,10 @@ class GrammarMask:
         mask.commit([5, 9])
     """
 
-    def __init__(self, matcher: Any, vocab_size: int) -> None:
+    def __init__(self, matcher: Any, vocab_size: int, ends: frozenset[int]) -> None:
         self._matcher = matcher
+        self._ends = ends
+        self._has_ended = False
         self._vocab_size = vocab_size
         self._drafted: list[int] = []
         # For each place from the committed text on: what is left there of a continuation that is the only one; None
@@ -68,17 +71,19 @@ class GrammarMask:
     def is_complete(self) -> bool:
         """Whether the committed text has the form, and nothing can follow it."""
         self._move([])
-        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+        return self._has_ended or (bool(self._matcher.is_stopped()) and not self._matcher.is_error())
 
     @property
     def is_accepted(self) -> bool:
         """Whether the committed text has the form already; more may follow."""
         self._move([])
-        return bool(self._matcher.is_accepting())
+        return self._has_ended or bool(self._matcher.is_accepting())
 
     def allowed(self, drafted: Sequence[int]) -> Flags:
         """See `exsa_lab.speculation.shaping.Mask`; raises DecodeError where the draft left the grammar."""
         self._move(drafted)
+        if self._has_ended:  # nobody looks at what comes then
+            return np.ones(self._vocab_size, np.bool_)
         flags = _flags(self._matcher, self._vocab_size)
         run = self._run(flags)
         if run:
@@ -89,7 +94,7 @@ class GrammarMask:
     def forced(self) -> list[int]:
         """Return the tokens that must follow the committed text, as far as they are certain."""
         self._move([])
-        return list(self._run(_flags(self._matcher, self._vocab_size)))
+        return [] if self._has_ended else list(self._run(_flags(self._matcher, self._vocab_size)))
 
     def commit(self, tokens: Sequence[int]) -> None:
         """See `exsa_lab.speculation.shaping.Mask`."""
@@ -110,15 +115,19 @@ class GrammarMask:
         while num < min(held, len(tokens)) and self._drafted[num] == tokens[num]:
             num += 1
         if num < held:
-            if not self._matcher.rollback(held - num):
+            # The end of the text was never given to the matcher, which would count it wrong when it goes back.
+            if not self._matcher.rollback(held - num - self._has_ended):
                 raise self._failure()
+            self._has_ended = False
             del self._drafted[num:], self._runs[num + 1 :]
         for token in tokens[num:]:
             self._consume(token)
 
     def _consume(self, token: int) -> None:
         run = self._runs[-1]
-        if not self._matcher.consume_token(token):
+        if token in self._ends and self._matcher.is_accepting():
+            self._has_ended = True
+        elif not self._matcher.consume_token(token):
             raise self._failure()
         self._drafted.append(token)
         self._runs.append(run[1:] if run and len(run) > 1 and run[0] == token else None)

@@ -41,12 +41,13 @@ TOKEN_KINDS: dict[str, Kind] = {
     "a": Kind("accepted", "drafted, and accepted by the target"),
     "b": Kind("bonus", "the target's extra token after a draft that was accepted whole"),
     "r": Kind("resampled", "the target's token in place of a refused draft token"),
+    "f": Kind("forced", "nothing else could follow here, so no model was asked"),
     "x": Kind("refused", "drafted, tested against the target and refused"),
     "d": Kind("discarded", "drafted after a refused token or after the end of the text, so never used"),
 }
 REJECTED_KINDS = "xd"
 
-_SOURCE_KINDS = {Source.TARGET: "t", Source.ACCEPTED: "a", Source.BONUS: "b", Source.RESAMPLED: "r"}
+_SOURCE_KINDS = {Source.TARGET: "t", Source.ACCEPTED: "a", Source.BONUS: "b", Source.RESAMPLED: "r", Source.FORCED: "f"}
 _REJECTION_KINDS = {Rejection.REFUSED: "x", Rejection.DISCARDED: "d"}
 
 # Everything that could act on a terminal, reorder the line or hide in it. Newline and tab stay; so do the joiners

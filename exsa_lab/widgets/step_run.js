@@ -18,6 +18,7 @@ export function toRounds(run) {
     round.cells = cellsOf(run.prompt_tokens + before, round, draftCells);
     draftCells = round.cells.draft.after;
     before += draft.filter(({ kind }) => kind === "a").length + (own ? 1 : 0);
+    before += tokens.filter(({ kind }) => kind === "f").length;
     rounds.push(round);
     tokens = [];
   }

@@ -10,7 +10,7 @@ from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.rows import Row, to_rows
 
 MAX_STATIC_ROUNDS = 100
-COMMITTED_KINDS = "tabr"
+COMMITTED_KINDS = "tabrf"
 END = "⟨end of text⟩"
 _MARKS = {"a": "✓", "x": "✗", "d": "·"}
 

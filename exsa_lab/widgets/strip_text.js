@@ -9,6 +9,7 @@ export const KINDS = {
   a: ["accepted", "drafted, and accepted by the target"],
   b: ["bonus", "the target's extra token after a draft that was accepted whole"],
   r: ["resampled", "the target's token in place of a refused draft token"],
+  f: ["forced", "nothing else could follow here, so no model was asked"],
   x: ["refused", "drafted, tested against the target and refused"],
   d: ["discarded", "drafted after a refused token or after the end of the text, so never used"],
 };

@@ -1,0 +1,219 @@
+"""Masks along drafts: the text always matches, a state taken back is a fresh one's, the distribution is exact."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exsa_lab.config import SamplingParams
+from exsa_lab.errors import ConfigError, DecodeError
+from exsa_lab.forms import Form
+from exsa_lab.speculation import rejection_sampling
+from exsa_lab.speculation.shaping import Shaping
+from exsa_lab.structure.grammar import Grammar
+from exsa_lab.structure.tokenizer import new_tokenizer
+from tests.speculation.lossless import misfit
+from tests.speculation.test_rejection_sampling import CHAINS, Logits, random_logits, remembered_chain
+from tests.structure.vocabulary import END, PIECES, VOCAB, grammar, model, text
+
+# Regular expressions that end at some time, over the letters of the vocabulary.
+letters = st.sampled_from("abcdefgh")
+parts = st.recursive(
+    st.one_of(letters, st.sampled_from(["abc", "de", "fgh", "abcde"]), st.sampled_from(["[abd]", "[^a]"])),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map("".join),
+        st.lists(inner, min_size=2, max_size=3).map(lambda some: f"({'|'.join(some)})"),
+        inner.map(lambda one: f"({one})?"),
+        inner.map(lambda one: f"({one}){{1,3}}"),
+    ),
+    max_leaves=6,
+)
+regexes = parts.map(lambda part: part.replace("[^a]", "[bcdefgh]"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(regexes, st.data())
+def test_any_walk_with_drafts_and_rollbacks_ends_in_a_match_and_in_a_fresh_state(
+    regex: str, data: st.DataObject
+) -> None:
+    compiled = grammar(regex)
+    mask, committed = compiled.begin(), list[int]()
+    for _ in range(60):
+        if mask.is_complete:
+            break
+        drafted = list[int]()
+        for _ in range(data.draw(st.integers(0, 4))):  # along a draft, as both chains do
+            choices = np.flatnonzero(mask.allowed(drafted))
+            token = int(data.draw(st.sampled_from(choices.tolist())))
+            drafted.append(token)
+            if token == END:
+                mask.allowed(drafted)
+                break
+        back = drafted[: data.draw(st.integers(0, len(drafted)))]  # accepted; or looked at again after less
+        fresh = compiled.begin()
+        for token in committed:
+            fresh.allowed([])
+            fresh.commit([token])
+        np.testing.assert_array_equal(mask.allowed(back), fresh.allowed(back))
+        if END in back:
+            mask.commit(back)
+            committed += back
+            break
+        own = int(data.draw(st.sampled_from(np.flatnonzero(mask.allowed(back)).tolist())))
+        mask.commit([*back, own])
+        committed += [*back, own]
+        if own == END:
+            break
+    else:
+        return  # a long one: it was right so far
+    assert re.fullmatch(regex, text(committed)), (regex, text(committed))
+
+
+@settings(max_examples=100, deadline=None)
+@given(regexes)
+def test_forced_tokens_are_what_one_at_a_time_leaves_no_choice_of(regex: str) -> None:
+    compiled = grammar(regex)
+    at_once, singly = compiled.begin(), compiled.begin()
+    for token in at_once.forced():
+        assert np.flatnonzero(singly.allowed([])).tolist() == [token]
+        singly.commit([token])
+
+
+def test_forced_tokens_are_cut_as_the_tokenizer_would() -> None:
+    mask = grammar("abcde(f|g)").begin()
+    assert mask.forced() == [PIECES.index("abc"), PIECES.index("de")]
+    assert np.flatnonzero(mask.allowed([])).tolist() == [PIECES.index("abc")]
+    mask.commit(mask.forced())
+    assert mask.forced() == []
+    assert not mask.is_complete
+    mask.commit([PIECES.index("g")])
+    assert mask.is_complete
+    assert mask.is_accepted
+
+
+def test_what_is_optional_is_accepted_but_not_complete() -> None:
+    mask = grammar("ab?").begin()
+    mask.commit([0])
+    assert mask.is_accepted
+    assert not mask.is_complete
+    assert np.flatnonzero(mask.allowed([])).tolist() == [1, END]
+    mask.commit([END])
+    assert mask.is_complete
+
+
+def test_a_draft_that_leaves_the_grammar_says_so() -> None:
+    mask = grammar("ab?").begin()
+    with pytest.raises(DecodeError, match="the grammar could not go on"):
+        mask.allowed([7])
+
+
+def test_masks_of_one_grammar_are_independent() -> None:
+    compiled = grammar("(a|b)(c|d)")
+    first, second = compiled.begin(), compiled.begin()
+    first.commit([0])
+    assert np.flatnonzero(second.allowed([])).tolist() == [0, 1]
+    assert np.flatnonzero(first.allowed([])).tolist() == [2, 3]
+
+
+JSON_LETTERS = new_tokenizer(model(0))
+
+
+@pytest.mark.parametrize(
+    ("form", "what"),
+    [
+        (Form("regex", "("), "regex is not valid: unclosed group"),
+        (Form("json", '{"not": {"type": "string"}}'), 'the JSON schema uses "not", which is not supported'),
+        (Form("json", '{"type": "objekt"}'), "the JSON schema is not valid: Invalid type: objekt"),
+        (Form("json", '{"enum": []}'), "the JSON schema admits no text at all"),
+        (Form("json", '{"type": "integer", "minimum": 5, "maximum": 3}'), "the JSON schema admits no text at all"),
+        (Form("json", '{"$ref": "http://example.com/x"}'), "the JSON schema is not valid"),
+        (Form("gbnf", "root ::= missing"), "grammar is not valid: Rule 'missing' not found"),
+        (Form("gbnf", 'root ::= "x'), "grammar is not valid"),
+        (Form("lark", "start: a"), "grammar is not valid"),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_one_clear_line(form: Form, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Grammar(form, JSON_LETTERS)
+    assert what in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [Form("choice", json.dumps(["ab", "de"])), Form("gbnf", 'root ::= "ab" | "de"')])
+def test_choices_and_gbnf(form: Form) -> None:
+    mask = Grammar(form, JSON_LETTERS).begin()
+    allowed = np.flatnonzero(mask.allowed([])).tolist()
+    assert allowed == [PIECES.index(piece) for piece in ("a", "d", "ab", "de")]
+
+
+# Statistics
+
+REGEX = "(a|b|ab)(b|c|d|abc)[a-f]"
+
+
+def masked(row: Logits, so_far: Sequence[int]) -> Logits:
+    """What may follow, found by trying every token against every text of the form."""
+    row, before = row.copy(), text(list(so_far))
+    for token in range(VOCAB):
+        longer = before + PIECES[token]
+        if token == END or not any(full.startswith(longer) for full in FULL):
+            row[token] = -np.inf
+    return row
+
+
+FULL = [first + second + third for first in ("a", "b", "ab") for second in ("b", "c", "d", "abc") for third in "abcdef"]
+
+
+@pytest.fixture
+def _quick_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    CHAINS.clear()
+    monkeypatch.setattr(rejection_sampling, "apply_chain", remembered_chain)
+
+
+@pytest.mark.usefixtures("_quick_chain")
+@pytest.mark.parametrize(("k", "temperature"), [(1, 1.0), (2, 0.5), (3, 1.0), (4, 0.5)])
+@pytest.mark.parametrize("has_model", [True, False], ids=["model", "ngram"])
+def test_text_is_distributed_as_the_masked_target_alone_would(has_model: bool, k: int, temperature: float) -> None:
+    target, draft = random_logits(11, VOCAB), random_logits(20, VOCAB)
+    compiled, params = grammar(REGEX), SamplingParams(temperature=temperature)
+
+    def begin() -> Shaping:
+        return Shaping(mask=Forgiving(compiled.begin()))
+
+    assert misfit(target, draft if has_model else None, k, params, begin, masked) < 1
+
+
+class Forgiving:
+    """Lets the harness draft beyond the end of a text, where the engine would not: anything may follow there."""
+
+    def __init__(self, mask: Any) -> None:
+        self._mask = mask
+        self._is_over = False
+
+    def allowed(self, drafted: Sequence[int]) -> Any:
+        if not self._is_over:
+            legal = list[int]()
+            for token in drafted:
+                flags = self._mask.allowed(legal)
+                if np.flatnonzero(flags).tolist() == [END] or not flags[token]:
+                    return np.ones(VOCAB, np.bool_)
+                legal.append(token)
+            flags = self._mask.allowed(legal)
+            if np.flatnonzero(flags).tolist() != [END]:
+                return flags
+        return np.ones(VOCAB, np.bool_)
+
+    def commit(self, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            self._is_over = self._is_over or self._mask.is_complete
+            if not self._is_over:
+                self._mask.commit([token])
+        self._is_over = self._is_over or self._mask.is_complete

@@ -1,0 +1,29 @@
+"""A small vocabulary with several ways to cut most texts, and grammars over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exsa_lab.forms import Form
+from exsa_lab.structure.grammar import Grammar
+from exsa_lab.structure.tokenizer import new_tokenizer
+from exsa_lab.testing import ScriptedModel, markov
+
+PIECES = [*"abcdefgh", "ab", "abc", "de", "fgh", "\x02", "."]
+END = len(PIECES) - 1
+VOCAB = len(PIECES)
+
+
+def model(seed: int, **options: Any) -> ScriptedModel:
+    return ScriptedModel(PIECES, markov(VOCAB, seed), ends=[END], **options)
+
+
+_TOKENIZER = new_tokenizer(model(0))
+
+
+def grammar(regex: str) -> Grammar:
+    return Grammar(Form("regex", regex), _TOKENIZER)
+
+
+def text(tokens: list[int]) -> str:
+    return "".join(PIECES[token] for token in tokens if token != END)
