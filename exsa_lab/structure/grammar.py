@@ -60,7 +60,9 @@ class GrammarMask:
     def __init__(self, matcher: Any, vocab_size: int, ends: frozenset[int]) -> None:
         self._matcher = matcher
         self._ends = ends
-        self._has_ended = False
+        # An end token, and what a draft holds after it, is not given to the matcher, which would count it wrong when it
+        # goes back: so many of the drafted tokens are held here alone.
+        self._num_beyond = 0
         self._vocab_size = vocab_size
         self._drafted: list[int] = []
         # For each place from the committed text on: what is left there of a continuation that is the only one; None
@@ -71,18 +73,18 @@ class GrammarMask:
     def is_complete(self) -> bool:
         """Whether the committed text has the form, and nothing can follow it."""
         self._move([])
-        return self._has_ended or (bool(self._matcher.is_stopped()) and not self._matcher.is_error())
+        return self._num_beyond > 0 or (bool(self._matcher.is_stopped()) and not self._matcher.is_error())
 
     @property
     def is_accepted(self) -> bool:
         """Whether the committed text has the form already; more may follow."""
         self._move([])
-        return self._has_ended or bool(self._matcher.is_accepting())
+        return self._num_beyond > 0 or bool(self._matcher.is_accepting())
 
     def allowed(self, drafted: Sequence[int]) -> Flags:
         """See `exsa_lab.speculation.shaping.Mask`; raises DecodeError where the draft left the grammar."""
         self._move(drafted)
-        if self._has_ended:  # nobody looks at what comes then
+        if self._num_beyond:  # nobody looks at what comes then
             return np.ones(self._vocab_size, np.bool_)
         flags = _flags(self._matcher, self._vocab_size)
         run = self._run(flags)
@@ -94,7 +96,7 @@ class GrammarMask:
     def forced(self) -> list[int]:
         """Return the tokens that must follow the committed text, as far as they are certain."""
         self._move([])
-        return [] if self._has_ended else list(self._run(_flags(self._matcher, self._vocab_size)))
+        return [] if self._num_beyond else list(self._run(_flags(self._matcher, self._vocab_size)))
 
     def commit(self, tokens: Sequence[int]) -> None:
         """See `exsa_lab.speculation.shaping.Mask`."""
@@ -115,18 +117,17 @@ class GrammarMask:
         while num < min(held, len(tokens)) and self._drafted[num] == tokens[num]:
             num += 1
         if num < held:
-            # The end of the text was never given to the matcher, which would count it wrong when it goes back.
-            if not self._matcher.rollback(held - num - self._has_ended):
+            if not self._matcher.rollback(max(0, held - num - self._num_beyond)):
                 raise self._failure()
-            self._has_ended = False
+            self._num_beyond = max(0, self._num_beyond - (held - num))
             del self._drafted[num:], self._runs[num + 1 :]
         for token in tokens[num:]:
             self._consume(token)
 
     def _consume(self, token: int) -> None:
         run = self._runs[-1]
-        if token in self._ends and self._matcher.is_accepting():
-            self._has_ended = True
+        if self._num_beyond or (token in self._ends and self._matcher.is_accepting()):
+            self._num_beyond += 1
         elif not self._matcher.consume_token(token):
             raise self._failure()
         self._drafted.append(token)
