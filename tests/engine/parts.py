@@ -37,7 +37,6 @@ class Access:
             ended=self.ended.append,
             watched=lambda generation: None,
             more=unused,
-            watched=lambda generation: None,
             notify=self.notify,
             positions=unused,
         )
