@@ -42,6 +42,7 @@ class HighLevelLlama:
         import llama_cpp
         from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
+        self._grammar = llama_cpp.LlamaGrammar
         self._stopping_criteria = llama_cpp.StoppingCriteriaList
         self._llama: Any = llama_cpp.Llama(
             str(path),
@@ -54,20 +55,27 @@ class HighLevelLlama:
             verbose=False,
         )
 
-    def complete(self, prompt: list[int], max_tokens: int, *, temperature: float = 0.0, seed: int = 0) -> PeerRun:
-        """Generate without streaming, which would only slow it; each token's time is taken by a stopping criterion."""
+    def complete(
+        self, prompt: list[int], max_tokens: int, *, temperature: float = 0.0, seed: int = 0, schema: str = ""
+    ) -> PeerRun:
+        """Generate without streaming, which would only slow it; each token's time is taken by a stopping criterion.
+
+        ``schema`` is a JSON schema that the text must fill.
+        """
         times: list[float] = []
 
         def on_token(_tokens: object, _logits: object) -> bool:
             times.append(time.perf_counter())
             return False
 
+        grammar = self._grammar.from_json_schema(schema, verbose=False) if schema else None
         begin = time.perf_counter()
         answer = self._llama.create_completion(
             prompt,
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
+            grammar=grammar,
             stopping_criteria=self._stopping_criteria([on_token]),
             **(_PURE_SAMPLING if temperature > 0 else {}),
         )
