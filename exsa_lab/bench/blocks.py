@@ -56,7 +56,9 @@ def run(options: Options) -> Report:
     note = cost_note(options.cost_factor) or "x1"
     report = Report("speculation", {"model": options.model, "target": note, "tokens": size.tokens})
     most = max(size.at_once, default=1)
-    room = {"n_seq_max": max(most, 4), "n_ctx": max(2048, 256 * most), "prefix_cache_tokens": 4096}
+    room = {"n_seq_max": max(most, 4), "n_ctx": max(2048, 256 * most)}
+    # Texts come again for every setting: what one setting wrote must not be looked up by the next.
+    room |= {"lookup_history": False}
     for subject in subjects(options, recalibrate=True, **room):
         with subject.open_engine() as engine:
             _step_times(subject, engine, options, report)

@@ -10,9 +10,8 @@ from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.costs.model import CostModel
 from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.draft_length import DraftLengthPolicy
-from exsa_lab.speculation.draft_plan import DraftRequest, Outcome
+from exsa_lab.speculation.draft_plan import DraftOutcome, DraftRequest
 from exsa_lab.speculation.ngram import NgramIndex, num_right
-from exsa_lab.speculation.token_worth import steps_left, token_worths
 from exsa_lab.trace.replay import lookup_index
 from exsa_lab.trace.trace import Trace
 
@@ -75,7 +74,6 @@ class _Running:
     index: NgramIndex
     done: int = 1
     """Tokens it has; the first one is the prompt's."""
-    rounds: int = 1
 
     @property
     def is_over(self) -> bool:
@@ -86,54 +84,39 @@ class _Running:
         """Tokens it may still generate; where it will end is not known to anybody."""
         return int(self.trace.params["max_tokens"]) - self.done
 
-    def request(self, worth: float) -> DraftRequest:
+    def request(self) -> DraftRequest:
         limit = max(0, min(MAX_DRAFT_LENGTH, self.num_left - 1))
         proposed, match = self.index.propose(limit)
-        return DraftRequest(self.history, "ngram", limit, len(proposed), match, worth=worth)
+        return DraftRequest(self.history, "ngram", limit, len(proposed), match, tokens_left=self.num_left)
 
-    def advance(self, length: int) -> tuple[Outcome, list[tuple[int, bool]]]:
+    def advance(self, length: int) -> tuple[DraftOutcome, list[tuple[int, bool]]]:
         """Verify a lookup of this length; returns what came of it, and what `NgramIndex.learn` says."""
         rest = self.trace.tokens[self.done :]
         right = num_right(self.index.propose(length)[0], rest)
         looked_up = self.index.learn(rest[: right + 1])
-        self.done += min(len(rest), right + 1)
-        self.rounds += 1
-        copied = sum(is_right for _, is_right in looked_up)
-        return Outcome(accepted=right, verified=length, copied=copied), looked_up
+        committed = min(len(rest), right + 1)
+        self.done += committed
+        return DraftOutcome(committed=committed, verified=length), looked_up
 
 
 def _automatic_seconds(traces: list[Trace], policy: DraftLengthPolicy) -> float:
     """Seconds of these texts as one batch that nobody waits for."""
-    texts = [_Running(trace, policy.new_history(), lookup_index(trace)) for trace in traces]
+    texts = [_Running(trace, DraftHistory(), lookup_index(trace)) for trace in traces]
     for text in texts:
         text.index.learn(text.trace.tokens[:1])
     seconds = 0.0
     while texts := [text for text in texts if not text.is_over]:
-        plan = None
-        if not policy.rests([(text.history, text.index.match_length, "ngram") for text in texts]):
-            worths = _worths(texts, policy.costs)
-            plan = policy.choose([text.request(worth) for text, worth in zip(texts, worths, strict=True)])
-        lengths = [choice.k for choice in plan.choices] if plan else [0] * len(texts)
+        plan = policy.choose([text.request() for text in texts])
+        lengths = [choice.k for choice in plan.choices]
         outcomes = []
         for text, length in zip(texts, lengths, strict=True):
             outcome, looked_up = text.advance(length)
-            policy.observe_ngram(text.history, looked_up, is_plain_alone=len(texts) == 1 and not length)
+            policy.rates.observe_lookup(text.history, looked_up)
             outcomes.append(outcome)
-        if plan is None:
-            policy.observe_rest([text.history for text in texts])
-        else:
-            policy.observe(plan, outcomes)
-        seconds += _step_seconds(policy.costs, sum(lengths), len(texts))
+        step = _step_seconds(policy.costs, sum(lengths), len(texts))
+        policy.observe(plan, outcomes, step)
+        seconds += step
     return seconds
-
-
-def _worths(texts: list[_Running], costs: CostModel) -> list[float]:
-    """What a token of each is worth, as the engine tells the policy."""
-    num = len(texts)
-    if num < 2:
-        return [1.0] * num
-    left = [steps_left(text.num_left, text.rounds, text.done) for text in texts]
-    return token_worths(left, costs.plain_steps(num), num)
 
 
 def plain_seconds_at_once(traces: list[Trace], costs: CostModel) -> float:

@@ -32,7 +32,6 @@ def step_times(model: Model, config: EngineConfig, n_threads: int, sizes: Iterab
 
 
 def _median_seconds(context: Context, size: int) -> float:
-    context.settle(size)
     times = []
     for _ in range(STEPS_TO_RECORD + SAMPLES):
         begin = time.perf_counter()

@@ -14,7 +14,7 @@ from exsa_lab import files
 from exsa_lab.costs.model import CostModel
 from exsa_lab.errors import ConfigError
 
-_FORMAT = 3
+_FORMAT = 4
 _MAX_POINTS = 4096
 _MAX_TOKENS = 1 << 20
 

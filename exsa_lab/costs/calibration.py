@@ -15,6 +15,8 @@ _LEAST_SAMPLES, _MAX_SAMPLES = 2, 5
 _MOST_OF_ALL = 1 / 12
 """Share of the time after which a point is not measured again, with the least samples: long decodes vary little."""
 _SEQUENCES = 8
+CATCH_UP = 256
+"""Tokens of the longest draft decode measured: catching up with a prompt costs as much by the token."""
 _STEADY = 3
 """Decodes of each shape, where a changed one costs extra, after those that pay for the change."""
 _MOST_OF_A_CHANGE = 0.25
@@ -36,7 +38,7 @@ class Measurement:
 def calibration_plan(max_tokens: int, *, has_draft: bool) -> list[Measurement]:
     """Return the points to measure, the most useful first; none above ``max_tokens`` per decode.
 
-    Powers of two give the curve's shape; all from 4 to 8 that of its stairs (tiles.py); the others find jumps where
+    Powers of two give the curve's shape; all from 4 to 8 that of its stairs (stairs.py); the others find jumps where
     kernels change.
     """
     plan = [Measurement("target", 1)]
@@ -47,7 +49,7 @@ def calibration_plan(max_tokens: int, *, has_draft: bool) -> list[Measurement]:
         plan += [Measurement("draft", n) for n in (4, 16)]
     plan += [Measurement("target", _SEQUENCES, _SEQUENCES), Measurement("target", 20), Measurement("target", 32)]
     if has_draft:
-        plan.append(Measurement("draft", 64))
+        plan += [Measurement("draft", n) for n in (64, CATCH_UP)]
     plan += [Measurement("target", n) for n in (24, 64)]
     return [point for point in plan if point.num_tokens <= max(1, max_tokens)]
 
@@ -57,7 +59,7 @@ def calibrate(
     clock: Callable[[], float],
     *,
     has_draft: bool,
-    max_tokens: int = 64,
+    max_tokens: int = CATCH_UP,
     deadline_s: float = DEADLINE_S,
     in_a_row: bool = False,
 ) -> CostModel:

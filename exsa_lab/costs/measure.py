@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from exsa_lab.costs.cache import Facts, default_folder, load_costs, save_costs
-from exsa_lab.costs.calibration import calibrate
+from exsa_lab.costs.calibration import CATCH_UP, calibrate
 from exsa_lab.costs.model import CostModel, Kind
 from exsa_lab.runtime.protocol import UNLIMITED, Batch, Context
 
@@ -64,10 +64,10 @@ def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> C
         if num_sequences > context.n_seq_max - (original is not None):
             num_sequences = 1  # too few slots to tell what a further sequence adds: then it adds nothing
         seconds = 0.0
-        until_usual = context.settle(num_tokens)
-        for _ in range(1 if in_a_row else 1 + until_usual):
+        outputs = num_tokens if num_tokens < CATCH_UP else 1  # catching up needs one row of logits
+        for _ in range(1 if in_a_row else 1 + context.steps_until_usual):
             begin = time.perf_counter()
-            _decode(context, batches[kind], depth, num_tokens, num_sequences=num_sequences, outputs=num_tokens)
+            _decode(context, batches[kind], depth, num_tokens, num_sequences=num_sequences, outputs=outputs)
             seconds = time.perf_counter() - begin
             for slot in range(num_sequences):
                 context.remove(slot, depth if original is None else 0)
@@ -78,7 +78,7 @@ def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> C
     room = min(min(context.n_batch, context.n_ctx // 2, context.max_position // 2) for context in contexts.values())
     try:
         return calibrate(
-            measure, time.perf_counter, has_draft="draft" in contexts, max_tokens=min(64, room), in_a_row=in_a_row
+            measure, time.perf_counter, has_draft="draft" in contexts, max_tokens=min(CATCH_UP, room), in_a_row=in_a_row
         )
     finally:
         for context in contexts.values():
@@ -93,4 +93,6 @@ def _decode(
     share = num_tokens // num_sequences
     for slot in range(num_sequences):
         batch.add([TOKEN] * share, position, slot, min(outputs, share))
-    context.decode(batch)
+    logits = context.decode(batch)
+    if len(logits):
+        logits.argmax(axis=1)  # what a step does with its rows grows with their number, too

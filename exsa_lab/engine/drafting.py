@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName, EngineConfig
@@ -13,16 +12,11 @@ from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import EngineError
 from exsa_lab.events import DraftReason
-from exsa_lab.speculation.acceptance_rates import DraftHistory
-from exsa_lab.speculation.draft_length import DraftRequest, Outcome, Resting, StepPlan, Take
+from exsa_lab.speculation.draft_length import DraftLengthPolicy
+from exsa_lab.speculation.draft_plan import DraftOutcome, DraftRequest, StepPlan, Take
 from exsa_lab.speculation.history import TextHistory
 from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.rejection_sampling import Verdict
-from exsa_lab.speculation.steady_length import policy_for
-from exsa_lab.speculation.token_worth import token_worths
-
-OBSERVE_EVERY = 4
-"""Steps in a row of the same number of tokens of which one is learned from."""
 
 
 @dataclass(slots=True)
@@ -32,15 +26,9 @@ class DraftStep:
     plan: StepPlan | None = None
     planned: dict[int, int] = field(default_factory=dict)
     """Sequence id -> index in the plan."""
-    outcomes: list[Outcome] = field(default_factory=list)
-    resting: list[Sequence] = field(default_factory=list)
-    """Sequences for which there was nothing to weigh."""
-    sequences: list[Sequence] = field(default_factory=list)
-    """Sequences of the plan where nobody else takes part."""
-    began: float = field(default_factory=time.perf_counter)
-
-
-_PLAIN = {reason: Draft("none", reason) for reason in DraftReason}
+    outcomes: list[DraftOutcome] = field(default_factory=list)
+    plain: list[Sequence] = field(default_factory=list)
+    """Sequences that took a plain step by what was decided before."""
 
 
 class Drafting:
@@ -61,17 +49,14 @@ class Drafting:
         """``max_rollback`` is that of the target's memory; ``is_end`` tells the target's end tokens."""
         self.model_drafter = model_drafter
         self.costs = costs
-        self._config = config
         self.max_length = min(MAX_DRAFT_LENGTH, max_rollback)
-        self._is_end = is_end
-        self._policy = policy_for(costs, has_draft=model_drafter is not None) if costs else None
         self.texts = TextHistory() if config.lookup_history else None
         """What was generated so far, for lookup."""
         self.step = DraftStep()
-        self._ahead = DraftStep()
-        """Plan of the next step, where it is the same sequences' again."""
-        self._last_tokens = 0
-        self._num_same = 0
+        self._config = config
+        self._is_end = is_end
+        self._policy = DraftLengthPolicy(costs, has_draft=model_drafter is not None) if costs else None
+        self._keeps_shapes = costs is not None and costs.has_costly_shapes
         if model_drafter is not None and costs is not None:
             model_drafter.has_costly_shapes = costs.has_costly_shapes
             model_drafter.on_decode = lambda tokens, sequences, seconds: costs.observe(
@@ -79,8 +64,7 @@ class Drafting:
             )
 
     def begin(self, sequence: Sequence) -> None:
-        """Prepare a new sequence: what drafting keeps for it."""
-        sequence.history = self._policy.new_history() if self._policy else DraftHistory()
+        """Prepare a new sequence for lookup."""
         if self.max_length and sequence.params.drafter in ("auto", "ngram") and sequence.params.draft_length != 0:
             # With a length that the user fixed, a seed gives the same text whatever was seen before.
             is_fixed = sequence.params.temperature > 0 and sequence.params.draft_length != "auto"
@@ -93,38 +77,21 @@ class Drafting:
 
     # One step
 
-    @property
-    def keeps_shapes(self) -> bool:
-        """Whether this step's batch has a planned shape, which nothing else need keep steady."""
-        return self.step.plan is not None and self.step.plan.keeps_shape
-
-    def plan_ahead(self) -> None:
-        """Choose for the next step already: while a GPU computes this one, that takes no time.
-
-        This step's outcome is missing then, which modes that are kept for long do not mind. But lookup must know the
-        last token: where it is to draft, or others take part, the next step is chosen for when it comes.
-        """
-        self._ahead = DraftStep()
-        sequences = self.step.sequences
-        if self._policy is None or self.step.plan is None or not self.step.plan.keeps_shape or not sequences:
-            return
-        plan = self._policy.choose([self._request(sequence, MAX_DRAFT_LENGTH) for sequence in sequences])
-        if all(choice.drafter != "ngram" for choice in plan.choices):
-            self._ahead = DraftStep(plan, sequences=sequences)
-
-    def is_planned(self, work: list[Work]) -> bool:
-        """Whether the next step's drafts need nothing of what is still to be learned of the last one."""
+    def needs_reports(self, work: list[Work]) -> bool:
+        """Whether the next drafts depend on what is still to be learned of the last step: lookup on its tokens."""
         decoding = [item.sequence for item in work if item.is_decode]
         automatic = [sequence for sequence in decoding if self._is_automatic(sequence)]
-        if automatic:
-            return self._ahead.sequences == automatic and len(work) == len(automatic)
-        return all(self._fixed_drafter(sequence) != "ngram" for sequence in decoding)
+        if any(self._fixed_drafter(sequence) == "ngram" for sequence in decoding if sequence not in automatic):
+            return True
+        if not automatic or self._policy is None:
+            return False
+        mode = self._policy.next_mode(len(automatic), len(work) - len(automatic))
+        return mode is None or mode.drafter in ("auto", "ngram")
 
-    def draft(self, work: list[Work], *, room: int, company: Collection[Sequence] = ()) -> dict[int, Draft]:
+    def draft(self, work: list[Work], *, room: int) -> dict[int, Draft]:
         """Propose drafts for the decoding sequences of a step, by sequence id.
 
-        ``room`` bounds the draft tokens of the whole step (cells and batch capacity left). ``company`` are all
-        sequences yet to end, where those that do free nothing that others wait for.
+        ``room`` bounds the draft tokens of the whole step (cells and batch capacity left).
         """
         self.step = DraftStep()
         if self._config.reproducible and len(work) > 1:
@@ -140,62 +107,60 @@ class Drafting:
                     automatic.append(item.sequence)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
-        if (
-            automatic
-            and not self._leave_to_prompts(automatic, work, company, drafts)
-            and not self._rest(automatic, drafts)
-        ):
-            others = sum(item.num_tokens for item in work) - len(automatic) + fixed_tokens
-            self._draft_automatic(
-                automatic, company, others, len(work) - len(automatic), room - fixed_tokens, drafts, to_model
-            )
-        if self._policy is not None and self.step.plan is None and not self.step.resting:
-            self._policy.interrupt()
+        if automatic and all(item.is_decode for item in work):
+            others = len(work) - len(automatic)
+            self._draft_automatic(automatic, others, fixed_tokens, room - fixed_tokens, drafts, to_model)
+        else:
+            # A step that reads a prompt drafts nothing: whoever waits for a first token would pay for it.
+            drafts |= {sequence.id: Draft("none", DraftReason.PROMPTS) for sequence in automatic}
+            if self._policy is not None:
+                self._policy.interrupt()
         if to_model:
             drafts |= self._draft_with_model(to_model)
-        if self.step.plan is not None and (width := self.step.plan.width):
-            for sequence in automatic:
-                draft = drafts[sequence.id]
-                draft.padding = max(0, min(width, self.max_length) - len(draft.tokens))
+        self._fill_up(drafts)
         return drafts
 
-    def observe_step(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
-        """Learn what a decode of the target really took."""
-        if self.costs is None:
-            return
-        # Steps of the same size say the same again: one of a few is enough, and a change of size is always told.
-        self._num_same = self._num_same + 1 if num_tokens == self._last_tokens else 0
-        self._last_tokens = num_tokens
-        if self._num_same % OBSERVE_EVERY == 0 or self.costs.has_costly_shapes:
-            self.costs.observe("target", num_tokens, num_sequences, seconds)
+    def _fill_up(self, drafts: dict[int, Draft]) -> None:
+        """Fill drafts up to the plan's width, so that the target's batch keeps its shape."""
+        if self.step.plan is not None and self.step.plan.width:
+            for sequence_id in self.step.planned:
+                draft = drafts[sequence_id]
+                draft.padding = max(0, min(self.step.plan.width, self.max_length) - len(draft.tokens))
+
+    # Learning
 
     def observe_round(
         self, step: DraftStep, sequence: Sequence, draft: Draft, verdict: Verdict, committed: list[int]
     ) -> None:
-        """Learn what became of a sequence's draft in a step, and what a looked-up one would have been worth."""
-        accepted = min(verdict.accepted, len(committed))
-        copied = 0
-        if sequence.ngrams is not None:
-            looked_up = sequence.ngrams.learn(committed)
-            copied = sum(is_right for _, is_right in looked_up)
-            if self._policy is not None:
-                is_alone = len(step.planned) + len(step.resting) == 1
-                self._policy.observe_ngram(sequence.history, looked_up, is_plain_alone=is_alone and not draft.tokens)
-        index = step.planned.get(sequence.id)
-        if index is not None:
-            step.outcomes[index] = self._outcome(sequence, draft, verdict, accepted, copied)
-        elif self._policy is not None and draft.drafter == "model" and draft.tokens:
-            self._policy.estimate.observe_model(sequence.history, draft.confidences, accepted)
-
-    def finish_step(self, step: DraftStep, ended: float) -> None:
-        """The step's rounds were all observed; ``ended`` is when its tokens were committed."""
+        """Learn what became of a sequence's draft in a step; ``committed`` are its tokens that became text."""
+        looked_up = sequence.ngrams.learn(committed) if sequence.ngrams is not None else []
         if self._policy is None:
             return
-        seconds = ended - step.began
+        self._policy.rates.observe_lookup(sequence.history, looked_up)
+        index = step.planned.get(sequence.id)
+        if index is not None:
+            step.outcomes[index] = _outcome(draft, verdict, len(committed))
+        elif draft.drafter == "model" and draft.tokens:
+            accepted = min(len(draft.tokens), verdict.accepted)
+            self._policy.rates.observe_model(sequence.history, draft.confidences, accepted)
+
+    def finish_step(
+        self, step: DraftStep, num_tokens: int, num_sequences: int, seconds: float, draft_seconds: float
+    ) -> None:
+        """The step's rounds were all observed; it took ``seconds`` in all, ``draft_seconds`` of them for drafting.
+
+        Not for steps that read prompts, whose tokens cost something else.
+        """
+        if self.costs is None or self._policy is None:
+            return
+        # Whole steps, as what Python does with the logits grows with their number, too.
+        self.costs.observe("target", num_tokens, num_sequences, seconds - draft_seconds)
         if step.plan is not None:
-            self._policy.observe(step.plan, step.outcomes, seconds)
-        elif step.resting:
-            self._policy.observe_rest([sequence.history for sequence in step.resting], seconds)
+            self._policy.observe(step.plan, step.outcomes, seconds, draft_seconds)
+        elif step.plain and self._policy.observe_plain(len(step.plain), seconds):
+            running = [sequence for sequence in step.plain if sequence.slot is not None]
+            if running:
+                self._policy.watch([self._request(sequence, MAX_DRAFT_LENGTH) for sequence in running])
 
     # Lengths
 
@@ -215,7 +180,9 @@ class Drafting:
             drafts[sequence.id] = Draft("none", reason)
             return 0
         if drafter == "ngram":
-            drafts[sequence.id] = draft_by_lookup(sequence, length, DraftReason.FIXED)
+            draft = drafts[sequence.id] = draft_by_lookup(sequence, length, DraftReason.FIXED)
+            # A change of the batch's shape costs more than tokens of padding.
+            draft.padding = length - len(draft.tokens) if self._keeps_shapes else 0
         else:
             to_model.append(self._model_request(sequence, length, lambda _: Take.MORE, DraftReason.FIXED))
         return length
@@ -231,101 +198,50 @@ class Drafting:
         # gives the same text in any company.
         return "model" if has_model else "ngram"
 
-    def _leave_to_prompts(
-        self, sequences: list[Sequence], work: list[Work], company: Collection[Sequence], drafts: dict[int, Draft]
-    ) -> bool:
-        """Let none of these draft beside prompts that are read, where nobody waits for what drafts would free.
-
-        Who waits for a first token would pay for them, and who decodes already is ahead: what that gains now is given
-        back when the batch grows small sooner.
-        """
-        assert self.costs is not None
-        if not company or self.costs.has_costly_shapes or all(item.is_decode for item in work):
-            return False
-        for sequence in sequences:
-            drafts[sequence.id] = _PLAIN[DraftReason.PROMPTS]
-        return True
-
-    def _rest(self, sequences: list[Sequence], drafts: dict[int, Draft]) -> bool:
-        """Let all these sequences take a plain step where nothing is to be weighed for any of them."""
-        assert self._policy is not None
-        waiting: list[Resting] = []
-        for sequence in sequences:
-            match_length = sequence.ngrams.match_length if sequence.ngrams is not None else 0
-            waiting.append((sequence.history, match_length, self._drafter(sequence)))
-        if not self._policy.rests(waiting):
-            return False
-        for sequence, each in zip(sequences, waiting, strict=True):
-            drafts[sequence.id] = _PLAIN[self._policy.why_resting(*each)]
-        self.step.resting = sequences
-        return True
-
     def _draft_automatic(
         self,
         sequences: list[Sequence],
-        company: Collection[Sequence],
-        other_tokens: int,
-        other_sequences: int,
+        others: int,
+        fixed_tokens: int,
         room: int,
         drafts: dict[int, Draft],
         to_model: list[ModelRequest],
     ) -> None:
         """Ask the policy; looked-up drafts are ready at once, model drafts are added to ``to_model``."""
         assert self._policy is not None
-        are_all = not other_tokens and not other_sequences
-        ahead, self._ahead = self._ahead, DraftStep()
-        plan = ahead.plan if are_all and ahead.sequences == sequences else None
-        if plan is not None and len(sequences) * plan.width <= room:
-            for sequence, request in zip(sequences, plan.requests, strict=True):
-                request.limit, request.draft_lag = self._limit(sequence, room), self._lag(sequence)
-        else:
-            worths = self._worths(sequences, company)
-            requests = [self._request(sequence, room, worth) for sequence, worth in zip(sequences, worths, strict=True)]
-            plan = self._policy.choose(
-                requests,
-                other_tokens=other_tokens,
-                other_sequences=other_sequences,
-                budget=other_tokens + len(sequences) + max(0, room),
-            )
-        planned, outcomes = {s.id: i for i, s in enumerate(sequences)}, [Outcome() for _ in sequences]
-        self.step = DraftStep(plan, planned, outcomes, sequences=sequences if are_all else [], began=self.step.began)
-        for index, (sequence, request, choice) in enumerate(zip(sequences, plan.requests, plan.choices, strict=True)):
-            length = min(choice.k, request.limit)
-            if choice.drafter == "ngram" and length:
-                drafts[sequence.id] = draft_by_lookup(sequence, length, choice.reason)
-            elif choice.drafter == "model" and length:
-                decide = self._decider(plan, index)
-                wants_confidence = not plan.keeps_shape or choice.reason is DraftReason.PROBING
-                to_model.append(
-                    self._model_request(
-                        sequence, request.limit, decide, choice.reason, wants_confidence=wants_confidence
-                    )
-                )
+        if self._policy.is_plain(len(sequences), others):
+            drafts |= {sequence.id: Draft("none", DraftReason.NOT_WORTH_IT) for sequence in sequences}
+            self.step.plain = sequences
+            return
+        requests = [self._request(sequence, room) for sequence in sequences]
+        other_tokens = others + fixed_tokens
+        plan = self._policy.choose(
+            requests,
+            other_tokens=other_tokens,
+            other_sequences=others,
+            budget=other_tokens + len(sequences) + max(0, room),
+        )
+        self.step.plan = plan
+        self.step.planned = {sequence.id: index for index, sequence in enumerate(sequences)}
+        self.step.outcomes = [DraftOutcome() for _ in sequences]
+        for index, (sequence, request, choice) in enumerate(zip(sequences, requests, plan.choices, strict=True)):
+            if choice.drafter == "ngram":
+                drafts[sequence.id] = draft_by_lookup(sequence, choice.k, choice.reason)
+            elif choice.drafter == "model":
+                limit = choice.k if plan.is_lockstep else request.limit
+                wanted = not plan.is_lockstep
+                decide = _decider(plan, index)
+                to_model.append(self._model_request(sequence, limit, decide, choice.reason, wants_confidence=wanted))
             else:
                 drafts[sequence.id] = Draft("none", choice.reason)
 
-    @staticmethod
-    def _decider(plan: StepPlan, index: int) -> Callable[[float], Take]:
-        return lambda confidence: plan.take(index, confidence)
-
-    def _worths(self, sequences: list[Sequence], company: Collection[Sequence]) -> list[float]:
-        """What a token of each is worth, in mean tokens of a plain step of these sequences."""
-        if self.costs is None or len(company) < 2 or self.costs.has_costly_shapes:
-            return [1.0] * len(sequences)
-        num = len(sequences)
-        seconds = self.costs.plain_steps(max(num, len(company)))
-        worths = token_worths([each.steps_left for each in company], seconds, num)
-        by_id = {each.id: worth for each, worth in zip(company, worths, strict=True)}
-        return [by_id[sequence.id] for sequence in sequences]
-
-    def _request(self, sequence: Sequence, room: int, worth: float = 1.0) -> DraftRequest:
-        limit = self._limit(sequence, room)
+    def _request(self, sequence: Sequence, room: int) -> DraftRequest:
+        limit = max(0, min(self.max_length, sequence.num_left - 1, room))
         proposed, match = sequence.ngrams.propose(limit) if sequence.ngrams is not None else ([], 0)
-        lag = self._lag(sequence)
-        return DraftRequest(sequence.history, self._drafter(sequence), limit, len(proposed), match, lag, worth)
-
-    def _limit(self, sequence: Sequence, room: int) -> int:
-        return max(0, min(self.max_length, sequence.num_left - 1, room))
+        # While a draft is verified, the draft model has not seen the last token at least.
+        lag = max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1
+        drafter, left = self._drafter(sequence), sequence.num_left
+        return DraftRequest(sequence.history, drafter, limit, len(proposed), match, lag, left)
 
     def _drafter(self, sequence: Sequence) -> DrafterName:
         """Who may draft for a sequence: not the model once the text has outgrown it."""
@@ -334,11 +250,7 @@ class Drafting:
             return wanted
         return "ngram" if wanted == "auto" else "none" if wanted == "model" else wanted
 
-    def _lag(self, sequence: Sequence) -> int:
-        """Tokens the draft model has not seen; while a draft is verified, the last one at least."""
-        return max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1
-
-    # Drafting and learning
+    # Drafting
 
     def _model_request(
         self,
@@ -366,15 +278,19 @@ class Drafting:
             return {request.sequence.id: Draft() for request in requests}
         return {request.sequence.id: draft for request, draft in zip(requests, drafts, strict=True)}
 
-    def _outcome(self, sequence: Sequence, draft: Draft, verdict: Verdict, accepted: int, copied: int) -> Outcome:
-        peeked_right = None
-        if draft.peeked is not None and verdict.accepted == len(draft.tokens) and sequence.params.temperature == 0:
-            peeked_right = verdict.token == draft.peeked[0]
-        return Outcome(
-            accepted=accepted,
-            verified=len(draft.tokens),
-            confidences=tuple(draft.confidences),
-            peeked=draft.peeked[1] if draft.peeked else None,
-            peeked_right=peeked_right,
-            copied=copied,
-        )
+
+def _decider(plan: StepPlan, index: int) -> Callable[[float], Take]:
+    return lambda confidence: plan.take(index, confidence)
+
+
+def _outcome(draft: Draft, verdict: Verdict, committed: int) -> DraftOutcome:
+    peeked_right = None
+    if draft.peeked is not None and verdict.accepted == len(draft.tokens):
+        peeked_right = verdict.token == draft.peeked[0]
+    return DraftOutcome(
+        committed=committed,
+        verified=len(draft.tokens),
+        confidences=tuple(draft.confidences),
+        peeked=draft.peeked[1] if draft.peeked else None,
+        peeked_right=peeked_right,
+    )

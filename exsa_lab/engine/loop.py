@@ -166,13 +166,12 @@ class Loop:
                 publish(sequence)
 
     def _draft(self, work: list[Work]) -> dict[int, Draft]:
-        if self.reporter.is_waiting and not self.drafting.is_planned(work):
+        if self.drafting.needs_reports(work):
             self.flush()
         begin = time.perf_counter()
         num_tokens = sum(item.num_tokens for item in work)
         room = min(self.slots.num_cells_available, self.context.n_batch) - num_tokens
-        company = () if self._scheduler.is_crowded else self.sequences
-        drafts = self.drafting.draft(work, room=room, company=company)
+        drafts = self.drafting.draft(work, room=room)
         num_drafted = sum(len(draft.fed) for draft in drafts.values())
         self.slots.make_room(num_tokens + num_drafted)
         self._perform_slot_operations()
@@ -226,8 +225,6 @@ class Loop:
         """One target decode for everything; returns its logits and the rows of each work in them."""
         rows = self._fill_batch(work, drafts)
         padded = self._pad()
-        if self.drafting.keeps_shapes:
-            self.context.settle(self._batch.num_tokens)
         begin = time.perf_counter()
         self.context.clear_abort()
         self._in_decode = tuple(item.sequence.generation for item in work)
@@ -235,7 +232,6 @@ class Loop:
             self.context.submit(self._batch)
             if self.context.is_asynchronous:
                 self.flush()
-                self.drafting.plan_ahead()
             logits = self.context.collect()
         finally:
             self._in_decode = ()

@@ -248,8 +248,6 @@ class ModelDrafter:
         return spares[sequence.id]
 
     def _run(self, num_sequences: int) -> Logits:
-        if self.has_costly_shapes:
-            self.context.settle(self._batch.num_tokens)
         begin = time.perf_counter()
         logits = self.context.decode(self._batch)
         self.on_decode(self._batch.num_tokens, num_sequences, time.perf_counter() - begin)

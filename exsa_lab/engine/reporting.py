@@ -45,11 +45,6 @@ class Later:
         self._waits = waits
         self._queue: deque[Callable[[], object]] = deque()
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self._queue)
-
     def do(self, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call ``action`` at the next `flush`, in order, or at once."""
         if self._waits:
@@ -127,11 +122,6 @@ class Reporter:
         self._prefill = prefill
         self._later = Later(waits=waits)
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether something was done that is still to be reported."""
-        return self._later.is_waiting
-
     def flush(self) -> None:
         """Report what still waits."""
         self._later.flush()
@@ -150,8 +140,7 @@ class Reporter:
 
     def step(self, step: StepCount) -> None:
         """A step ended."""
-        if step.committed is not None:
-            self._later.do(self.learn, self._drafting.finish_step, step.drafting, step.committed)
+        self._later.do(self.learn, self._learn_drafting, step)
         self._later.do(self.learn, self._record, step)
 
     def _own(self, sequence: Sequence, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -180,8 +169,13 @@ class Reporter:
                 step.prefill_tokens += item.num_tokens
         for draft in drafts.values():
             step.draft_tokens += len(draft.tokens)
-        if not step.prefill_tokens:  # Tokens of a prompt have no logits and longer attention: they cost something else.
-            self._drafting.observe_step(num_tokens, len(work), seconds)
+
+    def _learn_drafting(self, step: StepCount) -> None:
+        """What the step's drafts were worth, and what the step took."""
+        # Tokens of a prompt have no logits and longer attention: they cost something else.
+        if step.committed is not None and not step.prefill_tokens:
+            seconds = step.committed - step.begin
+            self._drafting.finish_step(step.drafting, step.tokens, step.sequences, seconds, step.draft_s)
 
     def _tell(self, done: CommittedRound) -> None:
         """Events, statistics and learning of one round."""

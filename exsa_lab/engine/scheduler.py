@@ -71,13 +71,6 @@ class Scheduler:
     def has_work(self) -> bool:
         return bool(self.running or self.waiting)
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether some of those that wait need what others must free first, a slot or cells."""
-        if len(self.waiting) > self._slots.num_free:  # a long queue is not counted through in every step
-            return True
-        return sum(sequence.num_tokens for sequence in self.waiting) > self._slots.num_cells_available
-
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 

@@ -18,7 +18,6 @@ from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.sampling import RequestRandom
 from exsa_lab.speculation.shaping import Shaping
-from exsa_lab.speculation.token_worth import steps_left
 from exsa_lab.structure.grammar import GrammarMask
 from exsa_lab.structure.request import begin_shaping
 
@@ -71,11 +70,6 @@ class Sequence:
     def num_left(self) -> int:
         """Tokens it may still generate."""
         return self.params.max_tokens - self.num_generated
-
-    @property
-    def steps_left(self) -> float:
-        """Steps it takes to generate these, at the pace it had so far."""
-        return steps_left(self.num_left, self.round, self.num_generated)
 
     def is_looked_at(self, setting: bool | Literal["auto"]) -> bool:
         """Whether the probabilities of its tokens are to be recorded; ``setting`` is `EngineConfig.probabilities`."""

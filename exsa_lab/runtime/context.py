@@ -15,7 +15,7 @@ from exsa_lab.errors import DecodeError, ModelLoadError, OutOfMemory
 from exsa_lab.runtime.batch import LlamaBatch
 from exsa_lab.runtime.library import LogLine, captured_log, lines_since, llama, log_mark, reason
 from exsa_lab.runtime.protocol import UNLIMITED, Batch, DecodeAborted, Logits, State
-from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, Steady
+from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, steady_size
 
 _NO_CELLS = 1
 """What llama_decode returns where the cache has no room."""
@@ -36,11 +36,12 @@ class LlamaContext:
         n_threads: int,
         *,
         slots: int = 0,
-        steady: Steady | None = None,
+        smallest_batch: int = 0,
     ) -> None:
-        """``steady`` says to what size small batches are padded; None leaves them alone."""
+        """``smallest_batch`` is the least size to which small batches are padded; 0 leaves them alone."""
         self._lib = llama()
-        self._steady = steady
+        self._smallest_batch = smallest_batch
+        self.steps_until_usual = STEPS_TO_RECORD if smallest_batch else 0
         slots = max(slots, config.n_seq_max)
         self._vocab_size = vocab_size
         self._abort_flag = ctypes.create_string_buffer(2)
@@ -113,8 +114,8 @@ class LlamaContext:
             )
         self._wanted = None
         self._num_rows = batch.num_outputs
-        if self._steady and batch.num_tokens <= SIZES[-1]:
-            size = min(self._steady.fit(batch.num_tokens), self.n_batch)
+        if self._smallest_batch and batch.num_tokens <= SIZES[-1]:
+            size = min(steady_size(batch.num_tokens, self._smallest_batch), self.n_batch)
             if not batch.num_tokens == batch.num_outputs == size:
                 self._submit_padded(batch, size)
                 return
@@ -141,12 +142,6 @@ class LlamaContext:
     def collect(self) -> Logits:
         logits = self._logits(self._num_rows)
         return logits if self._wanted is None else logits[self._wanted]
-
-    def settle(self, num_tokens: int) -> int:
-        if self._steady is None:
-            return 0
-        self._steady.settle(num_tokens)
-        return STEPS_TO_RECORD
 
     def _logits(self, rows: int) -> Logits:
         # The rows lie one after the other in the order of the batch; no copy is made. The call waits for the device.

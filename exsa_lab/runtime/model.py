@@ -15,7 +15,7 @@ from exsa_lab.plain import legible
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama, reason
 from exsa_lab.runtime.protocol import NAME_KEY, ProgressCallback, SpecialToken, TokenRules
-from exsa_lab.runtime.steady import SIZES, Steady
+from exsa_lab.runtime.steady import SIZES
 
 
 class LlamaModel:
@@ -88,11 +88,11 @@ class LlamaModel:
     ) -> LlamaContext:
         """Create a context; raises OutOfMemory when it does not fit. On a GPU small batches are ``padded``."""
         config = replace(config, n_gpu_layers=self._gpu_layers)
-        steady = None
+        smallest = 0
         # Padding is taken back from the cache, and only a GPU gains by it.
         if padded and config.n_gpu_layers and not self.is_recurrent:
-            steady = Steady(smallest=SIZES[-1] if config.reproducible else SIZES[0])
-        return LlamaContext(self._pointer, self.vocab_size, config, n_threads, slots=slots, steady=steady)
+            smallest = SIZES[-1] if config.reproducible else SIZES[0]
+        return LlamaContext(self._pointer, self.vocab_size, config, n_threads, slots=slots, smallest_batch=smallest)
 
     # Vocabulary
 

@@ -59,6 +59,9 @@ class Context(Protocol):
     is_asynchronous: bool
     """Whether `submit` returns while the device still computes, so that other work fits in before `collect`."""
 
+    steps_until_usual: int
+    """Batches of a new shape that pass until one takes its usual time; 0 where shapes do not matter."""
+
     def new_batch(self) -> Batch: ...
 
     def submit(self, batch: Batch) -> None:
@@ -77,12 +80,6 @@ class Context(Protocol):
 
     def decode(self, batch: Batch) -> Logits:
         """`submit` and `collect`: compute the batch and wait for it."""
-
-    def settle(self, num_tokens: int) -> int:
-        """Tell that a run of batches of this many tokens begins; returns how many pass until each takes its usual time.
-
-        Without it the batches themselves show what is needed, a few of them later.
-        """
 
     def abort(self) -> None:
         """Ask the running decode, or the next one, to stop soon; safe from any thread."""

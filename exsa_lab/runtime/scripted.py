@@ -64,6 +64,7 @@ class ScriptedContext:
         self.n_batch = config.n_batch
         self.is_asynchronous = model.is_asynchronous
         self.max_position = self.n_ctx
+        self.steps_until_usual = 0
         self.max_rollback = min(model.max_rollback, config.n_rs_seq) if model.is_recurrent else UNLIMITED
         self.saves_whole_slots = False
         self.before_decode: Callable[[list[Entry]], None] | None = None
@@ -133,9 +134,6 @@ class ScriptedContext:
             if time.perf_counter() >= end:
                 return
             time.sleep(min(0.001, self._model.step_s))
-
-    def settle(self, num_tokens: int) -> int:
-        return 0
 
     def abort(self) -> None:
         self._is_aborted = True

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
 from exsa_lab.events import DraftReason
-from exsa_lab.speculation.acceptance_rates import DraftHistory
-from exsa_lab.speculation.goodput import SMALL, StepCosts
-
-if TYPE_CHECKING:
-    from exsa_lab.speculation.draft_length import DraftLengthPolicy
+from exsa_lab.speculation.acceptance_rates import AcceptanceRates, DraftHistory
 
 
 @dataclass(slots=True)
@@ -25,16 +21,16 @@ class DraftRequest:
     limit: int = MAX_DRAFT_LENGTH
     """Most draft tokens it can use: what it may still generate less one, and room in the context."""
     ngram_tokens: int = 0
-    """Length of the n-gram proposal, 0 for none."""
+    """Length of the lookup's proposal, 0 for none."""
     match_length: int = 0
     draft_lag: int = 1
     """Tokens of the sequence that the draft's cache lacks, the last committed one included."""
-    worth: float = 1.0
-    """What a token of it, committed early, is worth, in mean tokens of a plain step (token_worth.py)."""
+    tokens_left: int = 1 << 30
+    """Tokens it may still generate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DraftChoice:
     """One sequence's draft in one step: who drafts, how many tokens, and why."""
 
     drafter: DrafterName
@@ -43,22 +39,25 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DraftOutcome:
     """What became of one sequence's draft."""
 
-    accepted: int = 0
-    """Draft tokens that were committed."""
+    committed: int = 1
+    """Tokens committed, accepted draft tokens and the target's own."""
     verified: int = 0
     """Draft tokens that took part in the verification."""
     confidences: tuple[float | None, ...] = ()
-    """Draft model: confidence of each verified token, where it was asked for. N-gram drafts are learned from
+    """Draft model: confidence of each verified token, where it was asked for. Lookup is learned from
     `NgramIndex.learn` instead."""
     peeked: float | None = None
     """Draft model: confidence of the token that was looked at and not taken."""
     peeked_right: bool | None = None
-    """Whether that token is the one that came; None where the text took another turn before, or nobody compared."""
-    copied: int = 0
-    """Committed tokens that lookup would have had right, whoever drafted."""
+    """Whether that token is the one that came; None where the text took another turn before."""
+
+    @property
+    def accepted(self) -> int:
+        """Draft tokens that were committed."""
+        return min(self.verified, self.committed - 1)
 
 
 class Take(Enum):
@@ -69,6 +68,43 @@ class Take(Enum):
     MORE = "take it and draft on"
 
 
+@dataclass(slots=True)
+class StepCosts:
+    """Costs of one step in seconds, all at the speed of calibration."""
+
+    verify: list[float]
+    """Target decode by number of tokens."""
+    draft: list[float]
+    """Draft decode by number of tokens; empty without a draft model."""
+    base_tokens: int
+    """Tokens of the step without any draft."""
+    plain_seconds: float
+    """A step in which each deciding sequence takes one token and nothing else happens."""
+    max_tokens: int
+    """Most tokens of the step."""
+    return_seconds: float = 0.0
+    """What any draft adds beside its tokens: the next plain step is dearer."""
+
+    def seconds(self, num_drafted: int) -> float:
+        """The step with so many draft tokens, without those that prefill would have cost anyway."""
+        if not num_drafted:
+            return self.plain_seconds
+        extra = self.verify[self.base_tokens + num_drafted] - self.verify[self.base_tokens]
+        return self.plain_seconds + extra + self.return_seconds
+
+
+class Mode(NamedTuple):
+    """Who drafts, and how many tokens for each sequence, for a stretch of steps."""
+
+    drafter: DrafterName
+    """"auto" for the one that promises more in each step."""
+    k: int
+
+
+PLAIN = Mode("none", 0)
+
+
+@dataclass(slots=True)
 class StepPlan:
     """The choices of one step, and the running decisions while the draft model drafts.
 
@@ -76,86 +112,87 @@ class StepPlan:
     each token is drawn, which may end the draft sooner or let it run longer.
     """
 
-    keeps_shape = False
-    """Whether the shape of the batch is part of the plan."""
-    width = 0
-    """Tokens to which every draft is then filled up."""
+    requests: Sequence[DraftRequest]
+    choices: list[DraftChoice]
+    costs: StepCosts
+    rates: AcceptanceRates
+    seconds_per_token: float
+    """What a token is worth: what it takes at the goodput that is expected of this step."""
+    longest: int = 0
+    """Most tokens of a model draft."""
+    width: int | None = None
+    """Draft tokens to which every draft is filled up, so that the batch keeps its shape; None leaves it free."""
+    is_lockstep: bool = False
+    """Whether all of the model's drafts take the length chosen, so that the draft's batches keep their shape, too."""
+    mode: Mode = PLAIN
+    """Where a change of shape costs something: the mode of the step."""
+    other_sequences: int = 0
+    """Sequences that share the step without being decided here."""
+    is_probe: bool = False
+    """Whether the model's token is only to be compared with what comes."""
+    _taken: list[int] = field(default_factory=list)
+    _alive: list[float] = field(default_factory=list)
+    _total: int = 0
+    _num_drafting: int = 0
 
-    def __init__(
-        self,
-        policy: DraftLengthPolicy,
-        requests: Sequence[DraftRequest],
-        choices: list[Choice],
-        costs: StepCosts,
-        tokens_per_second: float,
-        longest: int,
-        model_rest: int = 0,
-    ) -> None:
-        self.requests = requests
-        self.choices = choices
-        self.costs = costs
-        self.tokens_per_second = tokens_per_second
-        """The price of time: what the step is expected to earn."""
-        self.longest = longest
-        """Most tokens of a model draft."""
-        self.model_rest = model_rest
-        """Steps for which the draft model need not be weighed again, since it lost."""
-        self._policy = policy
-        self._planned = [choice.k for choice in choices]
-        self._taken = [0] * len(choices)
-        self._alive = [request.worth for request in requests]
-        self._rates: list[list[float]] = [[] for _ in choices]
-        self._total = costs.base_tokens + sum(self._planned)
-        self._num_drafting = sum(choice.drafter == "model" and choice.k > 0 for choice in choices)
+    def __post_init__(self) -> None:
+        self._taken = [0] * len(self.choices)
+        self._alive = [1.0] * len(self.choices)
+        self._total = self.costs.base_tokens + sum(choice.k for choice in self.choices)
+        self._num_drafting = sum(choice.drafter == "model" for choice in self.choices)
 
     def take(self, index: int, confidence: float) -> Take:
         """Decide about the draft model's next token of ``requests[index]``, before it is drawn.
 
         ``confidence`` is the probability of the most probable token there. The token is taken where it, or a run
-        that starts with it, is expected to bring more than it costs at the price of time of this step.
+        that starts with it, is expected to save more time than it takes.
         """
-        taken = self._taken[index]
-        if not self._rates[index]:
-            self._rates[index] = self._policy.estimate.place_rates(self.requests[index].history)
-        alive = self._alive[index] * self._policy.estimate.chance(self.requests[index].history, confidence)
-        run = self._best_run(index, alive)
-        if run <= 1:
-            self._num_drafting -= 1
-        if run == 0:
-            self._replan(index, taken)
+        taken, choice = self._taken[index], self.choices[index]
+        if self.is_probe:
             return Take.STOP
-        self._taken[index], self._alive[index] = taken + 1, alive
-        if run == 1:
-            self._replan(index, taken + 1)
-            return Take.LAST
-        self._replan(index, max(self._planned[index], taken + run))
-        return Take.MORE
+        if self.is_lockstep:
+            self._taken[index] = taken + 1
+            return Take.MORE if taken + 1 < choice.k else Take.LAST
+        history = self.requests[index].history
+        chance = self.rates.chance(history, confidence)
+        run = self._best_run(index, self._alive[index] * chance)
+        if run == 0:
+            self._total -= max(0, choice.k - taken)
+            self._num_drafting -= 1
+            return Take.STOP
+        self._taken[index], self._alive[index] = taken + 1, self._alive[index] * chance
+        self._total += taken >= choice.k
+        if run > 1:
+            return Take.MORE
+        self._total -= max(0, choice.k - taken - 1)
+        self._num_drafting -= 1
+        return Take.LAST
 
     def _best_run(self, index: int, alive: float) -> int:
         """How many more tokens pay, the one at hand being accepted with probability ``alive``: 0, 1, or a run."""
         request, taken = self.requests[index], self._taken[index]
-        without = self._total - self._planned[index] + taken
-        room = min(request.limit - taken, self.longest - taken, self.costs.max_tokens - without)
-        verify, price = self.costs.verify, self.tokens_per_second
-        first_one = self.costs.return_seconds if without == self.costs.base_tokens else 0.0
+        without = self._total - max(0, self.choices[index].k - taken)
+        room = min(request.limit, self.longest) - taken
         # Sequences that draft together share the decodes.
         decode = self.costs.draft[self._num_drafting] / self._num_drafting
-        rates = self._rates[index]
-        first, best_run = 0.0, 0
-        gain = 0.0
+        rate, value = self.rates.model_rate(request.history), 0.0
+        first = 0.0
         for run in range(1, room + 1):
-            gain += alive
-            value = gain - price * (verify[without + run] - verify[without] + first_one + (run - 1) * decode)
+            value += alive * self.seconds_per_token - self._verify(without + run) + self._verify(without + run - 1)
             if run == 1:
-                first = max(0.0, value)
-                best_run = int(value > 0.0)
-            elif value > first:
-                return run
-            alive *= rates[min(taken + run, len(rates) - 1)]
-            if alive < SMALL:
-                break
-        return best_run
+                first = value
+            else:
+                value -= decode
+                if value > max(first, 0.0):
+                    return run
+            alive *= rate
+        return int(first > 0.0)
 
-    def _replan(self, index: int, length: int) -> None:
-        self._total += length - self._planned[index]
-        self._planned[index] = length
+    def _verify(self, num_tokens: int) -> float:
+        """Seconds of the target; a batch that keeps its shape costs the same with fewer draft tokens."""
+        if self.width is not None:
+            return 0.0
+        costs = self.costs
+        if num_tokens == costs.base_tokens:
+            return costs.verify[num_tokens]
+        return costs.verify[min(num_tokens, costs.max_tokens)] + costs.return_seconds

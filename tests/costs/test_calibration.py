@@ -6,9 +6,12 @@ import itertools
 
 import pytest
 
-from exsa_lab.costs.calibration import Measurement, calibrate, calibration_plan
+from exsa_lab.costs.calibration import CATCH_UP, Measurement, calibrate, calibration_plan
 from exsa_lab.costs.model import CostCurve, Kind
-from tests.speculation.simulator import DRAFT_CPU, GRAPHS, GRAPHS_SWITCH, Q4_1, Machine
+from exsa_lab.runtime.steady import STEPS_TO_RECORD
+from tests.speculation.simulator import MACHINES, Clock
+
+Q4_1, DRAFT_CPU = MACHINES["2 cores Q4_1"].target, MACHINES["2 cores Q4_1"].draft
 
 
 class Bench:

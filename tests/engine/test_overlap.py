@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import GenerationCancelled, OutOfMemory
@@ -15,7 +14,7 @@ from exsa_lab.events import Event, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.runtime.protocol import DecodeAborted
 from exsa_lab.testing import Entry, ScriptedModel, markov, scripted_engine
 from tests.gate import Gate
-from tests.speculation.simulator import GRAPHS, GRAPHS_SWITCH
+from tests.speculation.simulator import MACHINES, believed
 
 LETTERS = list("abcdefghijklmnop")
 
@@ -34,7 +33,7 @@ def models(*, is_asynchronous: bool) -> tuple[ScriptedModel, ScriptedModel]:
 
 
 def open_engine(*, is_asynchronous: bool, steady: bool = False) -> Engine:
-    costs = CostModel.from_measurements(*GRAPHS, switch_seconds=GRAPHS_SWITCH) if steady else None
+    costs = believed(MACHINES["H100"]) if steady else None
     config = EngineConfig(n_ctx=2048, n_seq_max=4)
     return Engine(lambda progress: Models(*models(is_asynchronous=is_asynchronous), costs=costs), config)
 
@@ -83,7 +82,7 @@ def test_the_same_is_told_in_the_same_order(settings: dict[str, object]) -> None
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("drafter", ["auto", "model", "ngram"])
-def test_lengths_chosen_ahead_change_no_text(temperature: float, drafter: str) -> None:
+def test_drafts_of_a_kept_shape_change_no_text(temperature: float, drafter: str) -> None:
     """Greedy texts are those of plain decoding; sampled ones are whole."""
     with open_engine(is_asynchronous=True, steady=True) as engine:
         gens = [engine.generate(p, max_tokens=80, drafter=drafter, temperature=temperature, seed=2) for p in PROMPTS]

@@ -26,12 +26,10 @@ def test_all_is_done_later_even_where_one_thing_fails() -> None:
     later = Later(waits=True)
     for action in (lambda: done.append(1), fail, lambda: done.append(2)):
         later.do(action)
-    assert later.is_waiting
     assert not done
     with pytest.raises(DecodeError):
         later.flush()
     assert done == [1, 2]
-    assert not later.is_waiting
     Later(waits=False).do(done.append, 3)
     assert done == [1, 2, 3]
 
@@ -42,16 +40,15 @@ class Learning:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    def observe_step(self, num_tokens: int, num_sequences: int, seconds: float) -> None:
-        self.told.append(("step", num_tokens, num_sequences))
-
     def observe_round(
         self, step: object, sequence: Sequence, draft: Draft, verdict: Verdict, committed: object
     ) -> None:
         self.told.append(("round", committed))
 
-    def finish_step(self, step: object, ended: float) -> None:
-        self.told.append(("finish", ended))
+    def finish_step(
+        self, step: object, num_tokens: int, num_sequences: int, seconds: float, draft_seconds: float
+    ) -> None:
+        self.told.append(("finish", num_tokens, num_sequences, seconds, draft_seconds))
 
     def observe(self, decoding: int, prefill_tokens: int, seconds: float) -> None:
         self.told.append(("prefill", decoding, prefill_tokens, seconds))
@@ -90,13 +87,13 @@ def test_a_step_is_reported_in_statistics_events_records_and_learning() -> None:
     assert (record.committed_tokens, record.waiting, record.slots_used, record.cells_used) == (2, 3, 1, 5)
     assert (reporter.num_steps, reporter.num_generated) == (1, 2)
     # What drafts take says nothing of prompts, so the prefill budget is told nothing.
-    assert learning.told == [("step", 2, 1), ("round", [3, 4]), ("finish", reporter.started + 1.5)]
+    assert learning.told == [("round", [3, 4]), ("finish", 2, 1, 0.5, 0.125)]
 
 
 def test_a_prompts_step_teaches_the_prefill_budget_and_not_the_costs() -> None:
     learning: Any = Learning()
     reported(Reporter(LETTERS, learning, learning, waits=False), is_decode=False)
-    assert [told[0] for told in learning.told] == ["round", "finish", "prefill"]
+    assert [told[0] for told in learning.told] == ["round", "prefill"]
     assert learning.told[-1][1:] == (0, 1, 1.0)
 
 
@@ -104,14 +101,12 @@ def test_where_the_device_computes_nothing_is_told_before_the_flush() -> None:
     learning: Any = Learning()
     reporter = Reporter(LETTERS, learning, learning, waits=True)
     running = reported(reporter)
-    assert reporter.is_waiting
     assert running.num_generated == 2  # committed,
     assert not running.generation.text  # and not told of
     assert not learning.told
     reporter.flush()
     assert running.generation.text == "de"
     assert reporter.num_generated == 2
-    assert not reporter.is_waiting
 
 
 def test_a_change_of_state_is_told_at_once() -> None:

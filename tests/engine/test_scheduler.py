@@ -107,21 +107,6 @@ def test_the_youngest_is_preempted_and_comes_back() -> None:
     assert sorted(s.id for s in harness.finished) == [1, 2]
 
 
-def test_it_is_crowded_while_some_wait_for_a_slot_or_cells_of_others() -> None:
-    harness = Harness(slots=2, cells=64)
-    for number in (1, 2):
-        harness.scheduler.add(sequence(number, [number] * 8))
-    assert not harness.scheduler.is_crowded  # both may come in
-    harness.scheduler.add(sequence(3, [3] * 8))
-    assert harness.scheduler.is_crowded
-    harness = Harness(slots=4, cells=16)
-    harness.scheduler.add(sequence(1, [1] * 8))
-    harness.step()
-    assert not harness.scheduler.is_crowded
-    harness.scheduler.add(sequence(2, [2] * 12))
-    assert harness.scheduler.is_crowded
-
-
 def test_a_waiting_sequence_can_be_removed() -> None:
     harness = Harness(slots=1)
     first, second = sequence(1, [1]), sequence(2, [2])

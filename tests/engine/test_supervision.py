@@ -33,10 +33,10 @@ ERRORS = [
 ]
 MODEL_CALLS = ("tokenize", "token_bytes", "token_label", "is_end", "logits")
 PARTS = [
-    *("drafting.draft", "drafting.begin", "drafting.observe_round", "drafting.observe_step", "drafting.finish_step"),
-    *("drafting.plan_ahead", "_scheduler.schedule", "slots.extend"),
+    *("drafting.draft", "drafting.begin", "drafting.observe_round", "drafting.finish_step"),
+    *("drafting.needs_reports", "_scheduler.schedule", "slots.extend"),
 ]
-CONTEXT_CALLS = ("submit", "collect", "remove", "copy", "settle", "clear_abort")
+CONTEXT_CALLS = ("submit", "collect", "remove", "copy", "clear_abort")
 
 
 def model(step_s: float = 0.0) -> ScriptedModel:

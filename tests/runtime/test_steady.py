@@ -16,39 +16,28 @@ from exsa_lab.models.resolve import resolve
 from exsa_lab.runtime.batch import LlamaBatch
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.model import LlamaModel
-from exsa_lab.runtime.steady import PATIENCE, SIZES, STEPS_TO_RECORD, Steady
+from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, steady_size
 
 
-def test_a_size_once_needed_is_kept_for_a_while() -> None:
-    steady = Steady()
-    assert [steady.fit(n) for n in (1, 1, 3, 1, 2, 4)] == [1, 1, 4, 4, 4, 4]
-    smaller = [steady.fit(n) for n in [1, 2, *[1] * (PATIENCE - 2)]]
-    assert smaller == [4] * (PATIENCE - 1) + [2], "shrinks to what was needed meanwhile, not further"
-    assert [steady.fit(1) for _ in range(PATIENCE)][-1] == 1
-
-
-def test_settling_forgets() -> None:
-    steady = Steady()
-    steady.fit(7)
-    steady.settle(1)
-    assert steady.fit(1) == 1
-    steady.settle(64)
-    assert steady.fit(3) == SIZES[-1]
+@pytest.mark.parametrize(("num_tokens", "size"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8), (9, 9), (64, 64)])
+def test_a_small_batch_gets_the_next_size_and_a_large_one_is_left_alone(num_tokens: int, size: int) -> None:
+    assert steady_size(num_tokens) == size
 
 
 def test_one_size_for_all_where_texts_must_not_depend_on_drafts() -> None:
-    steady = Steady(smallest=8)
-    assert {steady.fit(n) for n in [1, 5, 8, *[1] * (2 * PATIENCE)]} == {8}
-    assert steady.fit(9) == 9
+    assert {steady_size(n, SIZES[-1]) for n in range(1, 9)} == {SIZES[-1]}
+    assert steady_size(9, SIZES[-1]) == 9
 
 
-@given(st.lists(st.integers(1, 20), max_size=200))
-def test_a_batch_always_fits_and_large_ones_are_left_alone(sizes: list[int]) -> None:
-    steady = Steady()
-    for size in sizes:
-        fitted = steady.fit(size)
-        assert fitted >= size
-        assert fitted in SIZES if size <= SIZES[-1] else fitted == size
+@given(st.integers(1, 20), st.sampled_from(SIZES))
+def test_a_batch_always_fits(num_tokens: int, smallest: int) -> None:
+    size = steady_size(num_tokens, smallest)
+    assert size >= num_tokens
+    if num_tokens <= SIZES[-1]:
+        assert size in SIZES
+        assert size >= smallest
+    else:
+        assert size == num_tokens
 
 
 # With llama.cpp
@@ -61,9 +50,9 @@ def model() -> Iterator[LlamaModel]:
     opened.close()
 
 
-def _open(model: LlamaModel, *, steady: bool, n_ctx: int = 512) -> LlamaContext:
+def _open(model: LlamaModel, *, smallest: int, n_ctx: int = 512) -> LlamaContext:
     config = EngineConfig(n_ctx=n_ctx, n_seq_max=2)
-    return LlamaContext(model._pointer, model.vocab_size, config, 1, steady=Steady() if steady else None)
+    return LlamaContext(model._pointer, model.vocab_size, config, 1, smallest_batch=smallest)
 
 
 def _decode(context: LlamaContext, batch: LlamaBatch, *entries: tuple[list[int], int, int, int]) -> np.ndarray:
@@ -77,7 +66,7 @@ def _decode(context: LlamaContext, batch: LlamaBatch, *entries: tuple[list[int],
 
 @pytest.mark.real
 def test_padded_batches_give_the_logits_of_plain_ones(model: LlamaModel) -> None:
-    padded, plain = _open(model, steady=True), _open(model, steady=False)
+    padded, plain = _open(model, smallest=1), _open(model, smallest=0)
     text = [9, 400, 511, 30, 77, 1200, 88, 3, 60, 61, 62, 63]
     steps = [([text[:5], 0, 0, 1],), ([text[5:8], 5, 0, 3],), ([text[8:9], 8, 0, 1], [text[:1], 0, 1, 1])]
     steps += [([text[9:11], 9, 0, 1],), ([text[11:], 11, 0, 1],)]
@@ -95,9 +84,8 @@ def test_padded_batches_give_the_logits_of_plain_ones(model: LlamaModel) -> None
 
 @pytest.mark.real
 def test_padding_gives_way_where_the_cache_is_full(model: LlamaModel) -> None:
-    context = _open(model, steady=True, n_ctx=256)
+    context = _open(model, smallest=8, n_ctx=256)
     batch = context.new_batch()
-    context.settle(8)
     _decode(context, batch, (list(range(100, 354)), 0, 0, 1))
     assert _decode(context, batch, ([5], 254, 0, 1)).shape == (1, model.vocab_size)
     assert _decode(context, batch, ([6], 255, 0, 1)).shape == (1, model.vocab_size)
@@ -106,7 +94,7 @@ def test_padding_gives_way_where_the_cache_is_full(model: LlamaModel) -> None:
 
 @pytest.mark.real
 def test_costs_are_measured_once_a_shape_is_steady(model: LlamaModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = _open(model, steady=True)
+    context = _open(model, smallest=1)
     shapes: list[int] = []
     decode = context._lib.llama_decode
 

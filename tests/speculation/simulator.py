@@ -1,250 +1,489 @@
-"""A simulated machine and simulated texts, to compare the draft length policy with every fixed choice.
+"""Simulated machines that decode recorded texts, to compare the draft policy with every fixed setting.
 
-The text of a sequence is fixed beforehand, and so is, for each place, whether the draft model would be right there
-and how confident it would be. All strategies therefore produce the same text, and only their time differs.
+The texts are real: `recorded_texts.json` holds, for six kinds of prompts, the prompt's tokens, the text that the
+default target wrote greedily (160 tokens at most), and for each place whether the default draft, given the text
+before it, would have been right, and its confidence. All settings therefore produce the same text, and only the
+time differs. What lookup would propose at each place is computed once by `NgramIndex`.
+
+A machine is two cost curves as measured on real machines, what Python takes beside the decodes, and the price of a
+changed batch shape.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
-from exsa_lab.config import DrafterName
-from exsa_lab.costs.model import CostCurve, CostModel, Kind
-from exsa_lab.engine.proposers import FEW
+from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
+from exsa_lab.costs.model import CostCurve, CostModel
 from exsa_lab.speculation.acceptance_rates import DraftHistory
-from exsa_lab.speculation.draft_length import DraftLengthPolicy, DraftRequest, Outcome, StepPlan, Take
-from exsa_lab.speculation.ngram import NgramIndex
-from exsa_lab.speculation.steady_length import policy_for
-from exsa_lab.speculation.token_worth import steps_left, token_worths
+from exsa_lab.speculation.draft_length import DraftLengthPolicy
+from exsa_lab.speculation.draft_plan import DraftOutcome, DraftRequest, StepPlan, Take
+from exsa_lab.speculation.ngram import NgramIndex, num_right
 
 MS = 1e-3
-
-# Seconds by tokens, as measured on real machines.
-Q4_1 = {n: 6.9 * MS * x for n, x in {1: 1, 2: 1.9, 3: 2.4, 4: 4.1, 5: 6.8, 8: 5.0, 16: 11.3, 64: 27}.items()}
-Q8_0 = {n: 7.2 * MS * x for n, x in {1: 1, 2: 2.2, 3: 2.4, 4: 2.7, 5: 3.3, 8: 3.7, 16: 5.7, 64: 24}.items()}
-IQ4_NL = {n: 4.8 * MS * x for n, x in {1: 1, 2: 1.7, 3: 2.2, 4: 2.5, 5: 3.4, 8: 4.0, 16: 6.1, 64: 22}.items()}
-H100 = {
-    n: 1.15 * MS * x
-    for n, x in {1: 1, 2: 1.15, 3: 1.33, 4: 1.37, 5: 1.41, 8: 1.56, 12: 2.9, 16: 3.0, 32: 3.6, 64: 4.5, 512: 16}.items()
-}
-DRAFT_CPU = {
-    n: 0.9 * MS * x for n, x in {1: 1, 2: 0.9, 3: 1.1, 4: 1.5, 5: 2.1, 8: 2.5, 16: 5.1, 64: 8, 512: 38}.items()
-}
-DRAFT_H100 = {
-    n: 0.19 * MS * x for n, x in {1: 1, 2: 1.2, 3: 1.3, 4: 1.3, 5: 1.4, 8: 1.6, 16: 2.5, 64: 3, 512: 14}.items()
-}
-
-MACHINES: dict[str, tuple[dict[int, float], dict[int, float]]] = {
-    "Q4_1": (Q4_1, DRAFT_CPU),
-    "Q8_0": (Q8_0, DRAFT_CPU),
-    "IQ4_NL": (IQ4_NL, DRAFT_CPU),
-    "H100": (H100, DRAFT_H100),
-    "flat": ({1: 10 * MS, 64: 11 * MS, 512: 20 * MS}, {1: 1 * MS, 64: 1.1 * MS, 512: 5 * MS}),
-    "steep": ({1: 5 * MS, 64: 320 * MS}, {1: 0.5 * MS, 64: 8 * MS}),
-    "convex": ({n: (5 + 0.05 * n * n) * MS for n in (1, 2, 4, 8, 16, 32, 64)}, {1: 0.5 * MS, 16: 2 * MS, 512: 20 * MS}),
-    "jumpy": (
-        {1: 5 * MS, 2: 5.2 * MS, 3: 11 * MS, 8: 11.5 * MS, 9: 22 * MS, 16: 23 * MS, 64: 80 * MS},
-        {1: 0.4 * MS, 16: 1 * MS, 512: 15 * MS},
-    ),
-    "dear draft": ({1: 10 * MS, 16: 13 * MS, 64: 25 * MS}, {1: 6 * MS, 16: 8 * MS, 512: 30 * MS}),
-}
-
-GRAPHS = (
-    {
-        n: MS * x
-        for n, x in {1: 1.16, 2: 1.3, 4: 1.6, 8: 2.0, 9: 3.4, 16: 3.7, 32: 4.6, 64: 5.6, 128: 8, 512: 20}.items()
-    },
-    {n: MS * x for n, x in {1: 0.27, 4: 0.4, 8: 0.53, 16: 0.93, 32: 1.2, 64: 1.6, 512: 4}.items()},
-)
-"""Steady decodes of the default pair on one H100, whose CUDA backend replays captured graphs."""
-GRAPHS_SWITCH: dict[Kind, float] = {"target": 3.8 * MS, "draft": 1.2 * MS}
+RECORDED = Path(__file__).with_name("recorded_texts.json")
+KINDS = ("chat", "code", "summarise", "edit", "repeat", "json", "adversarial", "turns")
+GPU_WIDTHS = (1, 2, 4, 8)
+STEPS_TO_RECORD = 3
 
 
-@dataclass
-class Text:
-    """One sequence: its prompt, its text, and what the draft model would make of each place."""
-
-    prompt: list[int]
-    tokens: list[int]
-    is_right: list[bool]
-    confidence: list[float]
+# Machines
 
 
-@dataclass
+@dataclass(frozen=True)
 class Machine:
-    """True costs, what the policy was told of them, and how noisy its clock is."""
+    """True costs of one pair on one machine. Times in seconds."""
 
-    target: CostCurve
-    draft: CostCurve
-    believed: CostModel
-    noise: float = 0.0
-    spikes: float = 0.0
-    """Share of decodes that take eight times as long on the policy's clock."""
-    load: Callable[[float], float] = field(default=lambda _: 1.0)
-    """Slow-down by simulated time."""
-    seed: int = 0
-    round_seconds: float = 0.0
-    """What a step with a draft takes beside its decodes, of which the policy was not told."""
-    shapes: dict[str, tuple[tuple[int, int], int]] = field(default_factory=dict)
-    """Of each model: the last decode's tokens and sequences, and how many of that shape came just before it."""
+    name: str
+    target: dict[int, float]
+    """Decode of one sequence by number of tokens."""
+    draft: dict[int, float]
+    per_sequence: float = 0.0
+    """What each further sequence adds to a decode of the target."""
+    per_row: float = 15e-6
+    """What Python takes for each row of the target's logits, and for each token of the draft."""
+    per_step: float = 0.1 * MS
+    """What Python takes for a step beside that."""
+    switch: tuple[float, float] = (0.0, 0.0)
+    """Price of a changed batch shape, target and draft."""
+    deciding: tuple[float, float] = (20e-6, 4e-6)
+    """What a decision takes: in all, and for each sequence. Only where the device does not compute meanwhile."""
+    noise: float = 0.05
+    """Of the clock: lognormal."""
+    spikes: float = 0.003
+    """Share of steps that take eight times as long on the clock."""
+    misjudged: float = 0.03
+    """Of what calibration measured at each point."""
 
-    def seconds(self, kind: Kind, num_tokens: int, num_sequences: int) -> float:
-        """What a decode takes: the two after a change of shape pay half of its price each."""
-        shape = (num_tokens, num_sequences)
-        last, length = self.shapes.get(kind, ((0, 0), 0))
-        self.shapes[kind] = shape, length + 1 if shape == last else 0
-        switch = self.believed.switch_seconds[kind] / 2 if self.shapes[kind][1] < 2 else 0.0
-        return switch + (self.target if kind == "target" else self.draft)(num_tokens)
+    @property
+    def is_gpu(self) -> bool:
+        return self.switch[0] > 0
 
-    @classmethod
-    def with_graphs(cls, **settings: object) -> Machine:
-        """A GPU on which a change of the batch's shape is dear."""
-        target, draft = GRAPHS
-        believed = CostModel.from_measurements(target, draft, switch_seconds=GRAPHS_SWITCH)
-        return cls(CostCurve(target), CostCurve(draft), believed, **settings)  # type: ignore[arg-type]
-
-    @classmethod
-    def named(cls, name: str, **settings: object) -> Machine:
-        target, draft = MACHINES[name]
-        return cls(CostCurve(target), CostCurve(draft), CostModel.from_measurements(target, draft), **settings)  # type: ignore[arg-type]
+    def scaled(self, times: float) -> Machine:
+        """The same with a target of ``times`` the cost."""
+        target = {n: seconds * times for n, seconds in self.target.items()}
+        switch = (self.switch[0] * times, self.switch[1])
+        return replace(self, name=f"{self.name} x{times:g}", target=target, switch=switch)
 
 
-@dataclass
-class _State:
+def _times(unit: float, points: dict[int, float]) -> dict[int, float]:
+    return {n: unit * MS * x for n, x in points.items()}
+
+
+_DRAFT_2 = _times(0.77, {1: 1, 2: 1.0, 3: 1.1, 4: 1.5, 5: 2.1, 8: 2.5, 16: 5.1, 64: 9, 512: 44})
+_DRAFT_16 = _times(0.57, {1: 1, 2: 1.1, 4: 1.2, 8: 1.5, 16: 2.2, 64: 4, 512: 20})
+_DRAFT_H100 = _times(0.3, {1: 1, 2: 1.2, 4: 1.3, 8: 1.7, 16: 3.0, 32: 3.9, 64: 5.2, 512: 14})
+_H100 = _times(
+    1.16,
+    {1: 1, 2: 1.27, 4: 1.27, 5: 1.5, 8: 1.5, 9: 2.75, 16: 2.8, 17: 3.5, 32: 3.6, 64: 4.5, 128: 6.9, 256: 10, 512: 16},
+)
+_CPU = {"per_row": 30e-6}
+_PRICE = (3.8 * MS, 1.2 * MS)
+_BASE = (
+    Machine(
+        "2 cores Q4_1", _times(6.9, {1: 1, 2: 1.9, 3: 2.4, 4: 4.1, 5: 6.8, 8: 5.0, 16: 11.3, 64: 27}), _DRAFT_2, **_CPU
+    ),
+    Machine(
+        "2 cores Q8_0", _times(7.2, {1: 1, 2: 2.2, 3: 2.4, 4: 2.7, 5: 3.3, 8: 3.7, 16: 5.7, 64: 19}), _DRAFT_2, **_CPU
+    ),
+    Machine(
+        "2 cores IQ4_NL", _times(4.8, {1: 1, 2: 1.7, 3: 2.2, 4: 2.5, 5: 3.4, 8: 4.0, 16: 6.1, 64: 19}), _DRAFT_2, **_CPU
+    ),
+    Machine(
+        "2 cores 1.5B",
+        _times(67, {1: 1, 2: 1.7, 3: 2.2, 4: 2.5, 5: 3.4, 8: 4.0, 16: 6.1, 64: 19}),
+        _times(24, {1: 1, 2: 1.5, 3: 2.0, 4: 2.3, 8: 3.8, 16: 6, 64: 18, 512: 140}),
+        **_CPU,
+    ),
+    Machine(
+        "16 cores",
+        {n: ms * MS for n, ms in {1: 2.9, 2: 4.9, 3: 5.0, 4: 5.7, 5: 5.9, 6: 6.5, 8: 7.9, 16: 12.4, 64: 30}.items()},
+        _DRAFT_16,
+        **_CPU,
+    ),
+    Machine(
+        "16 cores 1.5B",
+        {n: ms * MS for n, ms in {1: 21.9, 2: 32, 3: 37, 4: 36, 5: 35, 6: 38, 8: 45, 16: 57, 64: 130}.items()},
+        _times(8.8, {1: 1, 2: 1.4, 4: 1.6, 8: 2.0, 16: 2.8, 64: 6, 512: 40}),
+        **_CPU,
+    ),
+    Machine("H100", _H100, _DRAFT_H100, per_sequence=0.03 * MS, switch=_PRICE),
+    Machine(
+        "H100 1.5B",
+        {n: 2.2 * seconds for n, seconds in _H100.items()},
+        {n: 5.0 * seconds for n, seconds in _DRAFT_H100.items()},
+        per_sequence=0.03 * MS,
+        switch=(5 * MS, 3.5 * MS),
+    ),
+)
+MACHINES = {
+    machine.name: machine
+    for machine in (
+        *_BASE,
+        _BASE[1].scaled(4),
+        _BASE[1].scaled(10),
+        _BASE[6].scaled(4),
+        _BASE[6].scaled(10),
+        _BASE[7].scaled(5),
+    )
+}
+
+
+# Texts
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """One recorded text. Lists have one entry for each place."""
+
+    num_prompt: int
+    num_tokens: int
+    is_right: tuple[bool, ...]
+    """Whether the draft model's token is the one that came."""
+    confidence: tuple[float, ...]
+    match_length: tuple[int, ...]
+    proposed: tuple[int, ...]
+    """Tokens that lookup proposes."""
+    copied: tuple[int, ...]
+    """Those among them that are right, up to the first that is not."""
+    learned: tuple[tuple[tuple[int, bool], ...], ...]
+    """What `NgramIndex.learn` says of the token at each place."""
+
+
+def make_text(
+    prompt: Sequence[int], tokens: Sequence[int], is_right: Sequence[bool], confidence: Sequence[float]
+) -> Text:
+    """Look up along a text."""
+    index = NgramIndex(prompt)
+    matches, proposed, copied, learned = [], [], [], []
+    for place, token in enumerate(tokens):
+        proposal, match = index.propose(MAX_DRAFT_LENGTH)
+        matches.append(match)
+        proposed.append(len(proposal))
+        copied.append(num_right(proposal, tokens[place:]))
+        learned.append(tuple(index.learn([token])))
+    return Text(
+        len(prompt),
+        len(tokens),
+        tuple(is_right),
+        tuple(confidence),
+        tuple(matches),
+        tuple(proposed),
+        tuple(copied),
+        tuple(learned),
+    )
+
+
+@cache
+def texts(kind: str) -> tuple[Text, ...]:
+    """Eight texts of a kind; the last two kinds are made from the others.
+
+    "adversarial": the draft is as sure as ever, and wrong. "turns": pieces of 40 tokens of all kinds in turn.
+    """
+    data = json.loads(RECORDED.read_text())
+    if kind == "turns":
+        return tuple(_turns(data, seed) for seed in range(8))
+    rows = data["chat" if kind == "adversarial" else kind]
+    made = []
+    for row in rows:
+        right = [mark == "1" for mark in row["right"]]
+        if kind == "adversarial":
+            right = [False if sure > 0.5 else is_right for is_right, sure in zip(right, row["confidence"], strict=True)]
+        made.append(make_text(row["prompt"], row["tokens"], right, row["confidence"]))
+    return tuple(made)
+
+
+def _turns(data: dict[str, list[dict[str, object]]], seed: int) -> Text:
+    prompt, tokens, right, confidence = [], [], [], []
+    for piece, kind in enumerate(("chat", "repeat", "code", "edit")):
+        row = data[kind][(seed + piece) % 8]
+        prompt += row["prompt"]  # type: ignore[arg-type]
+        tokens += row["tokens"][:40]  # type: ignore[index]
+        right += [mark == "1" for mark in row["right"][:40]]  # type: ignore[index]
+        confidence += row["confidence"][:40]  # type: ignore[index]
+    return make_text(prompt, tokens, right, confidence)
+
+
+# Running
+
+
+@dataclass(eq=False)
+class State:
+    """One text on its way."""
+
     text: Text
-    index: NgramIndex
-    history: DraftHistory
-    drafter: DrafterName
-    looks_up: bool
-    done: int = 0
-    rounds: int = 0
+    history: object = None
+    done: int = 1
+    """Tokens committed: the first comes with the prompt."""
     draft_cached: int = 0
     """Tokens of prompt and text that the draft has in its cache."""
 
     @property
     def left(self) -> int:
-        return len(self.text.tokens) - self.done
-
-    @property
-    def steps_left(self) -> float:
-        """See `Sequence.steps_left`."""
-        return steps_left(self.left, self.rounds, self.done)
+        return self.text.num_tokens - self.done
 
     @property
     def lag(self) -> int:
-        return self.done + len(self.text.prompt) - self.draft_cached
+        return self.done + self.text.num_prompt - self.draft_cached
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """One sequence's draft in one step."""
+
+    drafter: DrafterName = "none"
+    length: int = 0
+    """Tokens that are verified."""
+    decodes: int = 0
+    """Tokens that the draft model computed."""
 
 
 @dataclass
-class Result:
-    """Seconds, and how the tokens came."""
+class Clock:
+    """A machine at work: what each decode takes, on time and on the clock the policy sees."""
 
+    machine: Machine
+    random: np.random.Generator
     seconds: float = 0.0
-    steps: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
+    _target: CostCurve = field(init=False)
+    _draft: CostCurve = field(init=False)
+    _shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._target, self._draft = CostCurve(self.machine.target), CostCurve(self.machine.draft)
+
+    def target(self, num_tokens: int, num_sequences: int, num_rows: int | None = None) -> float:
+        """A decode of the target with what Python does to its rows; the price of a changed shape included."""
+        machine = self.machine
+        rows = num_tokens if num_rows is None else num_rows
+        seconds = self._target(num_tokens) + machine.per_sequence * (num_sequences - 1) + machine.per_row * rows
+        return seconds + self._switch("target", num_tokens, machine.switch[0])
+
+    def draft(self, num_tokens: int, num_rows: int) -> float:
+        price = self._switch("draft", num_tokens, self.machine.switch[1])
+        return self._draft(num_tokens) + self.machine.per_row * num_rows + price
+
+    def new_shape(self) -> None:
+        """A prompt was read."""
+        self._shapes.clear()
+
+    def observed(self, seconds: float) -> float:
+        """What the clock shows of a span."""
+        seconds *= math.exp(self.machine.noise * self.random.standard_normal())
+        return seconds * 8 if self.random.random() < self.machine.spikes else seconds
+
+    def _switch(self, kind: str, num_tokens: int, price: float) -> float:
+        """A new shape pays half of the price in each of its first two decodes."""
+        last, length = self._shapes.get(kind, (0, 0))
+        length = length + 1 if last == num_tokens else 0
+        self._shapes[kind] = num_tokens, length
+        return price / 2 if length < 2 else 0.0
 
 
-Fixed = tuple[DrafterName, int]
+def draft_seconds(clock: Clock, lags: Sequence[int], decodes: Sequence[int]) -> float:
+    """The draft's decodes, catching up included, as `ModelDrafter` does them."""
+    active = [(lag, n) for lag, n in zip(lags, decodes, strict=True) if n]
+    if not active:
+        return 0.0
+    seconds = 0.0
+    most = max(lag for lag, _ in active)
+    first = sum(lag for lag, _ in active)
+    if clock.machine.is_gpu and most <= 4:
+        seconds = sum(clock.draft(len(active), len(active)) for _ in range(most - 1))
+        first = len(active)
+    for place in range(max(n for _, n in active)):
+        num = sum(n > place for _, n in active)
+        seconds += clock.draft(num if place else first, num)
+    return seconds
 
 
-class Simulation:
-    """Runs texts together as one batch, under the policy or with one fixed drafter and length."""
+def advance(states: Sequence[State], drafts: Sequence[Drafted]) -> list[int]:
+    """Commit a step's tokens; returns the accepted draft tokens of each sequence."""
+    accepted = []
+    for state, drafted in zip(states, drafts, strict=True):
+        text, start = state.text, state.done
+        if drafted.drafter == "ngram":
+            count = min(drafted.length, text.copied[start])
+        else:
+            right = text.is_right[start : start + drafted.length]
+            count = right.index(False) if False in right else drafted.length
+        state.done = min(text.num_tokens, start + count + 1)
+        if drafted.decodes:
+            state.draft_cached = text.num_prompt + start + min(count, drafted.decodes - 1)
+        accepted.append(count)
+    return accepted
 
-    def __init__(self, machine: Machine, policy: DraftLengthPolicy | None = None, *, is_crowded: bool = True) -> None:
-        self.machine = machine
-        self.is_crowded = is_crowded
-        """Whether others wait, so that a text that ends makes room; without effect on the simulation itself."""
-        self.policy = policy or policy_for(machine.believed, has_draft=True)
-        self.result = Result()
-        self._step_seconds = 0.0
-        self._random = np.random.default_rng(machine.seed)
 
-    def run(
-        self,
-        texts: list[Text],
-        *,
-        drafter: DrafterName = "auto",
-        fixed: Fixed | None = None,
-        stop_after: int = 1 << 30,
-    ) -> Result:
-        """Decode all texts to their end, or until ``stop_after`` tokens; may go on with more texts."""
-        looks_up = drafter in ("auto", "ngram") if fixed is None else fixed[0] == "ngram"
-        states = [
-            _State(text, NgramIndex(text.prompt if looks_up else ()), self.policy.new_history(), drafter, looks_up)
-            for text in texts
-        ]
-        while (running := [state for state in states if state.left]) and sum(s.done for s in states) < stop_after:
-            if fixed:
-                self._fixed_step(running, fixed)
-            else:
-                self._policy_step(running)
-            self.result.steps += 1
-        return self.result
+Setting = Callable[[Clock, Sequence[State]], float]
+"""Runs one step of these texts and returns its seconds."""
 
-    def _fixed_step(self, states: list[_State], fixed: Fixed) -> None:
-        drafter, k = fixed
-        lengths, decodes = [], []
+
+def fixed(drafter: DrafterName, k: int) -> Setting:
+    """Always the same drafter and draft length, as a user would set them; a GPU's batches are padded to it."""
+
+    def step(clock: Clock, states: Sequence[State]) -> float:
+        drafts = []
         for state in states:
             limit = min(k, state.left - 1)
-            proposal = state.index.propose(limit)[0] if drafter == "ngram" else []
-            lengths.append(len(proposal) if drafter == "ngram" else limit)
-            decodes.append(limit if drafter == "model" else 0)
-        names: list[DrafterName] = [drafter] * len(states)
-        self._advance(states, names, lengths, decodes, width=k if self.machine.believed.has_costly_shapes else 0)
+            length = min(limit, state.text.proposed[state.done]) if drafter == "ngram" else limit
+            drafts.append(Drafted(drafter, length, limit if drafter == "model" else 0))
+        seconds = draft_seconds(clock, [state.lag for state in states], [draft.decodes for draft in drafts])
+        total = len(states) + sum(draft.length for draft in drafts)
+        width = len(states) * (1 + k) if clock.machine.is_gpu else total
+        seconds += clock.target(max(total, width), len(states), total) + clock.machine.per_step
+        advance(states, drafts)
+        return seconds
 
-    def _policy_step(self, states: list[_State]) -> None:
-        self._step_seconds = 0.0
-        if self.policy.rests([(state.history, state.index.match_length, state.drafter) for state in states]):
-            for state in states:
-                reason = self.policy.why_resting(state.history, state.index.match_length, state.drafter)
-                self.result.reasons[reason] = self.result.reasons.get(reason, 0) + 1
-            self._advance(states, ["none"] * len(states), [0] * len(states), [0] * len(states), learn=True)
-            self.policy.observe_rest([state.history for state in states], self._step_seconds)
-            return
-        requests = []
-        for state, worth in zip(states, self._worths(states), strict=True):
-            limit = min(16, state.left - 1)
-            proposal, match = state.index.propose(limit)
-            requests.append(DraftRequest(state.history, state.drafter, limit, len(proposal), match, state.lag, worth))
+    return step
+
+
+PLAIN = fixed("none", 0)
+LENGTHS: dict[DrafterName, tuple[int, ...]] = {"model": (1, 2, 3, 5, 7, 10), "ngram": (3, 7, 15)}
+
+
+def waves(kind: str, num_sequences: int) -> list[list[Text]]:
+    """Which texts run together, one batch after the other: eight requests at least."""
+    pool = texts(kind)
+    count = {1: 8, 4: 4, 16: 3}.get(num_sequences, 2)
+    chosen = [[pool[(i + wave * 3) % 8] for i in range(num_sequences)] for wave in range(count)]
+    return [[pool[wave]] for wave in range(8)] if num_sequences == 1 else chosen
+
+
+def run(
+    machine: Machine,
+    batches: list[list[Text]],
+    step: Setting,
+    *,
+    begin: Callable[[State], None] = lambda state: None,
+    after_prompt: Callable[[], None] = lambda: None,
+    seed: int = 0,
+) -> float:
+    """Seconds of all batches, prompts not counted."""
+    clock = Clock(machine, np.random.default_rng(seed))
+    for batch in batches:
+        states = [State(text) for text in batch]
+        for state in states:
+            begin(state)
+        clock.new_shape()
+        after_prompt()
+        while running := [state for state in states if state.left > 0]:
+            clock.seconds += step(clock, running)
+    return clock.seconds
+
+
+def best_fixed(machine: Machine, batches: list[list[Text]]) -> tuple[float, str]:
+    """Seconds of the best fixed setting, plain decoding included, and its name."""
+    found = [(run(machine, batches, PLAIN), "plain")]
+    for drafter, lengths in LENGTHS.items():
+        found += [(run(machine, batches, fixed(drafter, k)), f"{drafter} {k}") for k in lengths]
+    return min(found)
+
+
+# The policy
+
+
+def believed(machine: Machine, seed: int = 0) -> CostModel:
+    """What calibration measures, its noise and what Python takes for each row included."""
+    rng = np.random.default_rng(seed)
+
+    def measured(points: dict[int, float], most: int) -> dict[int, float]:
+        noise = np.exp(machine.misjudged * rng.standard_normal(len(points)))
+        return {
+            n: (s + machine.per_row * (n if n <= 64 else 1)) * x
+            for (n, s), x in zip(points.items(), noise, strict=True)
+            if n <= most
+        }
+
+    return CostModel.from_measurements(
+        measured(machine.target, 64),
+        measured(machine.draft, 512),
+        seconds_per_sequence=machine.per_sequence,
+        switch_seconds={"target": machine.switch[0], "draft": machine.switch[1]},
+    )
+
+
+class Automatic:
+    """The policy as the engine runs it."""
+
+    def __init__(
+        self, machine: Machine, *, drafter: DrafterName = "auto", policy: DraftLengthPolicy | None = None
+    ) -> None:
+        self.policy = policy or DraftLengthPolicy(believed(machine), has_draft=True)
+        self.drafter = drafter
+        self.reasons: dict[str, int] = {}
+
+    def begin(self, state: State) -> None:
+        state.history = DraftHistory()
+
+    def after_prompt(self) -> None:
+        self.policy.interrupt()
+
+    def step(self, clock: Clock, states: Sequence[State]) -> float:
+        if self.policy.is_plain(len(states), 0):
+            return self._plain_step(clock, states)
+        requests = [self._request(state) for state in states]
         plan = self.policy.choose(requests)
-        lengths, decodes, confidences, peeks = self._draft(states, plan)
-        for choice in plan.choices:
-            self.result.reasons[choice.reason] = self.result.reasons.get(choice.reason, 0) + 1
+        drafts, confidences, peeks = self._draft(states, plan)
         starts = [state.done for state in states]
-        names: list[DrafterName] = [choice.drafter for choice in plan.choices]
-        accepted, copied = self._advance(states, names, lengths, decodes, width=plan.width, learn=True)
+        draft_s = draft_seconds(clock, [state.lag for state in states], [draft.decodes for draft in drafts])
+        total = len(states) + sum(draft.length for draft in drafts)
+        width = len(states) * (1 + plan.width) if plan.width is not None else 0
+        verify_s = clock.target(max(total, width), len(states), total) + clock.machine.per_step
+        # Where the device computes by itself, the next step is decided on meanwhile.
+        each, per_sequence = clock.machine.deciding
+        deciding = 0.0 if clock.machine.is_gpu else each + per_sequence * len(states)
+        advance(states, drafts)
         outcomes = []
-        for i, state in enumerate(states):
+        for i, (state, draft) in enumerate(zip(states, drafts, strict=True)):
+            self._learn(state, starts[i])
             right = None
-            if peeks[i] is not None and accepted[i] == lengths[i]:
-                right = state.text.is_right[starts[i] + lengths[i]]
-            outcomes.append(Outcome(accepted[i], lengths[i], tuple(confidences[i]), peeks[i], right, copied[i]))
-        if any(lengths):
-            self._step_seconds += self.machine.round_seconds
-            self.result.seconds += self.machine.round_seconds
-        self.policy.observe(plan, outcomes, self._step_seconds)
+            committed = state.done - starts[i]
+            if peeks[i] is not None and committed == draft.length + 1:
+                right = state.text.is_right[starts[i] + draft.length]
+            outcomes.append(DraftOutcome(committed, draft.length, tuple(confidences[i]), peeks[i], right))
+            self.reasons[plan.choices[i].reason] = self.reasons.get(plan.choices[i].reason, 0) + 1
+        draft_seen, verify_seen = clock.observed(draft_s) if draft_s else 0.0, clock.observed(verify_s)
+        self.policy.costs.observe("target", max(total, width), len(states), verify_seen)
+        self.policy.observe(plan, outcomes, draft_seen + verify_seen, draft_seen)
+        return draft_s + verify_s + deciding
 
-    def _worths(self, states: list[_State]) -> list[float]:
-        """As `Drafting` tells the policy."""
-        if self.is_crowded or len(states) < 2:
-            return [1.0] * len(states)
-        seconds = self.policy.costs.plain_steps(len(states))
-        return token_worths([state.steps_left for state in states], seconds, len(states))
+    def _plain_step(self, clock: Clock, states: Sequence[State]) -> float:
+        starts, num = [state.done for state in states], len(states)
+        seconds = PLAIN(clock, states)
+        for state, start in zip(states, starts, strict=True):
+            self._learn(state, start)
+        seen = clock.observed(seconds)
+        self.policy.costs.observe("target", num, num, seen)
+        running = [state for state in states if state.left]
+        if self.policy.observe_plain(num, seen) and running:
+            self.policy.watch([self._request(state) for state in running])
+        return seconds
+
+    def _learn(self, state: State, start: int) -> None:
+        learned = [one for place in range(start, state.done) for one in state.text.learned[place]]
+        self.policy.rates.observe_lookup(state.history, learned)  # type: ignore[arg-type]
+
+    def _request(self, state: State) -> DraftRequest:
+        limit = min(MAX_DRAFT_LENGTH, state.left - 1)
+        proposed = min(limit, state.text.proposed[state.done])
+        match = state.text.match_length[state.done]
+        return DraftRequest(state.history, self.drafter, limit, proposed, match, state.lag, state.left)  # type: ignore[arg-type]
 
     def _draft(
-        self, states: list[_State], plan: StepPlan
-    ) -> tuple[list[int], list[int], list[list[float]], list[float | None]]:
+        self, states: Sequence[State], plan: StepPlan
+    ) -> tuple[list[Drafted], list[list[float]], list[float | None]]:
         lengths = [choice.k if choice.drafter == "ngram" else 0 for choice in plan.choices]
         decodes = [0] * len(states)
         confidences: list[list[float]] = [[] for _ in states]
         peeks: list[float | None] = [None] * len(states)
-        active = [i for i, choice in enumerate(plan.choices) if choice.drafter == "model" and choice.k]
+        active = [i for i, choice in enumerate(plan.choices) if choice.drafter == "model"]
         while active:
             going_on = []
             for i in active:
@@ -256,175 +495,14 @@ class Simulation:
                     continue
                 lengths[i] += 1
                 confidences[i].append(confidence)
-                if take is Take.MORE:
+                if take is Take.MORE and lengths[i] < plan.requests[i].limit:
                     going_on.append(i)
             active = going_on
-        return lengths, decodes, confidences, peeks
-
-    def _advance(
-        self,
-        states: list[_State],
-        names: list[DrafterName],
-        lengths: list[int],
-        decodes: list[int],
-        *,
-        width: int = 0,
-        learn: bool = False,
-    ) -> tuple[list[int], list[int]]:
-        """Pay for the step and commit its tokens; returns the accepted draft tokens of each sequence, and those
-        committed that lookup would have had right."""
-        self._draft_decodes([state.lag for state, n in zip(states, decodes, strict=True) if n], decodes, learn)
-        self._decode("target", len(states) + sum(max(width, length) for length in lengths), len(states), learn)
-        accepted, copied = [], []
-        for state, name, length, num_decodes in zip(states, names, lengths, decodes, strict=True):
-            start, tokens = state.done, state.text.tokens
-            if name == "ngram":
-                proposal = state.index.propose(length)[0]
-                outcomes = [proposal[i] == tokens[start + i] for i in range(length)]
-            else:
-                outcomes = state.text.is_right[start : start + length]
-            count = outcomes.index(False) if False in outcomes else length
-            state.done += count + 1
-            state.rounds += 1
-            if num_decodes:
-                state.draft_cached = len(state.text.prompt) + start + min(count, num_decodes - 1)
-            learned = state.index.learn(tokens[start : state.done]) if state.looks_up else []
-            if learn:
-                is_alone = len(states) == 1
-                self.policy.observe_ngram(state.history, learned, is_plain_alone=is_alone and not length)
-            accepted.append(count)
-            copied.append(sum(is_right for _, is_right in learned))
-            self.result.drafted += length
-            self.result.accepted += count
-        return accepted, copied
-
-    def _draft_decodes(self, lags: list[int], decodes: list[int], learn: bool) -> None:
-        """The draft's decodes, catching up included, as `ModelDrafter` does them."""
-        first = sum(lags)
-        if lags and max(lags) <= FEW and self.machine.believed.has_costly_shapes:
-            for _ in range(max(lags) - 1):
-                self._decode("draft", len(lags), len(lags), learn)
-            first = len(lags)
-        for place in range(max(decodes)):
-            num = sum(n > place for n in decodes)
-            self._decode("draft", num if place else first, num, learn)
-
-    def _decode(self, kind: Kind, num_tokens: int, num_sequences: int, learn: bool) -> None:
-        machine = self.machine
-        seconds = machine.seconds(kind, num_tokens, num_sequences) * machine.load(self.result.seconds)
-        self.result.seconds += seconds
-        if learn:
-            self._step_seconds += seconds
-            if machine.noise:
-                seconds *= math.exp(machine.noise * self._random.standard_normal())
-            if machine.spikes and self._random.random() < machine.spikes:
-                seconds *= 8
-            self.policy.costs.observe(kind, num_tokens, num_sequences, seconds)
+        names = [choice.drafter for choice in plan.choices]
+        return [Drafted(*each) for each in zip(names, lengths, decodes, strict=True)], confidences, peeks
 
 
-# Texts
-
-
-def fresh_tokens(rng: np.random.Generator, n: int) -> list[int]:
-    """Text that repeats itself as little as prose does: some pairs come again, by chance."""
-    return (rng.zipf(1.3, n) % 4000).tolist()  # type: ignore[no-any-return]
-
-
-def steady(rng: np.random.Generator, n: int, acceptance: float) -> Text:
-    """The draft is right with the same probability everywhere, and its confidence says nothing."""
-    right = (rng.random(n) < acceptance).tolist()
-    return Text(fresh_tokens(rng, 100), fresh_tokens(rng, n), right, [0.7] * n)
-
-
-def switching(rng: np.random.Generator, n: int, period: int, low: float = 0.0, high: float = 0.97) -> Text:
-    """Stretches where the draft is right and stretches where it is not, in turn."""
-    text = steady(rng, n, 0.0)
-    for i in range(n):
-        text.is_right[i] = bool(rng.random() < (high if i // period % 2 == 0 else low))
-    return text
-
-
-def informative(rng: np.random.Generator, n: int, sharpness: float = 0.5, mean: float = 0.65) -> Text:
-    """The confidence is the probability of being right."""
-    confidence = rng.beta(mean * 2 * sharpness, (1 - mean) * 2 * sharpness, n)
-    right = (rng.random(n) < confidence).tolist()
-    return Text(fresh_tokens(rng, 100), fresh_tokens(rng, n), right, confidence.tolist())
-
-
-def copying(rng: np.random.Generator, n: int, copied: float, run: int = 60, acceptance: float = 0.5) -> Text:
-    """Stretches copied from the prompt, ``copied`` of the text, between fresh ones."""
-    text = steady(rng, n, acceptance)
-    text.prompt = fresh_tokens(rng, 600)
-    tokens: list[int] = []
-    while len(tokens) < n:
-        start = int(rng.integers(0, 600 - run))
-        tokens += text.prompt[start : start + run]
-        if copied < 1:
-            tokens += fresh_tokens(rng, max(1, round(run * (1 - copied) / copied)))
-    text.tokens = tokens[:n]
-    return text
-
-
-# Strategies
-
-LENGTHS = (1, 2, 3, 4, 5, 7, 11, 15)
-
-
-def best_fixed(
-    machine: Machine, texts: list[Text], drafter: DrafterName = "auto", stop_after: int = 1 << 30
-) -> tuple[float, Fixed]:
-    """Seconds of the best fixed drafter and length, found by trying them all."""
-    drafters: tuple[DrafterName, ...] = ("model", "ngram") if drafter == "auto" else (drafter,)
-    choices: list[Fixed] = [("none", 0), *((name, k) for name in drafters for k in LENGTHS)]
-    return min(
-        (Simulation(machine).run(texts, fixed=choice, stop_after=stop_after).seconds, choice) for choice in choices
-    )
-
-
-def plain_seconds(machine: Machine, texts: list[Text], stop_after: int = 1 << 30) -> float:
-    """Seconds without any draft."""
-    return Simulation(machine).run(texts, fixed=("none", 0), stop_after=stop_after).seconds
-
-
-Texts = Callable[[np.random.Generator, int], Text]
-
-MODEL_TEXTS: dict[str, Texts] = {
-    "never right": lambda rng, n: steady(rng, n, 0.0),
-    "30 % right": lambda rng, n: steady(rng, n, 0.3),
-    "60 % right": lambda rng, n: steady(rng, n, 0.6),
-    "80 % right": lambda rng, n: steady(rng, n, 0.8),
-    "98 % right": lambda rng, n: steady(rng, n, 0.98),
-    "long stretches": lambda rng, n: switching(rng, n, 150),
-    "short stretches": lambda rng, n: switching(rng, n, 30),
-    "confidence tells": informative,
-    "confidence tells, easy": lambda rng, n: informative(rng, n, mean=0.85),
-}
-COPY_TEXTS: dict[str, Texts] = {
-    "all copied": lambda rng, n: copying(rng, n, 1.0),
-    "half copied": lambda rng, n: copying(rng, n, 0.5),
-    "fifth copied": lambda rng, n: copying(rng, n, 0.2, run=30),
-}
-TOKENS = 1200
-
-
-def compare(
-    machine: Callable[[], Machine],
-    texts: Texts,
-    drafter: DrafterName,
-    *,
-    allowed: DrafterName = "auto",
-    num_sequences: int = 1,
-    tokens: int = TOKENS,
-    seed: int = 1,
-) -> tuple[float, float]:
-    """Speed of the policy against plain decoding, and against the best fixed length of ``drafter``.
-
-    The policy may use those ``allowed``. A batch stops when it has all the tokens, before sequences begin to run out:
-    what is compared is throughput.
-    """
-    rng = np.random.default_rng(seed)
-    batch = [texts(rng, tokens * (2 if num_sequences > 1 else 1)) for _ in range(num_sequences)]
-    stop = tokens * num_sequences
-    seconds = Simulation(machine()).run(batch, drafter=allowed, stop_after=stop).seconds
-    best, _ = best_fixed(machine(), batch, drafter, stop_after=stop)
-    return plain_seconds(machine(), batch, stop) / seconds, best / seconds
+def automatic(machine: Machine, batches: list[list[Text]], *, seed: int = 0, **settings: object) -> float:
+    """Seconds under the policy."""
+    auto = Automatic(machine, **settings)  # type: ignore[arg-type]
+    return run(machine, batches, auto.step, begin=auto.begin, after_prompt=auto.after_prompt, seed=seed)

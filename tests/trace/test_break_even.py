@@ -14,7 +14,10 @@ from exsa_lab.trace.break_even import (
     speed_up,
     verdict_sentence,
 )
-from tests.speculation.simulator import DRAFT_CPU, DRAFT_H100, H100, IQ4_NL, MACHINES, Q8_0
+from tests.speculation.simulator import MACHINES
+
+Q8_0, IQ4_NL, H100 = (MACHINES[name] for name in ("2 cores Q8_0", "2 cores IQ4_NL", "H100"))
+STEEP = {1: 0.005, 64: 0.32}
 
 
 @settings(deadline=None)
@@ -29,7 +32,7 @@ def test_expected_tokens_is_the_geometric_sum(acceptance: float, k: int) -> None
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_at_break_even_drafting_is_as_fast_as_plain(name: str, k: int) -> None:
-    costs = CostModel.from_measurements(*MACHINES[name])
+    costs = CostModel.from_measurements(MACHINES[name].target, MACHINES[name].draft)
     needed = break_even_acceptance(costs, k)
     if needed is None:
         assert best_case_speedup(costs, k) < 1
@@ -39,7 +42,7 @@ def test_at_break_even_drafting_is_as_fast_as_plain(name: str, k: int) -> None:
 
 
 def test_break_even_of_a_free_draft_is_lower() -> None:
-    costs = CostModel.from_measurements(Q8_0, DRAFT_CPU)
+    costs = CostModel.from_measurements(Q8_0.target, Q8_0.draft)
     with_model, free = break_even_acceptance(costs, 7), break_even_acceptance(costs, 7, uses_model=False)
     assert with_model is not None
     assert free is not None
@@ -50,30 +53,30 @@ def test_break_even_of_a_free_draft_is_lower() -> None:
     ("target", "draft", "sentence"),
     [
         (
-            Q8_0,
-            DRAFT_CPU,
+            Q8_0.target,
+            Q8_0.draft,
             "On this machine a draft model cannot pay for chat: verifying 4 tokens costs 2.7 single steps. "
             "Copying text can: up to 2.8x.",
         ),
         (
-            H100,
-            DRAFT_H100,
+            H100.target,
+            H100.draft,
             "On this machine a draft model can pay for chat: verifying 4 tokens costs 1.4 single steps, so 1 draft "
             "token gives 1.2x where 60% are accepted. Copying text can pay more: up to 5.6x.",
         ),
         (
-            MACHINES["steep"][0],
-            DRAFT_CPU,
+            STEEP,
+            Q8_0.draft,
             "On this machine a draft model cannot pay for chat: verifying 4 tokens costs 4.0 single steps. "
             "Copying text cannot either.",
         ),
         (
-            IQ4_NL,
+            IQ4_NL.target,
             None,
             "No draft model is loaded; verifying 4 tokens costs 2.5 single steps. Copying text can pay: up to 2.6x.",
         ),
         (
-            MACHINES["steep"][0],
+            STEEP,
             None,
             "On this machine drafting cannot pay: verifying 4 tokens costs 4.0 single steps.",
         ),
