@@ -9,7 +9,7 @@ import pytest
 from exsa_lab.costs.calibration import CATCH_UP, Measurement, calibrate, calibration_plan
 from exsa_lab.costs.model import CostCurve, Kind
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
-from tests.speculation.simulator import MACHINES, Clock
+from tests.speculation.simulator import MACHINES
 
 Q4_1, DRAFT_CPU = MACHINES["2 cores Q4_1"].target, MACHINES["2 cores Q4_1"].draft
 
@@ -74,7 +74,7 @@ def test_the_first_decode_only_warms_up() -> None:
     assert costs.step_seconds(1) == pytest.approx(Q4_1[1])
 
 
-@pytest.mark.parametrize(("max_tokens", "has_draft"), list(itertools.product((1, 5, 64), (True, False))))
+@pytest.mark.parametrize(("max_tokens", "has_draft"), list(itertools.product((1, 5, 64, CATCH_UP), (True, False))))
 def test_the_plan_fits_the_batch(max_tokens: int, has_draft: bool) -> None:
     plan = calibration_plan(max_tokens, has_draft=has_draft)
     assert plan[0] == Measurement("target", 1)
@@ -84,22 +84,35 @@ def test_the_plan_fits_the_batch(max_tokens: int, has_draft: bool) -> None:
 
 
 def test_in_a_row_the_steady_price_and_that_of_a_change_are_told_apart() -> None:
-    machine, now = Machine.with_graphs(), [0.0]
+    machine, now, shapes = MACHINES["H100"], [0.0], dict[Kind, tuple[int, int, int]]()
+    curves = {"target": CostCurve(machine.target), "draft": CostCurve(machine.draft)}
+    prices: dict[Kind, float] = dict(zip(("target", "draft"), machine.switch, strict=True))
 
     def measure(kind: Kind, num_tokens: int, num_sequences: int) -> float:
-        seconds = machine.seconds(kind, num_tokens, num_sequences)
+        """The two decodes after a change of shape pay half of its price each."""
+        *shape, length = shapes.get(kind, (0, 0, 0))
+        length = length + 1 if shape == [num_tokens, num_sequences] else 1
+        shapes[kind] = (num_tokens, num_sequences, length)
+        seconds = curves[kind](num_tokens) + (prices[kind] / 2 if length <= STEPS_TO_RECORD - 1 else 0.0)
         now[0] += seconds
         return seconds
 
     costs = calibrate(measure, lambda: now[0], has_draft=True, in_a_row=True)
     assert now[0] <= 1.5
-    target, draft = GRAPHS
     for n in (1, 4, 8, 16, 64):
-        assert costs.target.points[n] == pytest.approx(target[n])
+        assert costs.target.points[n] == pytest.approx(machine.target[n])
     assert costs.draft is not None
-    assert costs.draft.points[1] == pytest.approx(draft[1])
-    assert costs.switch_seconds == pytest.approx(GRAPHS_SWITCH)
+    assert costs.draft.points[1] == pytest.approx(machine.draft[1])
+    assert costs.switch_seconds == pytest.approx(prices)
     assert costs.has_costly_shapes
+
+
+def test_a_long_decode_of_the_draft_tells_what_catching_up_costs() -> None:
+    bench = Bench()
+    costs = calibrate(bench.measure, lambda: bench.now, has_draft=True, deadline_s=3.0)
+    assert bench.calls.count(Measurement("draft", CATCH_UP)) >= 1
+    assert costs.draft_seconds(CATCH_UP) == pytest.approx(bench.draft(CATCH_UP))
+    assert max(call.num_tokens for call in bench.calls if call.kind == "target") <= 64
 
 
 def test_where_shapes_do_not_matter_a_change_costs_nothing() -> None:

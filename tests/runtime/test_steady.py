@@ -129,6 +129,7 @@ def _runs(values: list[int]) -> Iterator[list[int]]:
 def test_the_default_on_the_cpu_is_not_to_pad(tmp_path: Path) -> None:
     model = LlamaModel(resolve("smollm2-135m-draft").path, EngineConfig())
     context = model.open_context(EngineConfig(n_ctx=256, n_seq_max=1), 1)
-    assert context.settle(4) == 0
+    assert context._smallest_batch == 0
+    assert context.steps_until_usual == 0
     context.close()
     model.close()

@@ -6,7 +6,7 @@ before it, would have been right, and its confidence. All settings therefore pro
 time differs. What lookup would propose at each place is computed once by `NgramIndex`.
 
 A machine is two cost curves as measured on real machines, what Python takes beside the decodes, and the price of a
-changed batch shape.
+changed batch shape. `comparison.py` prints how the policy does on all of them.
 """
 
 from __future__ import annotations

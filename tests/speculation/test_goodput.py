@@ -95,7 +95,8 @@ def test_drafts_of_both_kinds_come_near_the_best(
     candidates = [Candidate(name, s, paid if name == "model" else 0.0) for name, s, paid in some]
     table = [1.0, 1.3, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.8, 2.9, 3.0, 3.1, 3.2, 3.3, 3.4, 3.5]
     costs = make_costs(table, [0.0, 0.15, 0.17, 0.19], len(candidates))
-    _, rate = best_lengths(candidates, costs)
+    lengths, rate = best_lengths(candidates, costs)
+    assert rate == pytest.approx(goodput(candidates, costs, tuple(lengths)))
     assert rate >= 0.93 * best_of_all(candidates, costs)
 
 
