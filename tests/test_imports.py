@@ -130,6 +130,8 @@ def _imports_within() -> dict[str, set[str]]:
 def _layer(module: str) -> int:
     """Number of the layer that names the module or, most closely, the package it is in."""
     homes = {f"exsa_lab.{home}": number for number, layer in enumerate(LAYERS) for home in layer}
-    while module not in homes:
-        module = module.rpartition(".")[0]
-    return homes[module]
+    home = module
+    while home not in homes:
+        assert home, f"{module} is in no layer"
+        home = home.rpartition(".")[0]
+    return homes[home]
