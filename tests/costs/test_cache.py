@@ -127,7 +127,7 @@ def test_another_machines_file_is_told_and_not_used(tmp_path: Path) -> None:
 def test_a_later_format_is_told_and_not_used(tmp_path: Path) -> None:
     save_costs(tmp_path, FACTS, COSTS)
     path = cache_path(tmp_path, FACTS)
-    path.write_text(path.read_text().replace('"format": 3', '"format": 99'))
+    path.write_text(path.read_text().replace(f'"format": {cache._FORMAT}', '"format": 99'))
     cached = load_costs(tmp_path, FACTS)
     assert cached.costs is None
     assert "format 99" in cached.note
