@@ -10,13 +10,13 @@ import pytest
 from exsa_lab.errors import ConfigError
 from exsa_lab.widgets import live
 from exsa_lab.widgets.live import LiveWidget
-from exsa_lab.widgets.scripts import WIDGET_VIEW, read_scripts
+from exsa_lab.widgets.scripts import WIDGET_VIEW, read_script
 
 
 class Counter(LiveWidget):
     """Counts what its page asks for."""
 
-    _esm = read_scripts("host.js")
+    _esm = read_script("host.js")
 
     def __init__(self) -> None:
         self.count = 0
