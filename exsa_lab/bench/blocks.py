@@ -27,7 +27,7 @@ AT_ONCE = (4, 16, 64)
 ROUNDS = 2
 """Measured runs of each batch."""
 N_PROMPTS, TOKENS, WARM_UP_TOKENS = 8, 128, 40
-"""The warm-up is longer than the 24 steps for which a GPU keeps the shape of larger batches."""
+"""The warm-up is longer than a GPU takes to settle on the shape of its batches."""
 HOPELESS, TRIED = 0.9, 3
 """A fixed length that is slower than this share of plain on all of its first prompts is not measured further."""
 WANTED_OVER_PLAIN = 0.97

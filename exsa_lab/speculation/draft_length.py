@@ -40,8 +40,8 @@ MIN_GAIN = 1.05
 """Expected speed-up below which drafting is not worth its risk: what calibration may be wrong by."""
 PROBES = 8
 """Tokens of a probe."""
-FIRST_GAP, LAST_GAP = 256, 4096
-"""Steps until an unused draft model is probed: twice as many after each probe, up to a limit."""
+FIRST_GAP = 256
+"""Steps until an unused draft model is probed; twice as many after each probe."""
 NO_LIMIT = 1 << 30
 _REST = 2
 """Steps for which a batch that was not worth a draft is not weighed again: deciding takes time, too."""
@@ -332,7 +332,7 @@ class DraftLengthPolicy:
         elif plan.is_probe:
             self._probes_left -= 1
             if not self._probes_left:
-                self._gap = self._until_probe = min(LAST_GAP, 2 * self._gap)
+                self._gap = self._until_probe = 2 * self._gap
 
     def _settle(self, plan: StepPlan, outcomes: Sequence[DraftOutcome], seconds: float, draft_seconds: float) -> None:
         """Tell the guard what a step took and brought, against plain steps for the same tokens."""

@@ -149,7 +149,8 @@ export function makeText(store) {
       chunk.last = index + 1;
       const size = chunk.last - chunk.first;
       const isThoughtsEnd = chunk.last === store.head?.thought?.rows; // it is folded with the chunks before it
-      chunk.isFull = isThoughtsEnd || (size >= CHUNK_TOKENS && store.tokens[index][2].endsWith("\n")) || size >= MAX_CHUNK_TOKENS;
+      chunk.isFull =
+        isThoughtsEnd || (size >= CHUNK_TOKENS && store.tokens[index][2].endsWith("\n")) || size >= MAX_CHUNK_TOKENS;
       if (changed.at(-1) !== chunk) changed.push(chunk);
     }
     return changed;

@@ -97,7 +97,13 @@ function makeHeader(store, stop) {
     const items = [];
     if (head.prefill) items.push(number(`${head.prefill[0]} of ${head.prefill[1]}`, "prompt tokens read", "Prefill"));
     if (head.cached)
-      items.push(number(`${head.cached[0]} of ${head.cached[1]}`, "cached", "Prompt tokens that were found in the prefix cache, so that they need not be computed"));
+      items.push(
+        number(
+          `${head.cached[0]} of ${head.cached[1]}`,
+          "cached",
+          "Prompt tokens that were found in the prefix cache, so that they need not be computed",
+        ),
+      );
     if (head.tok_s) items.push(number(head.tok_s.toFixed(1), "tok/s", "Tokens generated per second, after the first"));
     if (typeof head.acceptance === "number")
       items.push(
