@@ -315,6 +315,8 @@ def _is_alive(owner: Any) -> bool:
 def _our_errors(path: Path | None) -> Iterator[None]:
     """Say in one sentence what is wrong with the file."""
     try:
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError("there is no such folder")
         yield
     except Exception as cause:
         if not isinstance(cause, OSError) and type(cause).__module__.partition(".")[0] not in ("sqlalchemy", "optuna"):

@@ -42,6 +42,9 @@ class NarrowEngine:
             raise OutOfMemory("llama.cpp could not create a context.")
         self.config, self.state = config, EngineState.OPEN
 
+    def on_each_end(self, callback: Any) -> None:
+        """It generates nothing."""
+
     def close(self) -> None:
         self.state = EngineState.CLOSED
 
