@@ -8,35 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
 
 from exsa_lab.engine.caches.checkpoints import Checkpoint, Checkpoints
 from exsa_lab.engine.caches.operations import Operation, Restore, Save, Share, Truncate
+from exsa_lab.engine.caches.slot import PrefixSource, Slot
 from exsa_lab.runtime.protocol import UNLIMITED
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where the beginning of a prompt is to be had: in a slot, from a checkpoint, or both."""
-
-    length: int = 0
-    slot: int | None = None
-    checkpoint: Checkpoint | None = None
-
-
-@dataclass(slots=True)
-class _Slot:
-    tokens: list[int] = field(default_factory=list)
-    cells: list[int] = field(default_factory=list)
-    num_drafted: int = 0
-    can_take_back: int = UNLIMITED
-    """How many tokens can be taken off its end."""
-    is_pending: bool = False
-    """Whether its state was taken back and not decoded with since: a copy of it would not be taken back."""
-    is_held: bool = False
-    is_lasting: bool = False
-    """Whether its cells stay, once it is cached, until there is no room for others."""
-    last_used: int = 0
 
 
 class SlotTable:
@@ -77,7 +53,7 @@ class SlotTable:
         self.max_rollback = max_rollback
         self.checkpoints = Checkpoints(0) if checkpoints is None else checkpoints
         self._need_no_cells = need_no_cells
-        self._slots = [_Slot() for _ in range(n_slots)]
+        self._slots = [Slot() for _ in range(n_slots)]
         self._references: Counter[int] = Counter()
         self._next_cell = itertools.count()
         self._clock = itertools.count(1)
@@ -224,7 +200,7 @@ class SlotTable:
                 return
             self._give_up(index)
 
-    def _make_lasting(self, slot: _Slot) -> None:
+    def _make_lasting(self, slot: Slot) -> None:
         """It takes the place of those whose tokens it begins with."""
         for other in self._slots:
             if other.is_lasting and other.tokens == slot.tokens[: len(other.tokens)]:
@@ -293,30 +269,30 @@ class SlotTable:
     def _is_idle(self, index: int) -> bool:
         return not self._slots[index].is_held
 
-    def _best_source(self, tokens: list[int]) -> _Source:
+    def _best_source(self, tokens: list[int]) -> PrefixSource:
         """Where the longest beginning of these tokens, the last one excepted, is to be had."""
         if self._is_limited:
             return self._best_state(tokens)
-        best = _Source()
+        best = PrefixSource()
         for index, slot in enumerate(self._slots):
             common = _common_prefix(slot.tokens, tokens, len(tokens) - 1)
             if common > best.length:
-                best = _Source(common, index)
+                best = PrefixSource(common, index)
         return best
 
-    def _best_state(self, tokens: list[int]) -> _Source:
-        best = _Source()
+    def _best_state(self, tokens: list[int]) -> PrefixSource:
+        best = PrefixSource()
         for index, slot in enumerate(self._slots):
             length = len(slot.tokens)
             is_usable = self._is_idle(index) or not slot.is_pending
             if best.length < length < len(tokens) and is_usable and slot.tokens == tokens[:length]:
-                best = _Source(length, index)
+                best = PrefixSource(length, index)
         for checkpoint in self.checkpoints.prefixes(tokens, most=len(tokens) - 1):
             if checkpoint.length <= best.length:
                 break
             holder = self._holder(checkpoint)
             if holder is not None or self._need_no_cells:
-                return _Source(checkpoint.length, holder, checkpoint)
+                return PrefixSource(checkpoint.length, holder, checkpoint)
         return best
 
     def _holder(self, checkpoint: Checkpoint) -> int | None:
@@ -326,7 +302,7 @@ class SlotTable:
                 return index
         return None
 
-    def _fill(self, index: int, source: _Source, tokens: list[int]) -> None:
+    def _fill(self, index: int, source: PrefixSource, tokens: list[int]) -> None:
         """Give an idle slot the beginning of a prompt."""
         checkpoint = source.checkpoint
         if index != source.slot:
@@ -353,7 +329,7 @@ class SlotTable:
             return self._restore(index, checkpoint)
         return self.truncate(index, 0)
 
-    def _stand(self, slot: _Slot, can_take_back: int, *, is_pending: bool = False) -> None:
+    def _stand(self, slot: Slot, can_take_back: int, *, is_pending: bool = False) -> None:
         """Note how a slot's state came about, where that matters."""
         if self._is_limited:
             slot.can_take_back, slot.is_pending = can_take_back, is_pending
