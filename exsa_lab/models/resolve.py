@@ -40,7 +40,7 @@ def resolve(name: str | Path) -> ResolvedModel:
     if _looks_like_path(text):
         path = expand(text)
         if not _exists(path):
-            raise ModelNotFound(f"there is no file {path}.", hint=_near_file(path) or "Check the path.")
+            raise ModelNotFound(f"there is no file {_as_typed(path)}.", hint=_near_file(path) or "Check the path.")
         return ResolvedModel(path, path.stem)
     raise ModelNotFound(
         f"there is no model {shown(text)} in the catalog.",
@@ -89,6 +89,14 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # A name too long, or with a null byte.
         return False
+
+
+def _as_typed(path: Path) -> Path:
+    """A path below the working folder, without that folder: the name was made absolute before it was looked up."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (OSError, ValueError):
+        return path
 
 
 def _near_file(path: Path) -> str:

@@ -75,10 +75,10 @@ def test_every_contender_gets_the_plan_for_the_gpu() -> None:
 def test_small_batches_are_padded_where_layers_are_on_a_gpu_and_only_there() -> None:
     (subject,) = subjects(Options(device="gpu"), n_ctx=512, n_seq_max=2)
     with subject.open_engine() as engine:
-        assert _context(engine).settle(3) > 0
+        assert _context(engine).steps_until_usual > 0
         padded = engine.generate("Count from one to ten.", max_tokens=12, draft_length=3, drafter="model").text
     with Subject(subject.name, subject.path, subject.draft, replace(subject.config, n_gpu_layers=0)).open_engine() as e:
-        assert _context(e).settle(3) == 0
+        assert _context(e).steps_until_usual == 0
         assert e.generate("Count from one to ten.", max_tokens=12, draft_length=0).text == padded
 
 
