@@ -235,7 +235,8 @@ class EngineConfig:
     flash_attention: bool = True
     """Keeps batched and single-token logits close to each other as well as being faster."""
     prefix_cache_tokens: int = 512
-    """Cells of finished generations kept for prompts that begin alike once nobody runs, beyond the newest one's."""
+    """Cells of finished generations kept for prompts that begin alike once nobody runs, beyond the newest one's.
+    0 keeps none, not even the newest one's; a conversation keeps its own all the same."""
     fast_cells: int = 256
     """Cells in use up to which a step is fastest: cached ones are given up for a short prompt that comes alone.
     llama.cpp's CPU attention takes another kernel from 257 cells on, which costs the default target 1.4 of 7.4 ms; 0 on

@@ -124,6 +124,11 @@ class Experiment:
     target: str = ""
     """Name of the model that wrote, which also says where its cost is scaled."""
 
+    def is_like(self, other: Experiment) -> bool:
+        """Whether both ran the same setting on the same prompts and target."""
+        mine, theirs = ((each.setting, each.prompts, each.target) for each in (self, other))
+        return mine == theirs
+
     def summary(self) -> dict[str, float]:
         """Return the numbers of `METRICS`; medians over requests where they are a request's."""
         stats = [gen.stats for gen in self.generations]

@@ -76,10 +76,10 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
             n_slots,
             context.max_position,
             max_held=config.n_seq_max,
-            max_cached=context.n_ctx if is_limited else config.prefix_cache_tokens,
+            max_cached=context.n_ctx if is_limited and config.prefix_cache_tokens else config.prefix_cache_tokens,
             fast_cells=config.fast_cells,
             max_rollback=context.max_rollback,
-            checkpoints=Checkpoints(config.checkpoint_bytes),
+            checkpoints=Checkpoints(config.checkpoint_bytes if config.prefix_cache_tokens else 0),
             need_no_cells=context.saves_whole_slots,
         )
         if not context.max_rollback:

@@ -27,7 +27,8 @@ class SlotTable:
     whoever needs one next, so in the midst of others' work their cells would no longer lie in the order of their
     tokens, attention would add them up in another order, and near ties between two tokens might fall otherwise than
     they do alone. (2,000 unused cells make a step of the default target 5 % slower.) Lasting slots, those of
-    conversations that will go on, are kept beside these until there is no room.
+    conversations that will go on, are kept beside these until there is no room. With ``max_cached`` 0 nothing but
+    these is kept, nor shared while its cells are still there.
 
     Recurrent memory (``max_rollback`` limited) keeps one state for all tokens of a slot. It can be taken back by
     ``max_rollback`` of the tokens of the last decode, once, and be shared only as a whole. A prompt then goes on where
@@ -192,10 +193,10 @@ class SlotTable:
             self._give_up(index)
 
     def _shrink(self) -> None:
-        """Give up the oldest cached slots until they are few enough, the newest excepted."""
+        """Give up the oldest cached slots until they are few enough, the newest excepted where any are to be kept."""
         kept = {cell for slot in self._slots if slot.is_held or slot.is_lasting for cell in slot.cells}
         passing = [index for index in self._cached() if not self._slots[index].is_lasting]
-        for index in passing[:-1]:
+        for index in passing if not self._max_cached else passing[:-1]:
             if len(self._references) - len(kept) <= self._max_cached:
                 return
             self._give_up(index)
@@ -269,13 +270,17 @@ class SlotTable:
     def _is_idle(self, index: int) -> bool:
         return not self._slots[index].is_held
 
+    def _is_shared(self, slot: Slot) -> bool:
+        """Whether a prompt may take its beginning from this slot."""
+        return self._max_cached > 0 or slot.is_held or slot.is_lasting
+
     def _best_source(self, tokens: list[int]) -> PrefixSource:
         """Where the longest beginning of these tokens, the last one excepted, is to be had."""
         if self._is_limited:
             return self._best_state(tokens)
         best = PrefixSource()
         for index, slot in enumerate(self._slots):
-            common = _common_prefix(slot.tokens, tokens, len(tokens) - 1)
+            common = _common_prefix(slot.tokens, tokens, len(tokens) - 1) if self._is_shared(slot) else 0
             if common > best.length:
                 best = PrefixSource(common, index)
         return best
@@ -284,7 +289,7 @@ class SlotTable:
         best = PrefixSource()
         for index, slot in enumerate(self._slots):
             length = len(slot.tokens)
-            is_usable = self._is_idle(index) or not slot.is_pending
+            is_usable = self._is_shared(slot) and (self._is_idle(index) or not slot.is_pending)
             if best.length < length < len(tokens) and is_usable and slot.tokens == tokens[:length]:
                 best = PrefixSource(length, index)
         for checkpoint in self.checkpoints.prefixes(tokens, most=len(tokens) - 1):

@@ -15,9 +15,10 @@ from exsa_lab.lazy import lazy_members
 
 if TYPE_CHECKING:
     from exsa_lab.plots.acceptance import acceptance_against, acceptance_by_position, calibration
-    from exsa_lab.plots.comparison import bootstrap_ratio, compare, concurrency, concurrency_records
+    from exsa_lab.plots.comparison import compare, concurrency, concurrency_records
     from exsa_lab.plots.costs import cost_curve, speed_up_map
     from exsa_lab.plots.figure import Figure
+    from exsa_lab.plots.intervals import ratio_interval
     from exsa_lab.plots.position import accept_region, next_token
     from exsa_lab.plots.rounds import draft_lengths, round_times
 
@@ -26,7 +27,6 @@ __all__ = [
     "accept_region",
     "acceptance_against",
     "acceptance_by_position",
-    "bootstrap_ratio",
     "calibration",
     "compare",
     "concurrency",
@@ -34,6 +34,7 @@ __all__ = [
     "cost_curve",
     "draft_lengths",
     "next_token",
+    "ratio_interval",
     "round_times",
     "speed_up_map",
 ]
@@ -46,7 +47,6 @@ __getattr__, __dir__ = lazy_members(
         "accept_region": "exsa_lab.plots.position",
         "acceptance_against": "exsa_lab.plots.acceptance",
         "acceptance_by_position": "exsa_lab.plots.acceptance",
-        "bootstrap_ratio": "exsa_lab.plots.comparison",
         "calibration": "exsa_lab.plots.acceptance",
         "compare": "exsa_lab.plots.comparison",
         "concurrency": "exsa_lab.plots.comparison",
@@ -54,6 +54,7 @@ __getattr__, __dir__ = lazy_members(
         "cost_curve": "exsa_lab.plots.costs",
         "draft_lengths": "exsa_lab.plots.rounds",
         "next_token": "exsa_lab.plots.position",
+        "ratio_interval": "exsa_lab.plots.intervals",
         "round_times": "exsa_lab.plots.rounds",
         "speed_up_map": "exsa_lab.plots.costs",
     },

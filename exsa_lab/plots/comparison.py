@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from exsa_lab.errors import ConfigError
 from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, TEXT, Figure, error_bars, label, traces_of
+from exsa_lab.plots.intervals import batches, ratio_interval
 from exsa_lab.trace.trace import Trace
 
 METRICS: dict[str, str] = {
@@ -19,27 +21,8 @@ METRICS: dict[str, str] = {
     "mean_tokens_per_round": "tokens per round",
     "acceptance_rate": "acceptance",
 }
-
-
-def bootstrap_ratio(
-    a: Sequence[float], b: Sequence[float], *, paired: bool = False, samples: int = 4000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Return the ratio of means b / a, and its 95 % interval by percentile bootstrap (Efron 1979).
-
-    ``paired`` draws both of a pair together: right where the same prompts were run twice, and much sharper. Raises
-    ValueError where a sample is empty, or a pair is incomplete.
-    """
-    x, y = np.asarray(a, float), np.asarray(b, float)
-    if not len(x) or not len(y) or (paired and len(x) != len(y)):
-        raise ValueError(f"Samples of {len(x)} and {len(y)} cannot be compared{' in pairs' if paired else ''}.")
-    random = np.random.default_rng(seed)
-    first = random.integers(len(x), size=(samples, len(x)))
-    second = first if paired else random.integers(len(y), size=(samples, len(y)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = y[second].mean(axis=1) / x[first].mean(axis=1)
-        centre = float(y.mean() / x.mean())
-    low, high = np.nanpercentile(ratios, [2.5, 97.5]) if np.isfinite(ratios).any() else (np.nan, np.nan)
-    return centre, float(low), float(high)
+_MOST_CACHED_APART = 0.1
+"""Share of prompt tokens: where more was cached on one side, its first tokens came sooner for that reason."""
 
 
 def compare(
@@ -50,20 +33,22 @@ def compare(
     metrics: Sequence[str] = tuple(METRICS),
     paired: bool | None = None,
 ) -> Figure:
-    """Draw how B compares with A: the ratio of each metric's means, with 95 % bootstrap intervals.
+    """Draw how B compares with A: the ratio of each metric's means, with 95 % intervals.
 
-    ``a`` and ``b`` are runs of two settings. They are compared in pairs where both have the same prompts in the same
-    order (or ``paired`` says so). An interval that contains 1 means: no difference shown.
+    ``a`` and ``b`` are runs of two settings. What is compared are batches: requests that shared steps count as one
+    measurement, the mean of theirs. Batches are compared in pairs where both sides have the same prompts in the same
+    order (or ``paired`` says so). An interval that contains 1 means: no difference shown. One batch gives no interval:
+    run each setting several times, in turns, after a run that warms up.
     """
-    first, second = traces_of(a), traces_of(b)
+    first, second = batches(traces_of(a)), batches(traces_of(b))
     if not first or not second:
         raise ConfigError("there is nothing to compare.", hint="Give at least one finished generation on each side.")
     if paired is None:
-        paired = [trace.prompt for trace in first] == [trace.prompt for trace in second]
+        paired = _prompts(first) == _prompts(second)
     rows = _ratios(first, second, metrics, paired)
     figure = Figure(columns=("metric", *names, "ratio", "low", "high"), rows=rows)
     ratios = [row[3] for row in rows]
-    is_open = [row[4] <= 1 <= row[5] for row in rows]
+    is_open = [not (row[4] > 1 or row[5] < 1) for row in rows]
     name_a, name_b = label(names[0]), label(names[1])
     figure.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1.5})
     figure.add_scatter(
@@ -73,8 +58,8 @@ def compare(
         cliponaxis=False,
         showlegend=False,
         textposition="top center",
-        text=[f"{row[3]:.2f} ({row[4]:.2f} to {row[5]:.2f})" for row in rows],
-        error_x=error_bars(ratios, [(row[4], row[5]) for row in rows]),
+        text=[f"{row[3]:.2f}" + (f" ({row[4]:.2f} to {row[5]:.2f})" if row[5] == row[5] else "") for row in rows],
+        error_x=error_bars(ratios, [(row[4], row[5]) if row[5] == row[5] else (row[3], row[3]) for row in rows]),
         marker={
             "size": 11,
             "color": [GREY if unclear else BLUE for unclear in is_open],
@@ -83,9 +68,10 @@ def compare(
         customdata=[[row[1], row[2]] for row in rows],
         hovertemplate=f"%{{y}}: {name_a} %{{customdata[0]:.4g}}, {name_b} %{{customdata[1]:.4g}}<extra></extra>",
     )
-    kind = "paired" if paired else "unpaired"
-    runs = f"{len(first)} and {len(second)} runs, {kind}, 95 % bootstrap intervals (open: no difference shown)"
-    figure.update_layout(title=f"{name_b} against {name_a}<br><sup>{runs}</sup>", height=140 + 62 * max(1, len(rows)))
+    figure.update_layout(
+        title=f"{name_b} against {name_a}<br><sup>{_how_sure(first, second, paired=paired)}</sup>",
+        height=140 + 62 * max(1, len(rows)),
+    )
     ends = [1.0, *(end for row in rows for end in row[3:] if np.isfinite(end))]
     room = 0.25 * max(0.2, max(ends) - min(ends))
     figure.update_xaxes(title=f"{name_b} / {name_a}", range=[max(0.0, min(ends) - room), max(ends) + room])
@@ -93,16 +79,39 @@ def compare(
     return figure
 
 
+def _prompts(runs: list[list[Trace]]) -> list[list[str]]:
+    return [[trace.prompt for trace in batch] for batch in runs]
+
+
+def _how_sure(first: list[list[Trace]], second: list[list[Trace]], *, paired: bool) -> str:
+    """The line beneath the title: of how many measurements, and what spoils them."""
+    count = " and ".join("one batch" if len(side) == 1 else f"{len(side)} batches" for side in (first, second))
+    if min(len(first), len(second)) == 1:
+        line = f"{count}: repeat to compare"
+    else:
+        line = f"{count}, {'paired' if paired else 'unpaired'}, 95 % intervals (open: no difference shown)"
+    cached = [_cached_share(side) for side in (first, second)]
+    if abs(cached[0] - cached[1]) > _MOST_CACHED_APART:
+        shares = " and ".join(f"{share:.0%}" for share in cached)
+        line += f"; {shares} of the prompts were cached: first tokens do not compare"
+    return line
+
+
+def _cached_share(side: list[list[Trace]]) -> float:
+    stats = [trace.stats for batch in side for trace in batch]
+    total = sum(each.get("prompt_tokens", 0) for each in stats)
+    return sum(each.get("cached_prompt_tokens", 0) for each in stats) / total if total else 0.0
+
+
 def _ratios(
-    first: list[Trace], second: list[Trace], metrics: Sequence[str], paired: bool
+    first: list[list[Trace]], second: list[list[Trace]], metrics: Sequence[str], paired: bool
 ) -> list[tuple[str, float, float, float, float, float]]:
     """Name, both means, the ratio and its interval of each metric that both sides have."""
     rows = []
     for metric in metrics:
-        a, b = ([trace.stats.get(metric, 0.0) for trace in traces] for traces in (first, second))
+        a, b = ([fmean(trace.stats.get(metric, 0.0) for trace in batch) for batch in side] for side in (first, second))
         if any(a) and any(b):  # acceptance of plain decoding is no number to compare
-            means = float(np.mean(a)), float(np.mean(b))
-            rows.append((METRICS.get(metric, metric), *means, *bootstrap_ratio(a, b, paired=paired)))
+            rows.append((METRICS.get(metric, metric), fmean(a), fmean(b), *ratio_interval(a, b, paired=paired)))
     return rows
 
 

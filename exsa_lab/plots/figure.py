@@ -136,5 +136,5 @@ def error_bars(values: Sequence[float], intervals: Sequence[tuple[float, float]]
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if value == value else ""
     return "" if value is None else visible(str(value))

@@ -13,6 +13,7 @@ from typing import Any
 import ipywidgets as w
 from IPython.display import display, update_display
 
+from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, ExsaError
 from exsa_lab.experiments import Experiment, Setting, run_experiment
 from exsa_lab.loading import get_engine
@@ -28,6 +29,7 @@ from exsa_lab.widgets.rows import visible
 
 logger = logging.getLogger(__name__)
 
+REPEATS = 3
 _NEEDS_KERNEL = "The tuner's controls need their kernel: run this cell to have them. What was run stands below."
 
 
@@ -77,6 +79,9 @@ class Tuner:
         self.run_button = w.Button(description="Run", button_style="primary", tooltip="Run this setting on the prompts")
         self.stop_button = w.Button(description="Stop", disabled=True, tooltip="Stop the run; what is done is kept")
         self.compare_button = w.Button(description="Compare", disabled=True, tooltip="Compare run B with run A")
+        self.repeat_button = w.Button(
+            description=f"Repeat {REPEATS} times", disabled=True, tooltip="Run A's and B's settings again, in turns"
+        )
         self.run_a = w.Dropdown(
             description="A", options=[], layout=w.Layout(width="9em"), style={"description_width": "1em"}
         )
@@ -90,9 +95,10 @@ class Tuner:
             (self.run_button, self.start),
             (self.stop_button, self.stop),
             (self.compare_button, self.compare),
+            (self.repeat_button, self.repeat),
         ):
             button.on_click(lambda _button, act=act: self._try(act))
-        buttons = (self.run_button, self.stop_button, self.run_a, self.run_b, self.compare_button)
+        buttons = (self.run_button, self.stop_button, self.run_a, self.run_b, self.compare_button, self.repeat_button)
         parts = (self.models.box, self.controls.box, w.HBox(buttons), self.status, self.code, self.chart.figure)
         self.box = w.VBox([*parts, self.comparison])
         self.host = Host(self.box, f"<p>{_NEEDS_KERNEL}</p>", _NEEDS_KERNEL)
@@ -119,12 +125,26 @@ class Tuner:
         except ExsaError as error:
             self._say(str(error), is_error=True)
             return
+        self._begin(engine, [(prompts, setting)])
+
+    def repeat(self) -> None:
+        """Run the settings of A and B again in turns, so that their comparison says how sure it is."""
+        if self.is_running or self.run_a.value is None or self.run_b.value is None:
+            return
+        pair = [(list(run.prompts), run.setting) for run in (self.runs[self.run_a.value], self.runs[self.run_b.value])]
+        try:
+            engine = self.engine
+        except ExsaError as error:
+            self._say(str(error), is_error=True)
+            return
+        self._begin(engine, pair * REPEATS)
+
+    def _begin(self, engine: Any, plan: list[tuple[list[str], Setting]]) -> None:
         self._stop = threading.Event()
         self.run_button.disabled, self.stop_button.disabled = True, False
-        self.chart.begin(len(self.runs) + 1)
         context = contextvars.Context()  # what the thread shows must not count as output of the cell that runs then
         self._thread = threading.Thread(
-            target=context.run, args=(self._run, engine, prompts, setting, self._stop), name="exsa-tuner", daemon=True
+            target=context.run, args=(self._run_all, engine, plan, self._stop), name="exsa-tuner", daemon=True
         )
         self._thread.start()
 
@@ -139,7 +159,18 @@ class Tuner:
             self._thread.join(timeout)
         return not self.is_running
 
-    def _run(self, engine: Any, prompts: list[str], setting: Setting, stop: threading.Event) -> None:
+    def _run_all(self, engine: Any, plan: list[tuple[list[str], Setting]], stop: threading.Event) -> None:
+        try:
+            for prompts, setting in plan:
+                if not stop.is_set():
+                    self._run(engine, prompts, setting, stop, is_repetition=len(plan) > 1)
+        finally:
+            self.run_button.disabled, self.stop_button.disabled = False, True
+
+    def _run(
+        self, engine: Any, prompts: list[str], setting: Setting, stop: threading.Event, *, is_repetition: bool
+    ) -> None:
+        self.chart.begin(len(self.runs) + 1)
         try:
             run = run_experiment(
                 engine, prompts, setting, on_update=self._show_progress, stop=stop, update_s=self._period
@@ -150,9 +181,7 @@ class Tuner:
             self._say(str(error) or repr(error), is_error=True)
         else:
             self.runs.append(run)
-            self._try(lambda: self._show_result(run))
-        finally:
-            self.run_button.disabled, self.stop_button.disabled = False, True
+            self._try(lambda: self._show_result(run, is_repetition=is_repetition))
 
     # Showing
 
@@ -167,7 +196,7 @@ class Tuner:
         speed = run.summary()["tokens_per_second"]
         self._say(f"{done} of {total} done, {speed:.1f} tok/s, {run.seconds:.1f} s")
 
-    def _show_result(self, run: Experiment) -> None:
+    def _show_result(self, run: Experiment, *, is_repetition: bool) -> None:
         failed = [gen for gen in run.generations if gen.error is not None]
         number = len(self.runs)
         if failed:
@@ -177,20 +206,21 @@ class Tuner:
             self._say(f"Run {number} {ended}: {run.summary()['tokens_per_second']:.1f} tok/s together.")
         choices = [(f"run {i + 1}", i) for i in range(number)]
         for menu, index in ((self.run_a, max(0, number - 2)), (self.run_b, number - 1)):
+            chosen = menu.value
             menu.options = choices
-            menu.value = index
-        self.compare_button.disabled = number < 2
+            menu.value = chosen if is_repetition else index
+        self.compare_button.disabled = self.repeat_button.disabled = number < 2
         update_display(self._table(), raw=True, display_id=self._table_id)
 
     def compare(self) -> list[Figure]:
-        """Show how run B compares with run A, and the acceptance of both."""
+        """Show how run B compares with run A, each with all runs like it, and the acceptance of both."""
         if self.run_a.value is None or self.run_b.value is None:
             self._say("there is nothing to compare yet: run two settings.", is_error=True)
             return []
         a, b = self.runs[self.run_a.value], self.runs[self.run_b.value]
         names = (f"run {self.run_a.value + 1}", f"run {self.run_b.value + 1}")
         try:
-            figures = [compare(a.generations, b.generations, names=names)]
+            figures = [compare(self._all_like(a, b), self._all_like(b, a), names=names)]
         except ConfigError as error:
             self._say(str(error), is_error=True)
             return []
@@ -203,6 +233,11 @@ class Tuner:
             {"output_type": "display_data", "data": figure._repr_mimebundle_(), "metadata": {}} for figure in figures
         )
         return figures
+
+    def _all_like(self, run: Experiment, other: Experiment) -> list[Generation]:
+        """The generations of all runs of a run's setting on its prompts, unless the other run is one of them."""
+        alike = [run] if run.is_like(other) else [each for each in self.runs if each.is_like(run)]
+        return [gen for each in alike for gen in each.generations]
 
     def _show_code(self) -> None:
         try:

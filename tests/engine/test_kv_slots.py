@@ -65,6 +65,24 @@ def test_cached_cells_are_bounded_but_the_newest_stays() -> None:
     assert slots.length(slots.acquire([2] * 10)) == 9
 
 
+def test_without_a_cache_nothing_is_shared_but_with_who_runs() -> None:
+    slots = table(max_cached=0)
+    running = fill(slots, [9] * 5)
+    slots.release(fill(slots, [1] * 10), keep=True)
+    assert slots.num_uncached([1] * 10) == 10
+    assert slots.num_uncached([9] * 5 + [1]) == 1
+    assert slots.length(slots.acquire([1] * 10)) == 0
+
+    slots.release(running, keep=True)
+    assert slots.num_uncached([9] * 5 + [1]) == 6
+
+
+def test_without_a_cache_the_newest_goes_once_nobody_runs() -> None:
+    slots = table(max_cached=0)
+    slots.release(fill(slots, [1] * 10), keep=True)
+    assert not slots.num_cells_used
+
+
 def test_a_short_prompt_that_comes_alone_finds_few_cells_in_use() -> None:
     slots = table(fast_cells=25)
     other, donor = fill(slots, [1] * 15), fill(slots, [2, 3, 4, 5])
@@ -80,7 +98,7 @@ def test_a_short_prompt_that_comes_alone_finds_few_cells_in_use() -> None:
 
 
 def test_nothing_is_given_up_while_others_run_as_long_as_there_is_room() -> None:
-    slots = table(max_cached=0)
+    slots = table(max_cached=1)
     running = fill(slots, [9] * 5)
     for token in (1, 2):
         slots.release(fill(slots, [token] * 10), keep=True)

@@ -29,29 +29,29 @@ def gens(engine: Engine) -> list[Any]:
     return [*greedy, *engine.map(["abc"], draft_length=3, temperature=0.8, seed=1, **options)]
 
 
-def test_bootstrap_finds_a_difference_and_none() -> None:
-    rng = np.random.default_rng(3)
-    a = rng.normal(100, 5, 30)
-    ratio, low, high = plots.bootstrap_ratio(a, a * 1.1, paired=True)
-    assert ratio == pytest.approx(1.1)
-    assert (low, high) == pytest.approx((1.1, 1.1))
-    _, low, high = plots.bootstrap_ratio(a, rng.normal(100, 5, 30))
-    assert low < 1 < high
-    _, low, high = plots.bootstrap_ratio(a, rng.normal(120, 5, 30))
-    assert 1.1 < low < 1.2 < high < 1.3
-    for wrong in (([], [1.0], False), ([1.0, 2.0], [1.0], True)):
-        with pytest.raises(ValueError, match="compared"):
-            plots.bootstrap_ratio(wrong[0], wrong[1], paired=wrong[2])
+def test_requests_of_one_batch_are_one_measurement(engine: Engine) -> None:
+    options = {"max_tokens": 20, "chat": False, "draft_length": 0, "progress": False}
+    sides = [engine.map(["abc", "bcd", "cde", "def"], **options) for _ in range(2)]
+    figure = plots.compare(*sides)
+    assert "one batch and one batch: repeat to compare" in figure.layout.title.text
+    assert all(np.isnan(row[4]) and np.isnan(row[5]) for row in figure._rows)
+    assert "to" not in figure.data[0].text[0]
+    assert set(figure.data[0].marker.symbol) == {"circle-open"}
 
 
-def test_bootstrap_intervals_cover_the_truth() -> None:
-    rng = np.random.default_rng(11)
-    covered = 0
-    for i in range(200):
-        a, b = rng.normal(10, 1, 25), rng.normal(12, 1, 25)
-        _, low, high = plots.bootstrap_ratio(a, b, samples=400, seed=i)
-        covered += low <= 1.2 <= high
-    assert 175 <= covered <= 200
+def test_batches_that_were_run_several_times_are_paired(engine: Engine) -> None:
+    options = {"max_tokens": 20, "chat": False, "draft_length": 0, "progress": False}
+    a, b = [[gen for _ in range(3) for gen in engine.map(["abc", "bcd"], **options)] for _ in range(2)]
+    figure = plots.compare(a, b)
+    assert "3 batches and 3 batches, paired" in figure.layout.title.text
+    assert all(row[4] < row[3] < row[5] for row in figure._rows if row[0] == "tokens per second")
+
+
+def test_prompts_that_were_cached_on_one_side_are_said(engine: Engine) -> None:
+    options = {"max_tokens": 4, "chat": False, "draft_length": 0}
+    a, b = (engine.generate("abcdefghijkl" * 2, **options) for _ in range(2))
+    text = plots.compare([a], [b]).layout.title.text
+    assert "96% of the prompts were cached: first tokens do not compare" in text
 
 
 def test_concurrency_uses_all_requests(gens: list[Any]) -> None:

@@ -12,6 +12,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.experiments import Experiment, Setting
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.tuner import Tuner
+from exsa_lab.tuner.tuner import REPEATS
 from exsa_lab.tuner.history import table_html
 from tests.widgets.fake import Published
 
@@ -106,6 +107,25 @@ def test_compare_shows_figures_of_both_runs(tuner: Tuner) -> None:
     assert "run 2 against run 1" in data[0]["text/plain"]
     assert "Acceptance by place, run 2" in data[1]["text/plain"]
     assert json.dumps(data)
+
+
+def test_repeating_runs_both_in_turns_and_pools_them(tuner: Tuner) -> None:
+    for length in (0, 3):
+        _run(tuner, draft_length=length, drafter="model", concurrency=3)
+    assert "one batch and one batch: repeat to compare" in tuner.compare()[0].layout.title.text
+    tuner.repeat_button.click()
+    assert tuner.wait(20)
+    assert [run.setting.draft_length for run in tuner.runs] == [0, 3] * (1 + REPEATS)
+    assert (tuner.run_a.value, tuner.run_b.value) == (0, 1)
+    figure = tuner.compare()[0]
+    assert f"{1 + REPEATS} batches and {1 + REPEATS} batches, paired" in figure.layout.title.text
+    assert not tuner.run_button.disabled
+
+
+def test_two_runs_of_one_setting_are_compared_with_each_other(tuner: Tuner) -> None:
+    for _ in range(2):
+        _run(tuner, draft_length=0)
+    assert "3 batches and 3 batches" in tuner.compare()[0].layout.title.text
 
 
 def test_displaying_adds_the_table_that_is_kept(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
