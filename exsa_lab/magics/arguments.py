@@ -130,18 +130,15 @@ def parse(magic: Any, line: str) -> argparse.Namespace:
     return args
 
 
+def cell_usage(magic: MagicFunction) -> MagicFunction:
+    """Have a cell magic's help begin as it is typed: IPython writes every magic with one percent sign."""
+    magic.__doc__ = (magic.__doc__ or "").replace(f"%{magic.__name__}", f"%%{magic.__name__}", 1)
+    return magic
+
+
 def flags(magic: Any) -> list[str]:
     """Return every option of a magic, as it is typed."""
     return [flag for action in magic.parser._actions for flag in action.option_strings]
-
-
-def completer(magic: Any) -> Callable[[Any, Any], list[str]]:
-    """Return what IPython calls for the Tab key on a magic's line: it proposes the magic's options."""
-
-    def complete(_shell: Any, event: Any) -> list[str]:
-        return [flag for flag in flags(magic) if flag.startswith("--") and flag.startswith(event.symbol or "--")]
-
-    return complete
 
 
 def _split(line: str) -> list[str]:

@@ -18,7 +18,8 @@ from exsa_lab.conversation.reading import chats_section
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, EngineNotLoaded
-from exsa_lab.magics.arguments import completer, literal, option_fields, parse
+from exsa_lab.magics.arguments import cell_usage, literal, option_fields, parse
+from exsa_lab.magics.completion import completer
 from exsa_lab.magics.form import form_params
 from exsa_lab.magics.formatting import fill
 from exsa_lab.magics.interrupts import CellInterrupted, watch
@@ -55,6 +56,7 @@ class ExsaMagics(Magics):
     # Generating
 
     @cell_magic
+    @cell_usage
     @magic_arguments()
     @argument("--name", metavar="VAR", help="Variable that gets the generation; _exsa always gets it.")
     @argument(

@@ -21,6 +21,7 @@ from exsa_lab.events import (
     from_json,
     to_json,
 )
+from exsa_lab.trace import picture
 from exsa_lab.trace.replay import Replay, replay
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT = "exsa_lab.trace/1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """The events of one generation plus how it was set up.
 
@@ -49,6 +50,12 @@ class Trace:
     """The prompt's tokens as the target saw them, chat template included; empty in older files."""
     end_ids: list[int] = field(default_factory=list)
     """Those among them that end a text."""
+
+    def __repr__(self) -> str:
+        return f"Trace({picture.line(self.events, self.stats, self.prompt)})"
+
+    def _repr_html_(self) -> str:
+        return picture.html(self.events, self.stats, self.prompt)
 
     @property
     def tokens(self) -> list[int]:

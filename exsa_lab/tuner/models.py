@@ -19,16 +19,17 @@ _WIDE = {"description_width": "8.5em"}
 class ModelChoice:
     """Target and draft by catalog name, path or hub address, and a button that loads them as the kernel's engine.
 
-    ``say(text, is_error)`` tells how it went; ``is_busy()`` says whether a run would lose its engine.
+    ``loaded`` names the target that is there; ``say(text, is_error)`` tells how it went; ``is_busy()`` says whether a
+    run would lose its engine.
     """
 
-    def __init__(self, engine: Any, say: Callable[[str, bool], None], is_busy: Callable[[], bool]) -> None:
+    def __init__(self, loaded: str, say: Callable[[str, bool], None], is_busy: Callable[[], bool]) -> None:
         self._say = say
         self._is_busy = is_busy
         style: dict[str, Any] = {"style": _WIDE, "ensure_option": False}
         wide, usual = w.Layout(width="28em"), w.Layout(width="21em")
         self.target = w.Combobox(value="", options=list(PAIRS), description="target", layout=wide, **style)
-        self.target.placeholder = engine.target.name
+        self.target.placeholder = loaded
         drafts = ["auto", "none", *PAIRS]
         self.draft = w.Combobox(value="auto", options=drafts, description="draft", layout=usual, **style)
         self.button = w.Button(description="Load", tooltip="Load these models; the ones before are closed")

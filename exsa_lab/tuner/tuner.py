@@ -13,8 +13,9 @@ from typing import Any
 import ipywidgets as w
 from IPython.display import display, update_display
 
+from exsa_lab.config import EngineConfig
 from exsa_lab.engine.generation import Generation
-from exsa_lab.errors import ConfigError, ExsaError
+from exsa_lab.errors import ConfigError, EngineNotLoaded, ExsaError
 from exsa_lab.experiments import Experiment, Setting, run_experiment
 from exsa_lab.loading import get_engine
 from exsa_lab.plots import acceptance_by_position, compare
@@ -60,10 +61,14 @@ class Tuner:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._table_id = uuid.uuid4().hex
-        self.controls = Controls(prompts, self.engine.config.n_seq_max, setting or Setting())
+        loaded = self._loaded()
+        at_once = (loaded.config if loaded else EngineConfig()).n_seq_max
+        self.controls = Controls(prompts, at_once, setting or Setting())
         self.chart = LiveChart()
         self.models = ModelChoice(
-            self.engine, lambda text, is_error: self._say(text, is_error=is_error), lambda: self.is_running
+            loaded.target.name if loaded else "none is loaded",
+            lambda text, is_error: self._say(text, is_error=is_error),
+            lambda: self.is_running,
         )
         self.models.box.layout.display = "none" if engine is not None else ""
         self._build()
@@ -74,6 +79,12 @@ class Tuner:
     def engine(self) -> Any:
         """The engine it runs on: the one given, or whichever the kernel has now."""
         return self._given if self._given is not None else get_engine()
+
+    def _loaded(self) -> Any:
+        try:
+            return self.engine
+        except EngineNotLoaded:  # its own row of controls loads one
+            return None
 
     def _build(self) -> None:
         self.run_button = w.Button(description="Run", button_style="primary", tooltip="Run this setting on the prompts")

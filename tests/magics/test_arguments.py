@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from IPython.core.completer import provisionalcompleter
 
 from exsa_lab import loading
 from exsa_lab.config import EngineConfig, SamplingParams
@@ -77,20 +76,6 @@ def test_every_magic_has_help(ip: Shell) -> None:
         parser = getattr(ExsaMagics, name).parser
         assert parser.description, name
         assert all(action.help for action in parser._actions), name
-
-
-@pytest.mark.parametrize(
-    ("line", "options"),
-    [
-        ("%%exsa --dra", ["--drafter", "--draft-length"]),
-        ("%exsa_load some.gguf --n-c", ["--n-ctx"]),
-        ("%exsa_jobs --", ["--once"]),
-    ],
-)
-def test_the_tab_key_proposes_options(ip: Shell, line: str, options: list[str]) -> None:
-    with provisionalcompleter():
-        proposed = [found.text for found in ip.ip.Completer.completions(line, len(line))]
-    assert [text for text in proposed if text.startswith("--")] == options
 
 
 def test_flags_of_the_engine(ip: Shell, fake_load: FakeLoad) -> None:

@@ -12,8 +12,8 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.experiments import Experiment, Setting
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.tuner import Tuner
-from exsa_lab.tuner.tuner import REPEATS
 from exsa_lab.tuner.history import table_html
+from exsa_lab.tuner.tuner import REPEATS
 from tests.widgets.fake import Published
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
@@ -74,6 +74,14 @@ def test_stop_keeps_what_is_done(engine: Engine) -> None:
     assert "Run 1 stopped" in tuner.status.value
     assert "(stopped)" in table_html(tuner.runs)
     assert engine.status().running == 0
+
+
+def test_without_an_engine_it_offers_to_load_one() -> None:
+    tuner = Tuner()
+    assert tuner.models.target.placeholder == "none is loaded"
+    tuner.run_button.click()
+    assert "no engine is loaded" in tuner.status.value.lower() or "load" in tuner.status.value
+    assert not tuner.is_running
 
 
 def test_mistakes_are_one_line_beneath_the_buttons(tuner: Tuner) -> None:
