@@ -140,6 +140,7 @@ def _add_shares(figure: Figure, points: Mapping[float, tuple[int, int]]) -> None
         y=shares,
         name="measured",
         mode="markers",
+        cliponaxis=False,
         error_y=error_bars(shares, [wilson(accepted, tested) for tested, accepted in points.values()]),
         marker={"color": BLUE, "size": 9, "symbol": "diamond"},
         text=[f"{accepted:,} of {tested:,} tested" for tested, accepted in points.values()],

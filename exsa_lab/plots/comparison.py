@@ -153,7 +153,7 @@ def concurrency(runs: Mapping[int, Any] | Sequence[Load]) -> Figure:
         concurrency({n: engine.map(prompts[:n], max_tokens=64) for n in (1, 2, 4, 8)})
     """
     loads = concurrency_records(runs) if isinstance(runs, Mapping) else list(runs)
-    titles = ("tokens per second, all together", "latency in milliseconds")
+    titles = ("tokens per second, all together", "latency in milliseconds (lower is better)")
     grid = make_subplots(rows=1, cols=2, horizontal_spacing=0.1, subplot_titles=titles)
     figure = Figure(grid, columns=Load._fields, rows=loads)
     figure.update_annotations(font={"size": 12, "color": TEXT})
@@ -185,7 +185,7 @@ def concurrency(runs: Mapping[int, Any] | Sequence[Load]) -> Figure:
     _add_latency(figure, loads)
     figure.update_xaxes(title="requests at once", type="log", tickvals=x, ticktext=[str(n) for n in x])
     figure.update_yaxes(rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(type="log", row=1, col=2)
+    figure.update_yaxes(type="log", dtick="D2", row=1, col=2)  # labels at 1, 2 and 5, which do not overlap
     figure.update_layout(
         title="Throughput and latency under load",
         height=420,

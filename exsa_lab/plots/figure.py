@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
 from html import escape, unescape
@@ -10,12 +11,13 @@ from typing import Any
 import plotly.graph_objects as go
 
 from exsa_lab.errors import ConfigError
+from exsa_lab.plots.drawing import svg
 from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.rows import visible
 
-# Mid-tones with some 3:1 on white and on near-black. Nothing relies on them alone: bars differ in pattern, lines in
-# dash, points in shape.
-TEXT = "#777b80"
+# A figure cannot know the page's theme, and no text reads well on white and on near-black: so it brings its paper.
+# Nothing relies on colours alone: bars differ in pattern, lines in dash, points in shape.
+TEXT, PAPER = "#4b5057", "#ffffff"
 GRID = "rgba(128,128,128,.22)"
 GREY, GREEN, BLUE, ORANGE, PURPLE = "#84888d", "#1f9d78", "#3d8ad0", "#d9702a", "#a066c9"
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
@@ -28,8 +30,8 @@ MAX_TABLE_ROWS = 60
 _AXIS = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "automargin": True, "title": {"standoff": 8}}
 TEMPLATE = go.layout.Template(
     layout={
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
         "font": {"color": TEXT, "size": 12, "family": "system-ui, sans-serif"},
         "colorway": list(COLORS),
         "xaxis": _AXIS,
@@ -44,10 +46,10 @@ TEMPLATE = go.layout.Template(
 
 
 class Figure(go.Figure):  # type: ignore[misc]  # plotly is untyped here
-    """A plotly figure that JupyterLab draws offline, and that other readers see as a table.
+    """A plotly figure that JupyterLab draws offline, and that other readers see as a picture and a table.
 
     Plotly's own way for notebooks may store its 5 MB of script, or a link to a server, in the notebook. This stores
-    the figure's data, and a table in HTML without script for whatever cannot draw it.
+    the figure's data, and a picture and a table without script for whatever cannot draw it.
     """
 
     # Plotly would show itself here, by its own default renderer.
@@ -69,7 +71,15 @@ class Figure(go.Figure):  # type: ignore[misc]  # plotly is untyped here
         self.__dict__["_rows"] = tuple(tuple(row) for row in rows)
 
     def _repr_mimebundle_(self, *_args: object, **_kwargs: object) -> dict[str, Any]:
-        return {PLOTLY: json.loads(self.to_json()), "text/html": self.table_html(), "text/plain": self.table_text()}
+        return {PLOTLY: json.loads(self.to_json()), "text/html": self.static_html(), "text/plain": self.table_text()}
+
+    def static_html(self) -> str:
+        """Return the figure for pages that run no script: a picture, and its numbers folded away beneath."""
+        data = base64.b64encode(svg(self).encode()).decode()
+        return (
+            f'<img alt="{escape(self._title())}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
+            f"<details><summary>The same as numbers</summary>{self.table_html()}</details>"
+        )
 
     def table_html(self) -> str:
         """Return title and numbers as HTML without script, every text escaped."""

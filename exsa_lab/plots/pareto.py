@@ -54,9 +54,8 @@ def pareto(rows: Sequence[Mapping[Any, Any]], x: str, y: str, *, names: Sequence
             hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
         )
     figure.update_layout(title="Settings no other beats in both")
-    for axis, name, update in (("x", x, figure.update_xaxes), ("y", y, figure.update_yaxes)):
+    for name, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
         better = "lower" if name in _MINIMISED else "higher"
         unit = " in seconds" if name == "ttft_s" else ""
         update(title=f"{METRICS.get(name, name)}{unit} ({better} is better)", rangemode="tozero")
-        assert axis
     return figure

@@ -64,7 +64,8 @@ def accept_region(
         )
     accepted = sum(min(p_of[token], q_of.get(token, 0.0)) for token in p_of)
     figure.update_layout(
-        title=f"One position: left bars p (target), right bars q (draft). Accepted with probability {accepted:.2f}",
+        title="One position: left bars p (target), right bars q (draft)"
+        f"<br><sup>accepted with probability {accepted:.2f}</sup>",
         barmode="group",
         bargap=0.3,
         bargroupgap=0.06,

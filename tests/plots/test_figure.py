@@ -12,7 +12,7 @@ import pytest
 from exsa_lab import plots
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.engine import Engine
-from exsa_lab.plots.figure import PLOTLY, label
+from exsa_lab.plots.figure import PAPER, PLOTLY, label
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 
 EVIL = "<script>alert(1)</script><a href='https://example.org'>x</a>"
@@ -65,12 +65,12 @@ def test_what_a_notebook_keeps_needs_no_server_and_no_script(gens: list[Any], co
         assert len(bundle["text/plain"].splitlines()) > 2, name
 
 
-def test_figures_are_transparent_and_texts_are_escaped(gens: list[Any], costs: CostModel) -> None:
+def test_figures_bring_their_paper_and_texts_are_escaped(gens: list[Any], costs: CostModel) -> None:
     for name, figure in _every_figure(gens, costs).items():
         data = json.dumps(figure._repr_mimebundle_()[PLOTLY])
         assert "<script" not in data, name
         assert "<a href" not in data, name
-        assert figure.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)", name
+        assert figure.layout.template.layout.paper_bgcolor == PAPER, name
 
 
 def test_displaying_gives_the_bundle_and_no_plotly_renderer(gens: list[Any]) -> None:
