@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exsa_lab import __version__
-from exsa_lab.errors import ExsaError
+from exsa_lab.errors import ExsaError, how_to_install
 
 QUICKSTART = "01_quickstart.ipynb"
 
@@ -155,7 +155,7 @@ def _doctor(args: argparse.Namespace, rest: list[str]) -> int:
 
 def _need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ExsaError(f"{package} is not installed.", hint="Install it with: pip install 'exsa-lab[lab]'")
+        raise ExsaError(f"{package} is not installed.", hint=how_to_install(package))
 
 
 if __name__ == "__main__":

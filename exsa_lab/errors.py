@@ -47,6 +47,14 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."
 
 
+def how_to_install(*packages: str) -> str:
+    """Say how to add packages to this Python, by their own names: that works in a clone and beside an installed wheel.
+
+    Example: ``how_to_install("torch", "gguf")`` is ``"Run `pip install torch gguf` (%pip in a notebook)."``.
+    """
+    return f"Run `pip install {' '.join(packages)}` (%pip in a notebook)."
+
+
 class ExsaError(Exception):
     """Base of all exsa_lab errors: a message for people, and a hint on what to do."""
 

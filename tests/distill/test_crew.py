@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'exsa-lab[distill]'")
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install torch gguf")
 
 from exsa_lab.distill.crew import Crew  # noqa: E402
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'exsa-lab[distill]'")
-gguf = pytest.importorskip("gguf", reason="gguf is not installed: pip install 'exsa-lab[distill]'")
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install torch gguf")
+gguf = pytest.importorskip("gguf", reason="gguf is not installed: pip install torch gguf")
 
 from exsa_lab.distill import distill  # noqa: E402
 from exsa_lab.distill.drafts import new_draft, reduce_embedding, widened  # noqa: E402

