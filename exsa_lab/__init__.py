@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from exsa_lab.sweeps import sweep
     from exsa_lab.trace.trace import Trace
     from exsa_lab.tuner import Tuner
+    from exsa_lab.widgets.explore import explore
     from exsa_lab.widgets.step_through import StepThrough
     from exsa_lab.widgets.timeline import show_timeline
 
@@ -54,6 +55,7 @@ __all__ = [
     "Tuner",
     "distill",
     "doctor",
+    "explore",
     "get_engine",
     "history",
     "load",
@@ -79,6 +81,7 @@ _HOMES = {
     "Tuner": "exsa_lab.tuner",
     "distill": "exsa_lab.distill",
     "doctor": "exsa_lab.doctor",
+    "explore": "exsa_lab.widgets.explore",
     "get_engine": "exsa_lab.loading",
     "history": "exsa_lab.history_file",
     "load": "exsa_lab.loading",

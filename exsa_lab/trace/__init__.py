@@ -23,20 +23,28 @@ if TYPE_CHECKING:
         speed_up,
         verdict_sentence,
     )
+    from exsa_lab.trace.measured import MeasuredSpeed, PlainSpeed, acceptance_of_tested, measured_speeds, plain_speed
     from exsa_lab.trace.positions import MAX_POSITIONS, Positions, common_probability, match_probability
     from exsa_lab.trace.replay import Replay
     from exsa_lab.trace.trace import Trace
+    from exsa_lab.trace.what_if import WhatIf
 
 __all__ = [
     "MAX_POSITIONS",
+    "MeasuredSpeed",
+    "PlainSpeed",
     "Positions",
     "Replay",
     "Trace",
+    "WhatIf",
+    "acceptance_of_tested",
     "best_case_speedup",
     "break_even_acceptance",
     "common_probability",
     "expected_tokens",
     "match_probability",
+    "measured_speeds",
+    "plain_speed",
     "round_cost",
     "speed_up",
     "verdict_sentence",
@@ -47,16 +55,22 @@ __getattr__, __dir__ = lazy_members(
     __name__,
     {
         "MAX_POSITIONS": "exsa_lab.trace.positions",
+        "MeasuredSpeed": "exsa_lab.trace.measured",
+        "PlainSpeed": "exsa_lab.trace.measured",
         "Positions": "exsa_lab.trace.positions",
         "Replay": "exsa_lab.trace.replay",
         "Trace": "exsa_lab.trace.trace",
+        "WhatIf": "exsa_lab.trace.what_if",
         "best_case_speedup": "exsa_lab.trace.break_even",
         "break_even_acceptance": "exsa_lab.trace.break_even",
         "common_probability": "exsa_lab.trace.positions",
         "expected_tokens": "exsa_lab.trace.break_even",
         "match_probability": "exsa_lab.trace.positions",
+        "measured_speeds": "exsa_lab.trace.measured",
+        "plain_speed": "exsa_lab.trace.measured",
         "round_cost": "exsa_lab.trace.break_even",
         "speed_up": "exsa_lab.trace.break_even",
+        "acceptance_of_tested": "exsa_lab.trace.measured",
         "verdict_sentence": "exsa_lab.trace.break_even",
     },
 )

@@ -39,7 +39,11 @@ def break_even_acceptance(costs: CostModel, k: int, *, uses_model: bool = True) 
 
     Example: verifying 4 tokens for 2.7 single steps and drafting 3 for 0.4 needs 3.1 tokens per round: 0.85.
     """
-    needed = round_cost(costs, k, uses_model=uses_model)
+    return acceptance_for(round_cost(costs, k, uses_model=uses_model), k)
+
+
+def acceptance_for(needed: float, k: int) -> float | None:
+    """Acceptance rate at which drafts of ``k`` tokens give ``needed`` tokens a round; None where not even 1 does."""
     if needed > k + 1:
         return None
     low, high = 0.0, 1.0

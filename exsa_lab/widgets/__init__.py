@@ -8,18 +8,29 @@ from exsa_lab.lazy import lazy_members
 
 if TYPE_CHECKING:
     from exsa_lab.widgets.display import show
+    from exsa_lab.widgets.explore import Explorer
     from exsa_lab.widgets.static import static_html, static_text
     from exsa_lab.widgets.step_through import StepThrough
     from exsa_lab.widgets.timeline import BatchTimeline, show_timeline
     from exsa_lab.widgets.token_strip import TokenStrip
 
-__all__ = ["BatchTimeline", "StepThrough", "TokenStrip", "show", "show_timeline", "static_html", "static_text"]
+__all__ = [
+    "BatchTimeline",
+    "Explorer",
+    "StepThrough",
+    "TokenStrip",
+    "show",
+    "show_timeline",
+    "static_html",
+    "static_text",
+]
 
 # Imported when first used: the static views must not cost the import of ipywidgets.
 __getattr__, __dir__ = lazy_members(
     __name__,
     {
         "BatchTimeline": "exsa_lab.widgets.timeline",
+        "Explorer": "exsa_lab.widgets.explore",
         "StepThrough": "exsa_lab.widgets.step_through",
         "TokenStrip": "exsa_lab.widgets.token_strip",
         "show": "exsa_lab.widgets.display",
