@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from exsa_lab.errors import ConfigError, shown
+from exsa_lab.events import MAX_TOP
 from exsa_lab.forms import Form, find_form, own_choice, own_format, own_text
 from exsa_lab.plain import plain
 
@@ -73,6 +74,11 @@ class SamplingParams:
     """A grammar that the whole text follows: Lark, or GBNF as llama.cpp has it."""
     choice: tuple[str, ...] | None = None
     """Texts of which the text is one."""
+    top_logprobs: int = 0
+    """Record the so many most probable tokens at each place, 20 at most, with their probabilities; 0 records none."""
+    prompt_logprobs: bool | int = 0
+    """True records how unexpected each token of the prompt was; a number, 20 at most, that many alternatives too. The
+    prompt is then read anew, whatever of it is cached."""
     seed: int | None = None
     """Seed of the request's own random stream; None draws one (it is kept in the trace)."""
     stop: tuple[str, ...] = ()
@@ -116,6 +122,8 @@ class SamplingParams:
             penalty_last_n=whole("penalty_last_n", self.penalty_last_n, -1, 1 << 24),
             logit_bias=_biases(self.logit_bias),
             suppress_tokens=_suppressed(self.suppress_tokens),
+            top_logprobs=whole("top_logprobs", self.top_logprobs, 0, MAX_TOP),
+            prompt_logprobs=_prompt_logprobs(self.prompt_logprobs),
             chat=_flag("chat", self.chat),
             stop=_stops(self.stop),
         )
@@ -355,6 +363,12 @@ def _token(name: str, token: object) -> int | str:
             raise ConfigError(f"{name} names an empty text.", hint="A token is given by its number or its text.")
         return str(token)
     return whole(f"a token of {name}", int(token) if isinstance(token, str) else token, 0, (1 << 31) - 1)
+
+
+def _prompt_logprobs(value: object) -> bool | int:
+    if type(value).__name__ in ("bool", "bool_"):
+        return True if value else 0
+    return whole("prompt_logprobs", value, 0, MAX_TOP, extra=", or True")
 
 
 def _flag(name: str, value: object) -> bool:

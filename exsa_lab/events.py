@@ -7,17 +7,20 @@ they are the models' own probabilities at temperature 1, which say more.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from exsa_lab.errors import shown
 
 __all__ = [
+    "Alternative",
     "DraftReason",
     "Event",
     "PrefillEvent",
+    "PromptTokenEvent",
     "RejectedEvent",
     "Rejection",
     "RoundEvent",
@@ -63,6 +66,7 @@ class DraftReason(StrEnum):
     PROBING = "probing"
     NOT_WORTH_IT = "not worth it now"
     NO_DRAFTER = "no drafter"
+    FORCED = "forced by the form"
     FIRST_TOKEN = "first token"
     PROMPTS = "none beside prompts"
     REPRODUCIBLE = "none in company, to be reproducible"
@@ -80,6 +84,25 @@ class State(StrEnum):
     @property
     def is_final(self) -> bool:
         return self in (State.FINISHED, State.CANCELLED, State.FAILED)
+
+
+class Alternative(NamedTuple):
+    """One token that might have come at a position."""
+
+    token_id: int
+    text: str
+    """How the token is shown, control tokens by their name."""
+    raw: float
+    """The target's probability of it as the model gave it: softmax of the logits, before anything else."""
+    p: float | None
+    """The same after all that was asked for, as an event's ``p`` is: biases, penalties, form and sampling chain; under
+    greedy decoding at temperature 1. None in a prompt, where nothing was chosen."""
+    q: float | None
+    """The drafter's probability of it, as an event's ``q`` is; None where nothing was drafted."""
+
+
+MAX_TOP = 20
+"""Most alternatives of a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +123,40 @@ class TokenEvent:
     round: int
     drafter: str | None = None
     """Name of the drafter that proposed it, None where nothing was drafted."""
+    logprob: float | None = None
+    """Natural logarithm of its ``raw`` probability, see `Alternative`; -9999 where that is 0. This and what
+    follows need ``top_logprobs``; tokens that close a thought have none: no model was asked."""
+    entropy: float | None = None
+    """Of the raw distribution it was chosen from, in bits."""
+    top: tuple[Alternative, ...] = ()
+    """The most probable tokens of that distribution, best first; its own token need not be among them."""
+
+    @property
+    def surprisal(self) -> float | None:
+        """How unexpected it was, in bits: 0 for a token that was certain."""
+        return _bits(self.logprob)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokenEvent:
+    """One token of the prompt, where ``prompt_logprobs`` asked for it. The first one follows nothing."""
+
+    position: int
+    """Index in the prompt, from 0."""
+    token_id: int
+    text: str
+    logprob: float | None
+    """Natural logarithm of the target's probability of it after what stands before it."""
+    top: tuple[Alternative, ...] = ()
+
+    @property
+    def surprisal(self) -> float | None:
+        """How unexpected it was, in bits."""
+        return _bits(self.logprob)
+
+
+def _bits(logprob: float | None) -> float | None:
+    return None if logprob is None else max(0.0, -logprob / math.log(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +216,7 @@ class StateEvent:
     time_s: float = 0.0
 
 
-Event = TokenEvent | RejectedEvent | RoundEvent | PrefillEvent | StateEvent
+Event = TokenEvent | RejectedEvent | RoundEvent | PrefillEvent | StateEvent | PromptTokenEvent
 
 _KINDS: dict[str, type[Any]] = {
     "token": TokenEvent,
@@ -167,11 +224,20 @@ _KINDS: dict[str, type[Any]] = {
     "round": RoundEvent,
     "prefill": PrefillEvent,
     "state": StateEvent,
+    "prompt_token": PromptTokenEvent,
 }
 _NAMES = {cls: name for name, cls in _KINDS.items()}
 EVENT_TYPES: tuple[type[Any], ...] = tuple(_KINDS.values())
-# The types each field may have.
-_HINTS = {cls: {name: get_args(hint) or (hint,) for name, hint in get_type_hints(cls).items()} for cls in EVENT_TYPES}
+
+
+def _kinds_of(hint: Any) -> tuple[Any, ...]:
+    """The types a field may have; ``tuple`` stands for alternatives, the only values that hold others."""
+    return (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
+
+
+_HINTS = {
+    cls: {name: _kinds_of(hint) for name, hint in get_type_hints(cls).items()} for cls in (*EVENT_TYPES, Alternative)
+}
 
 MAX_NUMBER = 1 << 31
 """No position, token or count of a recorded run is larger."""
@@ -217,8 +283,18 @@ def _checked(name: str, value: Any, kinds: tuple[Any, ...]) -> Any:
         elif kind is float:
             if isinstance(value, int | float) and type(value) is not bool and abs(value) < MAX_NUMBER:
                 return value
+        elif kind is tuple:
+            if isinstance(value, list | tuple) and len(value) <= MAX_TOP:
+                return tuple(map(_checked_alternative, value))
         elif issubclass(kind, StrEnum):
             return kind(value)
         elif type(value) is kind:
             return value
     raise ValueError(f"{shown(name)} is {shown(value)}")
+
+
+def _checked_alternative(values: Any) -> Alternative:
+    if not isinstance(values, list | tuple) or len(values) != len(Alternative._fields):
+        raise ValueError(f"{shown(values)} is no alternative")
+    hints = _HINTS[Alternative]
+    return Alternative(*(_checked(name, value, hints[name]) for name, value in zip(hints, values, strict=True)))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import psutil
@@ -20,6 +21,7 @@ import exsa_lab as xl
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ExsaError, InvalidModel, ModelNotFound, OutOfMemory, PromptTooLong
+from exsa_lab.events import TokenEvent
 from exsa_lab.models.resolve import resolve
 from exsa_lab.runtime.model import LlamaModel
 from exsa_lab.speculation.sampling import apply_chain
@@ -212,3 +214,41 @@ def _one_token(context: object) -> object:
     batch = context.new_batch()  # type: ignore[attr-defined]
     batch.add([1], 0, 0, 1)
     return batch
+
+
+@pytest.mark.parametrize("chain", [{}, {"temperature": 0.8, "top_p": 0.9, "seed": 3, "drafter": "ngram"}], ids=str)
+def test_alternatives_of_a_drafted_text_are_those_of_plain_decoding(engine: Engine, chain: dict[str, Any]) -> None:
+    common = {"max_tokens": 48, "top_logprobs": 5, "prompt_logprobs": 3, **chain}
+    plain = engine.generate("Name three primary colours.", **common | {"draft_length": 0})
+    drafted = engine.generate("Name three primary colours.", **{"draft_length": 4, **common})
+    assert drafted.tokens == plain.tokens
+    assert drafted.stats.drafted_tokens > 0
+    pairs = [
+        *zip(*([e for e in g.events if isinstance(e, TokenEvent)] for g in (plain, drafted)), strict=True),
+        *zip(plain.prompt_logprobs, drafted.prompt_logprobs, strict=True),
+    ]
+    for one, other in pairs:
+        assert one.logprob == pytest.approx(other.logprob, abs=0.05)
+        # Rounding differs with the size of a batch: near equals may change places.
+        clear = [a.token_id for a, b in itertools.pairwise(one.top) if a.raw > 1.05 * b.raw + 1e-4]
+        assert set(clear) <= {a.token_id for a in other.top}
+        found = {a.token_id: a for a in other.top}
+        for alternative in one.top:
+            if alternative.token_id in found:
+                assert alternative.raw == pytest.approx(found[alternative.token_id].raw, abs=0.02)
+                if alternative.p is not None and not chain:
+                    assert alternative.p == pytest.approx(alternative.raw, rel=1e-4)
+
+
+def test_recorded_probabilities_are_a_direct_softmax_of_the_targets_logits(engine: Engine) -> None:
+    gen = engine.generate(PROMPT, chat=False, max_tokens=24, top_logprobs=5, temperature=0.7, seed=2)
+    places = gen.positions()
+    for event in (event for event in gen.events if isinstance(event, TokenEvent)):
+        raw = places.p(event.position)
+        order = np.argsort(-raw.probs, kind="stable")[:5]
+        assert [other.raw for other in event.top] == pytest.approx(raw.probs[order].tolist(), abs=0.02)
+        assert event.entropy == pytest.approx(-float((raw.probs * np.log2(raw.probs)).sum()), abs=0.1)
+        after = places.p(event.position, temperature=0.7)
+        assert [other.p for other in event.top] == pytest.approx(
+            [after.probability(other.token_id) for other in event.top], abs=0.02
+        )

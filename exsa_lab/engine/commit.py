@@ -5,12 +5,13 @@ They are two functions because the next decode needs the tokens at once; the eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.events import RejectedEvent, Rejection, Source, TokenEvent
-from exsa_lab.runtime.protocol import Model
+from exsa_lab.events import Alternative, PromptTokenEvent, RejectedEvent, Rejection, Source, TokenEvent
+from exsa_lab.runtime.protocol import Logits, Model
+from exsa_lab.speculation.alternatives import Look, look_at_prompt
 from exsa_lab.speculation.rejection_sampling import Verdict
 
 
@@ -78,12 +79,18 @@ def _append(sequence: Sequence, token: int, model: Model) -> str | None:
     return _finish_reason(sequence, token, model)
 
 
-def emit(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, model: Model) -> None:
-    """Add the events of a round: its tokens, and what of the draft was refused or discarded."""
+def emit(
+    sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, model: Model, looks: list[Look] | None = None
+) -> None:
+    """Add the events of a round: its tokens, and what of the draft was refused or discarded.
+
+    ``looks`` has one for each token that was verified, where they are asked for.
+    """
     for index, token in enumerate(done.tokens):
         if index == verdict.accepted:
             _emit_rejected(sequence, draft, verdict, done, index, model)
-        _emit_token(sequence, draft, verdict, done, index, token)
+        event = _token_event(draft, verdict, done, index, token)
+        sequence.emitter.add(_with_look(event, looks[index], model) if looks else event)
     if (num := len(done.tokens)) <= verdict.accepted:
         _emit_rejected(sequence, draft, verdict, done, num, model)
     p = None if sequence.mask is None else 1.0  # where a thought was cut off, the target may have thought otherwise
@@ -92,21 +99,51 @@ def emit(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, mo
     sequence.generation.tokens += done.tokens + done.forced
 
 
-def _emit_token(sequence: Sequence, draft: Draft, verdict: Verdict, done: Committed, index: int, token: int) -> None:
-    is_draft = index < verdict.accepted
+def emit_prompt(sequence: Sequence, start: int, rows: Logits, model: Model) -> None:
+    """Add the events of those tokens of a prompt that follow these rows of logits, the first of which is at ``start``.
+
+    Each is told once, also where it was computed again.
+    """
+    first = sequence.num_looked_at
+    if first == 0:
+        sequence.emitter.add(PromptTokenEvent(0, sequence.tokens[0], model.token_label(sequence.tokens[0]), None))
+        first = 1
+    end = max(first, min(sequence.num_prompt, start + len(rows) + 1))
+    tokens, count = sequence.tokens[first:end], int(sequence.params.prompt_logprobs)
+    if sequence.params.prompt_logprobs is True:
+        count = 0
+    looks = look_at_prompt(rows[first - start - 1 : end - start - 1], tokens, count)
+    for position, (token, look) in enumerate(zip(tokens, looks, strict=True), first):
+        top = _alternatives(look, model)
+        sequence.emitter.add(PromptTokenEvent(position, token, model.token_label(token), look.logprob, top))
+    sequence.num_looked_at = end
+
+
+def _with_look(event: TokenEvent, look: Look, model: Model) -> TokenEvent:
+    return replace(event, logprob=look.logprob, entropy=look.entropy, top=_alternatives(look, model))
+
+
+def _alternatives(look: Look, model: Model) -> tuple[Alternative, ...]:
+    return tuple(Alternative(token, model.token_label(token), raw, p, q) for token, raw, p, q in look.top)
+
+
+def _token_event(draft: Draft, verdict: Verdict, done: Committed, index: int, token: int) -> TokenEvent:
+    is_draft, is_forced = index < verdict.accepted, draft.is_forced
     check = verdict.checks[index] if index < len(verdict.checks) else None
-    event = TokenEvent(
+    if is_draft and is_forced:
+        return TokenEvent(done.position + index, token, "", Source.FORCED, 1.0, None, None, done.round, draft.drafter)
+    source = Source.TARGET if is_forced else verdict.source  # it is no bonus of anybody's draft
+    return TokenEvent(
         position=done.position + index,
         token_id=token,
         text="",
-        source=Source.ACCEPTED if is_draft else verdict.source,
+        source=Source.ACCEPTED if is_draft else source,
         p=check.p if is_draft and check else verdict.p,
         q=check.q if is_draft and check else None,
         u=check.u if is_draft and check else verdict.u,
         round=done.round,
         drafter=draft.drafter if is_draft else None,
     )
-    sequence.emitter.add(event)
 
 
 def _emit_rejected(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName, EngineConfig
 from exsa_lab.costs.model import CostModel
-from exsa_lab.engine.proposers import Draft, ModelDrafter, ModelRequest, draft_by_lookup
+from exsa_lab.engine.proposers import Draft, ModelDrafter, ModelRequest, draft_by_lookup, draft_forced
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import EngineError
@@ -103,7 +103,11 @@ class Drafting:
         fixed_tokens = 0
         for item in work:
             if item.is_decode:
-                if self._is_automatic(item.sequence):
+                forced = self._draft_forced(item.sequence, room - fixed_tokens)
+                if forced is not None:
+                    drafts[item.sequence.id] = forced
+                    fixed_tokens += len(forced.tokens)
+                elif self._is_automatic(item.sequence):
                     automatic.append(item.sequence)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
@@ -186,6 +190,9 @@ class Drafting:
         else:
             to_model.append(self._model_request(sequence, length, lambda _: Take.MORE, DraftReason.FIXED))
         return length
+
+    def _draft_forced(self, sequence: Sequence, room: int) -> Draft | None:
+        return draft_forced(sequence, min(self.max_length, sequence.num_left - 1, room))
 
     def _fixed_drafter(self, sequence: Sequence) -> str:
         drafter = sequence.params.drafter

@@ -191,6 +191,7 @@ class Engine:
     def _more(self, before: Generation, params: dict[str, Any]) -> Generation:
         """See `Generation.more`. Its random numbers are others than those already used."""
         own = {field.name: getattr(before.params, field.name) for field in fields(before.params)}
+        own["prompt_logprobs"] = 0  # else all that was written would be read anew
         own["seed"] = None if before.params.seed is None else (before.params.seed + len(before.tokens)) % 2**64
         generation = Generation(
             self._access, next(self._ids), before.prompt, SamplingParams.from_kwargs(**{**own, **params})

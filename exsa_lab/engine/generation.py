@@ -14,7 +14,8 @@ from exsa_lab.awaiting import stream_events, wait_for
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import Stats, StepRecord
 from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, GenerationCancelled, IncompleteForm
-from exsa_lab.events import Event, State, StateEvent, TokenEvent
+from exsa_lab.events import Event, PromptTokenEvent, State, StateEvent, TokenEvent
+from exsa_lab.listening import Listener, Subscription
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message
 from exsa_lab.prompts.thinking import Thinking
@@ -23,7 +24,6 @@ from exsa_lab.structure.parse import parse_form
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
-Listener = Callable[[list[Event]], None]
 _Callback = TypeVar("_Callback")
 
 
@@ -67,31 +67,6 @@ class EngineAccess:
     """Called when somebody begins to listen to its events."""
     positions: Callable[[Trace], Positions]
     """Compute both models' logits along a recorded text."""
-
-
-class Subscription:
-    """A listener, and how many of the events it was told.
-
-    One thread at a time tells it; another one that has news meanwhile leaves them to that one. So the order is kept,
-    and nobody ever waits for a listener.
-    """
-
-    def __init__(self, events: list[Event], listener: Listener, *, inline: bool) -> None:
-        self.is_inline = inline
-        self._events = events
-        self._listener = listener
-        self._num_told = 0
-        self._is_telling = threading.Lock()
-
-    def tell(self) -> None:
-        """Give it what it does not know yet; raises what it raises."""
-        while self._num_told < len(self._events) and self._is_telling.acquire(blocking=False):
-            try:
-                news = self._events[self._num_told :]
-                self._num_told += len(news)
-                self._listener(news)
-            finally:
-                self._is_telling.release()
 
 
 class Generation:
@@ -175,6 +150,11 @@ class Generation:
             )
             return [*self.notes, unfinished]
         return list(self.notes)
+
+    @property
+    def prompt_logprobs(self) -> list[PromptTokenEvent]:
+        """What ``prompt_logprobs`` asked for: each token of the prompt, and how unexpected it was."""
+        return [event for event in list(self.events) if isinstance(event, PromptTokenEvent)]
 
     def _parts(self) -> tuple[str, str, bool]:
         if self.thinking is None:

@@ -123,17 +123,20 @@ class SlotTable:
 
     # Taking and giving back
 
-    def num_new_cells(self, tokens: list[int]) -> int:
-        """Return how many available cells a new sequence would take: all but those a running one already holds."""
-        source = self._best_source(tokens)
+    def num_new_cells(self, tokens: list[int], reusable: list[int] | None = None) -> int:
+        """Return how many available cells a new sequence would take: all but those a running one already holds.
+
+        ``reusable`` are the first of the tokens, where not all but the last may be taken from the cache, and one more.
+        """
+        source = self._best_source(tokens if reusable is None else reusable)
         is_held = source.slot is not None and self._slots[source.slot].is_held
         return len(tokens) - (source.length if is_held else 0)
 
-    def num_uncached(self, tokens: list[int]) -> int:
+    def num_uncached(self, tokens: list[int], reusable: list[int] | None = None) -> int:
         """Return how many of the tokens a new sequence would have to compute; at least 1."""
-        return len(tokens) - self._best_source(tokens).length
+        return len(tokens) - self._best_source(tokens if reusable is None else reusable).length
 
-    def acquire(self, tokens: list[int]) -> int:
+    def acquire(self, tokens: list[int], reusable: list[int] | None = None) -> int:
         """Hold a slot for a new sequence, with the longest prefix of ``tokens`` that is cached already in it.
 
         The last token is never taken from the cache, since its logits are needed. Returns the slot; raises
@@ -141,7 +144,7 @@ class SlotTable:
         """
         if not self.has_empty_slot():
             self._shrink()
-        source = self._best_source(tokens)
+        source = self._best_source(tokens if reusable is None else reusable)
         if self._is_limited and not source.checkpoint and source.slot is not None and self._is_idle(source.slot):
             index = source.slot  # it goes on where it ends
         else:

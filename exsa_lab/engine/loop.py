@@ -12,7 +12,7 @@ from exsa_lab.config import EngineConfig
 from exsa_lab.costs.prefill_budget import PrefillBudget
 from exsa_lab.engine.caches.checkpoints import checkpoint_places
 from exsa_lab.engine.caches.perform import perform
-from exsa_lab.engine.commit import commit
+from exsa_lab.engine.commit import commit, emit_prompt
 from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.kv_slots import SlotTable
@@ -23,7 +23,8 @@ from exsa_lab.engine.sequence import Sequence
 from exsa_lab.engine.stats import EngineStatus
 from exsa_lab.errors import EngineFailed, ExsaError, OutOfMemory, as_own
 from exsa_lab.events import DraftReason, PrefillEvent, State
-from exsa_lab.runtime.protocol import UNLIMITED, Context, DecodeAborted, Logits, Model
+from exsa_lab.runtime.protocol import MIN_OUTPUTS, UNLIMITED, Context, DecodeAborted, Logits, Model
+from exsa_lab.speculation.alternatives import look_at_round
 from exsa_lab.speculation.rejection_sampling import accept
 
 SPLIT_CELLS = 256
@@ -212,7 +213,7 @@ class Loop:
         sequence, reached = item.sequence, -1
         while sequence.slot is not None and reached < self._length(sequence) < end:
             reached = self._length(sequence)
-            size = min(end - reached, self.context.n_batch)
+            size = min(end - reached, MIN_OUTPUTS if sequence.wants_prompt_rows else end, self.context.n_batch)
             is_last = reached + size == end
             part = Work(sequence, size, item.is_decode and is_last, item.has_output and is_last)
             self._advance([part], with_drafts=with_drafts)
@@ -255,7 +256,7 @@ class Loop:
             num_drafted = len(draft.fed) if draft else 0
             if draft and num_drafted:
                 tokens = tokens + draft.fed
-            num_outputs = item.has_output + num_drafted
+            num_outputs = (item.num_tokens if sequence.wants_prompt_rows else item.has_output) + num_drafted
             first = self._batch.add(tokens, start, sequence.slot, num_outputs)
             rows.append((first, first + num_outputs))
         return rows
@@ -303,29 +304,36 @@ class Loop:
             self.slots.save(sequence.slot)
         if not item.is_decode and start < sequence.num_prompt:
             sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
+        if sequence.wants_prompt_rows:
+            emit_prompt(sequence, start, rows[: item.num_tokens], self.target)
         if item.has_output:
-            self._finish_round(sequence, draft or Draft(reason=DraftReason.FIRST_TOKEN), rows, now)
+            own = rows[len(rows) - len(drafted) - 1 :]
+            self._finish_round(sequence, draft or Draft(reason=DraftReason.FIRST_TOKEN), own, now)
 
     def _finish_round(self, sequence: Sequence, draft: Draft, rows: Logits, now: float) -> None:
         assert sequence.slot is not None
-        num_before = sequence.num_tokens
+        num_before, params = sequence.num_tokens, sequence.params
+        rows = rows[: len(draft.tokens) + 1]
         verdict = accept(
             draft.tokens,
             draft.dists,
-            rows[: len(draft.tokens) + 1],
-            sequence.params,
+            rows,
+            params,
             sequence.random,
             position=sequence.num_generated,
             draft_probs=draft.probs,
             with_probabilities=self._wants_probabilities(sequence, draft),
             shaping=sequence.shaping,
         )
+        looks = None
+        if params.top_logprobs:
+            looks = look_at_round(draft.tokens, draft.q_dists, rows, verdict, params, sequence.shaping)
         committed = commit(sequence, draft, verdict, self.target)
         self.slots.truncate(sequence.slot, min(num_before + committed.num_accepted, sequence.num_tokens))
         elapsed, sample_s = now - sequence.generation.submitted, time.perf_counter() - now
         batch_tokens = self._batch.num_tokens
         self.reporter.round(
-            CommittedRound(sequence, draft, verdict, committed, self._step, batch_tokens, elapsed, sample_s)
+            CommittedRound(sequence, draft, verdict, committed, self._step, batch_tokens, elapsed, sample_s, looks)
         )
         if committed.finish_reason:
             self._end(sequence, State.FINISHED, committed.finish_reason)

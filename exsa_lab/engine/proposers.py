@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from exsa_lab.config import MAX_DRAFT_LENGTH
+from exsa_lab.config import MAX_DRAFT_LENGTH, SamplingParams
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import LOAD_AGAIN, DecodeError, EngineFailed
@@ -21,6 +21,7 @@ from exsa_lab.speculation.sampling import (
     with_vocabulary,
 )
 
+_AS_IT_IS = SamplingParams(temperature=1.0)
 FEW = 4
 """Tokens of lag that are caught up one by one where the shape of the batch matters."""
 
@@ -37,6 +38,8 @@ class Draft:
     """The drafter's own probability of each token: the q that is shown, where it was asked for."""
     dists: list[Distribution | None] = field(default_factory=list)
     """The distribution each token was drawn from; None where nothing was drawn."""
+    q_dists: list[Distribution] = field(default_factory=list)
+    """What the drafter thought at each place, greedy or not, where the request asks for alternatives."""
     confidences: list[float | None] = field(default_factory=list)
     """Draft model: probability of the most probable token at each place, where it was asked for."""
     peeked: tuple[int, float] | None = None
@@ -46,6 +49,16 @@ class Draft:
     padding: int = 0
     """Tokens that the target computes after these only to keep the shape of its batch: nobody proposed them, and they
     are never tested."""
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether nothing else could follow, so that nobody drafted."""
+        return self.drafter == "forced"
+
+    @property
+    def num_proposed(self) -> int:
+        """Tokens that somebody proposed, rightly or wrongly."""
+        return 0 if self.is_forced else len(self.tokens)
 
     @property
     def fed(self) -> list[int]:
@@ -72,7 +85,18 @@ def draft_by_lookup(sequence: Sequence, length: int, reason: DraftReason) -> Dra
     assert sequence.ngrams is not None
     owner = sequence.ngrams.owner
     tokens, _ = sequence.ngrams.propose(length)
-    return Draft("ngram", reason, tokens, [1.0] * len(tokens), [None] * len(tokens), looked_up_in=owner)
+    q_dists = list(map(Distribution.one_hot, tokens)) if sequence.params.top_logprobs else []
+    return Draft("ngram", reason, tokens, [1.0] * len(tokens), [None] * len(tokens), q_dists, looked_up_in=owner)
+
+
+def draft_forced(sequence: Sequence, most: int) -> Draft | None:
+    """Propose the tokens that must follow, where they are to be verified like any draft; None where there are none."""
+    if sequence.mask is None or not sequence.verifies_forced or most <= 0:
+        return None
+    tokens = sequence.mask.forced()[:most]
+    if not tokens:
+        return None
+    return Draft("forced", DraftReason.FORCED, tokens, [None] * len(tokens), [None] * len(tokens))
 
 
 class ModelDrafter:
@@ -279,5 +303,7 @@ class ModelDrafter:
         draft.tokens.append(token)
         draft.probs.append(confidence if dist is None else dist.probability(token))
         draft.dists.append(dist)
+        if sequence.params.top_logprobs:
+            draft.q_dists.append(apply_chain(row, _AS_IT_IS) if dist is None else dist)
         draft.confidences.append(confidence)
         return take is Take.MORE and len(draft.tokens) < request.limit and not self._model.is_end(token)

@@ -22,6 +22,7 @@ from exsa_lab.engine.stats import StepRecord
 from exsa_lab.errors import ExsaError, as_own, shown
 from exsa_lab.events import RoundEvent, State, StateEvent
 from exsa_lab.runtime.protocol import Model
+from exsa_lab.speculation.alternatives import Look
 from exsa_lab.speculation.rejection_sampling import Verdict
 
 P = ParamSpec("P")
@@ -102,6 +103,18 @@ class CommittedRound:
     elapsed: float
     """Seconds since its generation was submitted."""
     sample_s: float
+    looks: list[Look] | None = None
+    """At each verified token, where alternatives are asked for."""
+
+    @property
+    def num_accepted(self) -> int:
+        """Tokens committed that somebody had proposed."""
+        return 0 if self.draft.is_forced else self.committed.num_accepted
+
+    @property
+    def num_forced(self) -> int:
+        """Tokens committed of which there was no choice."""
+        return len(self.committed.forced) + self.committed.num_accepted - self.num_accepted
 
 
 class Reporter:
@@ -168,7 +181,7 @@ class Reporter:
             else:
                 step.prefill_tokens += item.num_tokens
         for draft in drafts.values():
-            step.draft_tokens += len(draft.tokens)
+            step.draft_tokens += draft.num_proposed
 
     def _learn_drafting(self, step: StepCount) -> None:
         """What the step's drafts were worth, and what the step took."""
@@ -180,7 +193,7 @@ class Reporter:
     def _tell(self, done: CommittedRound) -> None:
         """Events, statistics and learning of one round."""
         sequence, committed, step = done.sequence, done.committed, done.step
-        emit(sequence, done.draft, done.verdict, committed, self._model)
+        emit(sequence, done.draft, done.verdict, committed, self._model, done.looks)
         self._drafting.observe_round(step.drafting, sequence, done.draft, done.verdict, committed.tokens)
         if committed.forced and sequence.ngrams is not None:
             sequence.ngrams.learn(committed.forced)
@@ -231,9 +244,9 @@ def _add_to_stats(done: CommittedRound) -> None:
     stats.decode_s = done.elapsed - stats.ttft_s
     stats.rounds += 1
     stats.generated_tokens += len(done.committed.tokens) + len(done.committed.forced)
-    stats.forced_tokens += len(done.committed.forced)
-    stats.drafted_tokens += len(draft.tokens)
-    stats.accepted_tokens += done.committed.num_accepted
+    stats.forced_tokens += done.num_forced
+    stats.drafted_tokens += draft.num_proposed
+    stats.accepted_tokens += done.num_accepted
     stats.draft_s += step.draft_s
     stats.verify_s += step.verify_s
     stats.sample_s += done.sample_s
@@ -244,15 +257,15 @@ def _round_event(done: CommittedRound) -> RoundEvent:
     draft, step = done.draft, done.step
     return RoundEvent(
         round=done.committed.round,
-        k=len(draft.tokens),
-        accepted=done.committed.num_accepted,
+        k=draft.num_proposed,
+        accepted=done.num_accepted,
         batch_tokens=done.batch_tokens,
         batch_sequences=step.sequences,
         draft_s=step.draft_s,
         verify_s=step.verify_s,
         sample_s=done.sample_s,
         reason=draft.reason,
-        drafter=draft.drafter if draft.tokens else None,
+        drafter=draft.drafter if draft.num_proposed else None,
         time_s=done.elapsed,
         looked_up_in=draft.looked_up_in if draft.tokens else None,
     )

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
+from exsa_lab.runtime.protocol import MIN_OUTPUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Scheduler:
                 budget, cells = budget - chunk.num_tokens, cells - chunk.num_tokens
         admitted: list[Sequence] = []
         while not preempted and self._can_admit(cells):
-            budget = self._allowed(self._slots.num_uncached(self.waiting[0].tokens), budget, work)
+            budget = self._allowed(self._num_uncached(self.waiting[0]), budget, work)
             if budget <= 0:
                 break
             sequence = self._admit()
@@ -164,7 +165,11 @@ class Scheduler:
             return self._slots.has_empty_slot() and self._num_cells_reserved() <= self._slots.num_cells_unused
         # A cell of headroom for each running sequence, so that admitting one does not preempt it at once.
         headroom = len(self.running) + 1 if self.running else 0
-        return self._slots.num_new_cells(self.waiting[0].tokens) + headroom <= cells
+        candidate = self.waiting[0]
+        return self._slots.num_new_cells(candidate.tokens, candidate.reusable) + headroom <= cells
+
+    def _num_uncached(self, sequence: Sequence) -> int:
+        return self._slots.num_uncached(sequence.tokens, sequence.reusable)
 
     def _num_cells_reserved(self) -> int:
         """Cells that the running sequences and the first waiting one may still come to need."""
@@ -174,7 +179,7 @@ class Scheduler:
 
     def _admit(self) -> Sequence:
         sequence = self.waiting.popleft()
-        sequence.slot = self._slots.acquire(sequence.tokens)
+        sequence.slot = self._slots.acquire(sequence.tokens, sequence.reusable)
         self.running.append(sequence)
         return sequence
 
@@ -184,6 +189,9 @@ class Scheduler:
         left, length = self._num_left(sequence), self._slots.length(sequence.slot)
         until_checkpoint = next((place - length for place in sequence.checkpoints if place > length), left)
         size = min(left, budget, until_checkpoint)
+        if sequence.wants_prompt_rows:  # a step gives as many rows as drafts may need, or as any context can
+            is_alone = len(self.running) == 1 and not self.waiting
+            size = min(size, MIN_OUTPUTS if is_alone else 1 + MAX_DRAFT_LENGTH)
         return Work(sequence, size, is_decode=False, has_output=size == left)
 
     def _free(self, sequence: Sequence, *, keep_cells: bool) -> None:

@@ -41,10 +41,14 @@ class Sequence:
     """Part of its shaping: which tokens the form of its text allows; None where it has any form."""
     is_jumping: bool = False
     """Whether tokens that the form leaves no choice of are committed without asking the target."""
+    verifies_forced: bool = False
+    """Whether such tokens are verified as a draft is, since their alternatives are asked for."""
     num_forced: int = 0
     """Tokens at its end that had to follow, which the target has not seen yet."""
     slot: int | None = None
     """Its slot in the KV cache while it runs."""
+    num_looked_at: int = 0
+    """Tokens of the prompt that were told, where it was asked how unexpected they are."""
     round: int = 0
     """Rounds done so far."""
     history: DraftHistory = field(default_factory=DraftHistory)
@@ -73,7 +77,19 @@ class Sequence:
 
     def is_looked_at(self, setting: bool | Literal["auto"]) -> bool:
         """Whether the probabilities of its tokens are to be recorded; ``setting`` is `EngineConfig.probabilities`."""
+        if self.params.top_logprobs:
+            return True
         return self.generation.is_watched if setting == "auto" else setting
+
+    @property
+    def wants_prompt_rows(self) -> bool:
+        """Whether tokens of its prompt are still to be looked at, which takes a row of logits of each."""
+        return bool(self.params.prompt_logprobs) and self.num_looked_at < self.num_prompt
+
+    @property
+    def reusable(self) -> list[int]:
+        """Its tokens as far as they may be taken from the cache: a token is looked at with the row before it."""
+        return self.tokens[: max(1, self.num_looked_at)] if self.wants_prompt_rows else self.tokens
 
     def age(self) -> float:
         """Seconds since it was submitted."""
@@ -113,6 +129,7 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     generation.publish(
         [StateEvent(State.WAITING, "; ".join(encoded.notes), time.perf_counter() - generation.submitted)]
     )
+    takes_drafts = params.drafter != "none" and params.draft_length != 0
     mask = None if generation.grammar is None else generation.grammar.begin()
     if mask is not None and before is not None:
         mask.commit(before.tokens[len(before.tokens) - before.num_formed :])
@@ -126,7 +143,8 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
         random=RequestRandom(generation.seed),
         shaping=begin_shaping(params, model, tokens, mask),
         mask=mask,
-        is_jumping=params.drafter != "none" and params.draft_length != 0,
+        is_jumping=takes_drafts and not params.top_logprobs,
+        verifies_forced=takes_drafts and params.top_logprobs > 0,
         deadline=None if params.timeout is None else generation.submitted + params.timeout,
         thought=thought,
     )

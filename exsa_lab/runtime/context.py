@@ -14,15 +14,13 @@ from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.errors import DecodeError, ModelLoadError, OutOfMemory
 from exsa_lab.runtime.batch import LlamaBatch
 from exsa_lab.runtime.library import LogLine, captured_log, lines_since, llama, log_mark, reason
-from exsa_lab.runtime.protocol import UNLIMITED, Batch, DecodeAborted, Logits, State
+from exsa_lab.runtime.protocol import MIN_OUTPUTS, UNLIMITED, Batch, DecodeAborted, Logits, State
 from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, steady_size
 
 _NO_CELLS = 1
 """What llama_decode returns where the cache has no room."""
 _LEARNED_POSITIONS = ("gpt2", "starcoder")
 """Architectures that look positions up in a table, and end the process beyond it. (The others are text encoders.)"""
-MIN_OUTPUTS = 64
-"""Rows of logits any context can give in one decode; measuring the cost of a step asks for as many."""
 
 
 class LlamaContext:

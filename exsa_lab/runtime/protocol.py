@@ -22,6 +22,9 @@ Logits = NDArray[np.float32]
 State = NDArray[np.uint8]
 """What `Context.save` keeps of a slot."""
 
+MIN_OUTPUTS = 64
+"""Rows of logits any context can give in one decode, unless its batch is smaller."""
+
 UNLIMITED = 1 << 30
 """`Context.max_rollback` of attention: any number of tokens can be taken back."""
 

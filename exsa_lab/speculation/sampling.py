@@ -118,6 +118,12 @@ def greedy_token(logits: Row) -> int:
     return _find_best(logits)[0]
 
 
+def largest_tokens(logits: Row, count: int) -> list[int]:
+    """Return the ``count`` tokens of largest logits in falling order, the lower id first among equals."""
+    ids = np.arange(len(logits)) if count >= len(logits) else _find_largest(logits, count)
+    return [int(ids[place]) for place in np.argsort(-logits[ids], kind="stable")]
+
+
 def softmax_probability(logits: Row, token: int) -> float:
     """Return the model's own probability of a token, at temperature 1 and with nothing cut; raises DecodeError."""
     return Softmax(logits).probability(token)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "exsa_lab.trace/1"
+_LOOK_NUMBERS = ("logprob", "surprisal", "entropy")
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,13 +72,21 @@ class Trace:
         return [event for event in self.events if isinstance(event, RoundEvent)]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per token, committed or not: position, text, source, p, q, u, round, k, accepted, times."""
+        """Return one row per token, committed or not: position, text, source, p, q, u, round, k, accepted, times.
+
+        Where alternatives were recorded there are ``logprob``, ``surprisal`` and ``entropy`` too, and ``top``, lists of
+        `exsa_lab.events.Alternative`.
+        """
         import pandas as pd
 
         rounds = {event.round: event for event in self.rounds}
-        rows = [self._row(event, rounds) for event in self.events if isinstance(event, TokenEvent | RejectedEvent)]
+        tokens = [event for event in self.events if isinstance(event, TokenEvent | RejectedEvent)]
+        rows = [self._row(event, rounds) for event in tokens]
+        if any(isinstance(event, TokenEvent) and event.logprob is not None for event in tokens):
+            rows = [row | _look(event) for row, event in zip(rows, tokens, strict=True)]
         # Numbers that are all missing would make a column of objects, which cannot be averaged.
-        return pd.DataFrame(rows).astype({"p": float, "q": float, "u": float} if rows else {})
+        numbers = [name for name in ("p", "q", "u", *_LOOK_NUMBERS) if rows and name in rows[0]]
+        return pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
 
     @staticmethod
     def _row(event: TokenEvent | RejectedEvent, rounds: dict[int, RoundEvent]) -> dict[str, Any]:
@@ -173,6 +182,13 @@ class Trace:
         if not isinstance(events := data.get("events"), list):
             raise ValueError("it has no events")
         return cls(events=[from_json(event) for event in events], **parts)
+
+
+def _look(event: TokenEvent | RejectedEvent) -> dict[str, Any]:
+    """What alternatives add to a token's row; a refused one's place is that of the token that came instead."""
+    if isinstance(event, RejectedEvent):
+        return {**dict.fromkeys(_LOOK_NUMBERS), "top": []}
+    return {name: getattr(event, name) for name in _LOOK_NUMBERS} | {"top": list(event.top)}
 
 
 def _is_number(value: Any) -> bool:

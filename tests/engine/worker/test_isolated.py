@@ -26,7 +26,7 @@ from exsa_lab.engine.worker import child_process, wire
 from exsa_lab.engine.worker.child_process import child_environment
 from exsa_lab.engine.worker.isolated import IsolatedWorker
 from exsa_lab.errors import ConfigError, EngineClosed, EngineError, EngineFailed, GenerationCancelled
-from exsa_lab.events import StateEvent, TokenEvent
+from exsa_lab.events import PromptTokenEvent, StateEvent, TokenEvent
 from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.testing import scripted_engine
 from tests.engine.worker.child_models import Opener
@@ -53,6 +53,15 @@ def here() -> Iterator[Engine]:
     models = Opener()(lambda _: True)
     with scripted_engine(models.target, models.draft, n_ctx=512, n_seq_max=3) as engine:  # type: ignore[arg-type]
         yield engine
+
+
+def test_alternatives_cross_the_wire(engine: Engine, here: Engine) -> None:
+    params: dict[str, Any] = {"max_tokens": 12, "top_logprobs": 3, "prompt_logprobs": 2, "draft_length": 2}
+    gen, same = engine.generate("ab", **params), here.generate("ab", **params)
+    looks = [event for event in gen.events if isinstance(event, TokenEvent | PromptTokenEvent)]
+    assert looks == [event for event in same.events if isinstance(event, TokenEvent | PromptTokenEvent)]
+    assert all(event.top for event in looks[1:])
+    assert gen.prompt_logprobs == same.prompt_logprobs
 
 
 def has_work(loop: Any) -> bool:
