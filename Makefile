@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
-EXTRAS := demo,lab,hub,sweeps
+EXTRAS := demo,lab,hub,sweeps,serve
 DEV_EXTRAS := $(EXTRAS),dev
 
 .DEFAULT_GOAL := help

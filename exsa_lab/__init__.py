@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from exsa_lab.history_file import history
     from exsa_lab.loading import get_engine, load, unload
     from exsa_lab.manager import BatchManager
+    from exsa_lab.serve import serve
     from exsa_lab.sweeps import sweep
     from exsa_lab.trace.trace import Trace
     from exsa_lab.tuner import Tuner
@@ -62,6 +63,7 @@ __all__ = [
     "load_ipython_extension",
     "map",
     "run_experiment",
+    "serve",
     "show_timeline",
     "sweep",
     "unload",
@@ -87,6 +89,7 @@ _HOMES = {
     "load": "exsa_lab.loading",
     "map": "exsa_lab.cluster",
     "run_experiment": "exsa_lab.experiments",
+    "serve": "exsa_lab.serve",
     "show_timeline": "exsa_lab.widgets.timeline",
     "sweep": "exsa_lab.sweeps",
     "unload": "exsa_lab.loading",

@@ -1,4 +1,4 @@
-"""The ``exsa-lab`` command: open the lab, run the demo, measure, or ask the doctor."""
+"""The ``exsa-lab`` command: open the lab, run the demo, serve a model, measure, or ask the doctor."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from exsa_lab import __version__
 from exsa_lab.errors import ExsaError, how_to_install
 
 QUICKSTART = "01_quickstart.ipynb"
+_KEY_VARIABLE = "EXSA_LAB_API_KEY"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"exsa-lab {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="lab | demo | bench | distill | doctor")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="lab | demo | serve | bench | distill | doctor"
+    )
 
     lab = commands.add_parser(
         "lab",
@@ -61,6 +64,28 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--notebook", type=Path, help="the notebook to run (default: the quickstart)")
     demo.add_argument("--output", type=Path, help="the file to write (default: NOTEBOOK.html, here)")
     demo.set_defaults(run=_demo, takes_rest=False)
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve a model to clients of OpenAI's interface",
+        description="Load a model and answer clients of OpenAI's interface until Ctrl-C.",
+        allow_abbrev=False,
+    )
+    serve.add_argument(
+        "model", nargs="?", help="catalog name, .gguf path or hf:owner/repo (default: the default target)"
+    )
+    serve.add_argument("--draft", default="auto", help='its draft: the same, "auto" or "none" (default: auto)')
+    serve.add_argument("--port", type=int, default=8000, help="where to listen; 0 takes a free port (default: 8000)")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine only)")
+    serve.add_argument(
+        "--api-key",
+        default=os.environ.get(_KEY_VARIABLE),
+        help=f"what clients send (default: ${_KEY_VARIABLE}, or random)",
+    )
+    serve.add_argument("--n-ctx", type=int, help="tokens that all requests share (default: planned for this machine)")
+    serve.add_argument("--n-seq-max", type=int, help="requests that run at once (default: planned)")
+    serve.add_argument("--isolate", action="store_true", help="keep the engine in a process of its own")
+    serve.set_defaults(run=_serve, takes_rest=False)
 
     bench = commands.add_parser(
         "bench",
@@ -117,6 +142,24 @@ def _demo(args: argparse.Namespace, rest: list[str]) -> int:
     notebook = args.notebook or notebooks_folder() / QUICKSTART
     output = args.output or Path(f"{notebook.stem.lstrip('0123456789_')}.html")
     print(f"Written: {write_html(notebook, output, say=print)}")
+    return 0
+
+
+def _serve(args: argparse.Namespace, rest: list[str]) -> int:
+    from exsa_lab import loading
+    from exsa_lab.serve import need_extra, serve
+
+    need_extra()
+    config = {name: getattr(args, name) for name in ("n_ctx", "n_seq_max") if getattr(args, name) is not None}
+    engine = loading.load(args.model or loading.DEFAULT_TARGET, args.draft, isolate=args.isolate, **config)
+    try:
+        server = serve(args.port, args.host, args.api_key)
+        # A key of the user's own is not written where it was not: a terminal may be recorded.
+        print(server.introduction() if args.api_key is None else f"Serving {engine.target.name} at {server.base_url}.")
+        print("Ctrl-C ends it.", flush=True)
+        server.wait()
+    finally:
+        loading.unload()
     return 0
 
 

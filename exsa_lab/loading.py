@@ -61,6 +61,8 @@ _lock = threading.RLock()
 # Written under the lock only; read by anyone, at any time.
 _current: Loaded | None = None
 _is_loading = False
+# Called after `unload`, not where one engine takes the place of another.
+_on_unload: list[Callable[[], object]] = []
 
 
 def _forget_in_fork() -> None:
@@ -113,7 +115,7 @@ def load(
             hardware = machine()
             # What cannot work even on an empty machine is refused while the old engine still runs.
             plan(_emptied(hardware), files.target, files.draft, config)
-            if unload():
+            if _close_current():
                 hardware = machine()  # The old engine's memory is free now.
             engine, made = _open(files, config, hardware, progress, isolate=isolate)
             engine.on_each_end(history_file.record)
@@ -149,6 +151,23 @@ def get_plan() -> Plan | None:
     return current.plan if current is not None else None
 
 
+def is_loading() -> bool:
+    """Whether an engine is being loaded now; the one before answers until its memory is needed."""
+    return _is_loading
+
+
+def get_name() -> str | None:
+    """Return the catalog name that the kernel's engine was asked for by; None for a path, or where there is none."""
+    current = _current
+    name = current.arguments[0] if current is not None and current.arguments is not None else None
+    return None if name is None or Path(name).is_absolute() else name
+
+
+def on_unload(callback: Callable[[], object]) -> None:
+    """Call ``callback()`` whenever the engine was unloaded for good, and not for another one to take its place."""
+    _on_unload.append(callback)
+
+
 def get_engine() -> Engine:
     """Return the kernel's engine; raises EngineNotLoaded when there is none, or when it failed."""
     current = _current
@@ -163,14 +182,21 @@ def use(engine: Engine) -> Engine:
     """Make this the kernel's engine, closing the one before: for an engine on scripted models, say."""
     global _current
     with _lock:
-        unload()
+        _close_current()
         engine.on_each_end(history_file.record)
         _current = Loaded(engine)
         return engine
 
 
 def unload() -> bool:
-    """Close the kernel's engine and free its memory; False when there was none."""
+    """Close the kernel's engine and free its memory; False when there was none. What served it is closed, too."""
+    was_open = _close_current()
+    for callback in _on_unload:
+        callback()
+    return was_open
+
+
+def _close_current() -> bool:
     global _current
     with _lock:
         if _current is None:

@@ -25,6 +25,7 @@ EXAMPLES = {
     "exsa_status": "%exsa_status",
     "exsa_jobs": "%exsa_jobs",
     "exsa_cancel": "%exsa_cancel all",
+    "exsa_serve": "%exsa_serve --port 8000",
     "exsa_doctor": "%exsa_doctor",
     "exsa_models": "%exsa_models",
     "exsa_bench": "%exsa_bench decode --quick",

@@ -21,7 +21,7 @@ def test_help_names_every_command() -> None:
     result = _exsa_lab("--help")
 
     assert result.returncode == 0
-    for command in ("lab", "demo", "bench", "doctor"):
+    for command in ("lab", "demo", "serve", "bench", "doctor"):
         assert f"\n    {command} " in result.stdout
 
 

@@ -32,7 +32,7 @@ LAYERS = [
     ("history_file",),
     ("loading", "manager", "testing", "experiments"),
     ("cluster", "widgets"),
-    ("conversation",),
+    ("conversation", "serve"),
     ("plots",),
     ("sweeps", "distill"),
     ("bench", "tuner"),

@@ -176,16 +176,18 @@ class Engine:
 
     # Requests
 
-    def submit(self, prompt: str | list[Message], **params: Any) -> Generation:
+    def submit(self, prompt: str | list[Message], *, origin: str = "", **params: Any) -> Generation:
         """Queue a prompt and return its handle at once; safe from any thread.
 
         What was given is checked and copied: changing it later changes nothing. Raises ConfigError for a bad prompt or
         parameter, QueueFull when too many wait, EngineClosed after `close`, EngineFailed where it ended by itself. What
-        can only be seen by the model (a prompt too long, say) fails the generation instead.
+        can only be seen by the model (a prompt too long, say) fails the generation instead. ``origin`` says in tables
+        where it came from.
         """
         checked = SamplingParams.from_kwargs(**params)
         generation = Generation(self._access, next(self._ids), own_prompt(prompt, chat=checked.chat), checked)
         generation.result_model = model_of(params.get("response_format"))
+        generation.origin = origin
         return self._submitted(generation)
 
     def _more(self, before: Generation, params: dict[str, Any]) -> Generation:

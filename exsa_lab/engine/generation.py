@@ -95,6 +95,7 @@ class Generation:
         self.end_ids: list[int] = []
         self.stats = Stats()
         self.seed: int | None = params.seed
+        self.origin = ""  # where it came from, as tables show it; empty for a cell
         self.submitted = time.perf_counter()
         self.cancel_reason = ""
         self.notes: list[str] = []

@@ -203,6 +203,26 @@ class ExsaMagics(Magics):
         parse(self.exsa_status, line)
         display(status())
 
+    @line_magic
+    @magic_arguments()
+    @argument("--port", type=literal, default=0, metavar="N", help="Where to listen (default: a free port).")
+    @argument("--host", default="127.0.0.1", help="The address to listen on (default: %(default)s, this machine only).")
+    @argument("--stop", action="store_true", help="Close the server.")
+    def exsa_serve(self, line: str) -> None:
+        """Put the engine behind an OpenAI-compatible endpoint for other programs; a client's code is shown once.
+
+        Loads the default models if none are loaded. The same line again shows the server that is open.
+        """
+        from exsa_lab.serve import need_extra, serve, stop
+
+        args = parse(self.exsa_serve, line)
+        if args.stop:
+            print("The server is closed." if stop() else "No server is open, so there is nothing to close.")
+            return
+        need_extra()  # before a model is loaded for it
+        self._engine()
+        display(serve(args.port, args.host))
+
     # The machine
 
     @line_magic

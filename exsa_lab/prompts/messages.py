@@ -19,12 +19,13 @@ ROLES = ("system", "user", "assistant", "tool")
 
 _COMMON = ("role", "content", "name")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-_FIELDS: dict[str, tuple[str, ...]] = {
+FIELDS: dict[str, tuple[str, ...]] = {
     "system": _COMMON,
     "user": _COMMON,
     "assistant": (*_COMMON, *_REASONING, "tool_calls", "token_ids"),
     "tool": (*_COMMON, "tool_call_id"),
 }
+"""The fields of a message by its role."""
 _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
@@ -77,10 +78,10 @@ def _checked(message: object, what: str) -> Message:
     role = _role(given, what)
     checked: Message = {"role": role}
     for name, value in given.items():
-        if name not in _FIELDS[role]:
+        if name not in FIELDS[role]:
             if value in ([], {}, ""):  # The empty fields that clients send along.
                 continue
-            known = _FIELDS[role]
+            known = FIELDS[role]
             raise ConfigError(
                 f"{what} ({role}) has the field {name!r}.",
                 hint=did_you_mean(name, known).strip() or f"Known: {', '.join(known)}.",

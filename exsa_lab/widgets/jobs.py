@@ -70,7 +70,7 @@ def _row(generation: Generation, names: Mapping[int, str]) -> dict[str, Any]:
     waited = time.perf_counter() - generation.submitted if is_queued else stats.waiting_s
     return {
         "id": str(generation.id),
-        "name": visible(names.get(id(generation), "")),
+        "name": visible(names.get(id(generation), generation.origin)),
         "state": str(state) + _why(generation),
         "tokens": f"{len(generation.tokens)} of {generation.params.max_tokens}",
         "tok/s": f"{stats.tokens_per_second:.1f}" if stats.tokens_per_second else "",

@@ -125,7 +125,7 @@ class Recorder:
         self._begin_s = submitted if self._begin_s is None else self._begin_s
         self._newest = generation.id
         self._open[generation.id] = _Reading(generation.id, submitted)
-        new.append(["lane", generation.id, _round(self._clock(submitted)), _label(generation.prompt)])
+        new.append(["lane", generation.id, _round(self._clock(submitted)), _label(generation)])
 
     def _read_events(self, reading: _Reading, events: list[Event], new: list[Row]) -> None:
         for event in events:
@@ -210,9 +210,10 @@ def merge(rows: list[Row], span_s: float) -> list[Row]:
     return merged
 
 
-def _label(prompt: Any) -> str:
+def _label(generation: Any) -> str:
+    prompt, origin = generation.prompt, generation.origin
     text = prompt if isinstance(prompt, str) else str(prompt[-1].get("content", "")) if prompt else ""
-    text = visible(" ".join(text.split()))
+    text = visible(" ".join(f"{origin}: {text}".split() if origin else text.split()))
     return text if len(text) <= LABEL_CHARS else text[: LABEL_CHARS - 1].rstrip() + "…"
 
 

@@ -62,6 +62,7 @@ class FakeGeneration:
         self.events: list[Event] = []
         self.stats = Stats()
         self.num_cancels = 0
+        self.origin = ""
         self.thinking: Thinking | None = None
         self._listeners: list[Callable[[list[Event]], None]] = []
         self._done = threading.Event()

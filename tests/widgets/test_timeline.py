@@ -39,7 +39,7 @@ def engine() -> Iterator[Engine]:
 class _Timed(FakeGeneration):
     def __init__(self, id: int, submitted: float, prompt: str = "hello") -> None:
         super().__init__()
-        self.id, self.submitted, self.prompt = id, submitted, prompt
+        self.id, self.submitted, self.prompt, self.origin = id, submitted, prompt, ""
 
     def run(self, seconds: float, *, final: bool = True) -> _Timed:
         self.publish([StateEvent(State.RUNNING, time_s=0.1), PrefillEvent(0, 5, False, 5, 0.2)])

@@ -1,0 +1,83 @@
+"""Replies of ``/v1/chat/completions``, whole and in pieces."""
+
+from __future__ import annotations
+
+from exsa_lab.engine.generation import Generation
+from exsa_lab.events import Event
+from exsa_lab.runtime.protocol import Model
+from exsa_lab.serve.exchange import finish_reason
+from exsa_lab.serve.logprobs import chat_logprobs
+from exsa_lab.serve.replies import ApiReply, Json, extras, tokens_of, usage
+from exsa_lab.serve.thoughts import ThoughtStream
+
+ID_PREFIX = "chatcmpl"
+
+
+def whole_chat(reply: ApiReply, model: Model) -> Json:
+    """Return the reply once all of its texts are over."""
+    choices = [_choice(reply, index, generation, model) for index, generation in enumerate(reply.generations)]
+    return {
+        **reply.head("chat.completion"),
+        "choices": choices,
+        "usage": usage(reply),
+        "exsa": extras(reply.generations),
+    }
+
+
+def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -> Json:
+    message: Json = {"role": "assistant", "content": generation.answer, "refusal": None}
+    if generation.thinking is not None:
+        message["reasoning_content"] = generation.reasoning
+    wants = reply.request.logprobs is not None
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": chat_logprobs(tokens_of(generation.events), model) if wants else None,
+        "finish_reason": finish_reason(generation),
+    }
+
+
+class ChatChunks:
+    """See `exsa_lab.serve.replies.Chunks`."""
+
+    def __init__(self, reply: ApiReply, model: Model) -> None:
+        self._reply = reply
+        self._model = model
+        self._head = reply.head("chat.completion.chunk")
+        self._thoughts: dict[int, ThoughtStream] = {}
+
+    def begin(self, index: int) -> list[Json]:
+        return [self._chunk(index, {"role": "assistant", "content": ""})]
+
+    def piece(self, index: int, events: list[Event]) -> list[Json]:
+        tokens = tokens_of(events)
+        if not tokens:
+            return []
+        thinking = self._reply.generations[index].thinking
+        if index not in self._thoughts:
+            self._thoughts[index] = ThoughtStream(thinking)
+        labels = dict(thinking.labels) if thinking else {}
+        text = "".join(labels.get(event.token_id) or event.text for event in tokens)
+        delta = _delta(*self._thoughts[index].add(text))
+        wants = self._reply.request.logprobs is not None
+        logprobs = chat_logprobs(tokens, self._model) if wants else None
+        return [self._chunk(index, delta, logprobs=logprobs)] if delta or wants else []
+
+    def end(self, index: int) -> list[Json]:
+        generation = self._reply.generations[index]
+        rest = _delta(*self._thoughts[index].finish()) if index in self._thoughts else {}
+        last = self._chunk(index, {}, finish_reason=finish_reason(generation))
+        return [*([self._chunk(index, rest)] if rest else []), {**last, "exsa": extras([generation])}]
+
+    def usage(self) -> Json:
+        return {**self._head, "choices": [], "usage": usage(self._reply), "exsa": extras(self._reply.generations)}
+
+    def _chunk(
+        self, index: int, delta: Json, *, logprobs: Json | None = None, finish_reason: str | None = None
+    ) -> Json:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        return {**self._head, "choices": [choice], **({"usage": None} if self._reply.request.includes_usage else {})}
+
+
+def _delta(thought: str, answer: str) -> Json:
+    return {**({"reasoning_content": thought} if thought else {}), **({"content": answer} if answer else {})}

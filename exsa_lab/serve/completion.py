@@ -1,0 +1,71 @@
+"""Replies of ``/v1/completions``, whole and in pieces."""
+
+from __future__ import annotations
+
+from exsa_lab.engine.generation import Generation
+from exsa_lab.events import Event
+from exsa_lab.runtime.protocol import Model
+from exsa_lab.serve.exchange import finish_reason
+from exsa_lab.serve.logprobs import completion_logprobs
+from exsa_lab.serve.replies import ApiReply, Json, extras, tokens_of, usage
+
+ID_PREFIX = "cmpl"
+
+
+def whole_completion(reply: ApiReply, model: Model) -> Json:
+    """Return the reply once all of its texts are over."""
+    choices = [_choice(reply, index, generation, model) for index, generation in enumerate(reply.generations)]
+    return {
+        **reply.head("text_completion"),
+        "choices": choices,
+        "usage": usage(reply),
+        "exsa": extras(reply.generations),
+    }
+
+
+def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -> Json:
+    wants = reply.request.logprobs is not None
+    return {
+        "index": index,
+        "text": _echo(reply, index) + generation.text,
+        "logprobs": completion_logprobs(tokens_of(generation.events), model, 0) if wants else None,
+        "finish_reason": finish_reason(generation),
+    }
+
+
+def _echo(reply: ApiReply, index: int) -> str:
+    prompt = reply.request.prompts[index // reply.request.num_choices]
+    return prompt if reply.request.echoes and isinstance(prompt, str) else ""
+
+
+class CompletionChunks:
+    """See `exsa_lab.serve.replies.Chunks`."""
+
+    def __init__(self, reply: ApiReply, model: Model) -> None:
+        self._reply = reply
+        self._model = model
+        self._head = reply.head("text_completion")
+        self._num_chars = [0] * len(reply.generations)
+
+    def begin(self, index: int) -> list[Json]:
+        echo = _echo(self._reply, index)
+        return [self._chunk(index, echo)] if echo else []
+
+    def piece(self, index: int, events: list[Event]) -> list[Json]:
+        tokens = tokens_of(events)
+        text = "".join(event.text for event in tokens)
+        wants = self._reply.request.logprobs is not None
+        logprobs = completion_logprobs(tokens, self._model, self._num_chars[index]) if wants and tokens else None
+        self._num_chars[index] += len(text)
+        return [self._chunk(index, text, logprobs=logprobs)] if text or logprobs else []
+
+    def end(self, index: int) -> list[Json]:
+        generation = self._reply.generations[index]
+        return [{**self._chunk(index, "", finish_reason=finish_reason(generation)), "exsa": extras([generation])}]
+
+    def usage(self) -> Json:
+        return {**self._head, "choices": [], "usage": usage(self._reply), "exsa": extras(self._reply.generations)}
+
+    def _chunk(self, index: int, text: str, *, logprobs: Json | None = None, finish_reason: str | None = None) -> Json:
+        choice = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}
+        return {**self._head, "choices": [choice], **({"usage": None} if self._reply.request.includes_usage else {})}

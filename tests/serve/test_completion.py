@@ -1,0 +1,51 @@
+"""Completions, whole and streamed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exsa_lab import loading
+from tests.serve.parts import chunks, completion, serving
+
+
+def direct(prompt: str = "abc", **params: Any) -> str:
+    return loading.get_engine().generate(prompt, chat=False, **{"max_tokens": 12, **params}).text
+
+
+def texts(pieces: list[dict[str, Any]], number: int) -> list[str]:
+    choices = [choice for piece in pieces for choice in piece["choices"]]
+    return ["".join(choice["text"] for choice in choices if choice["index"] == index) for index in range(number)]
+
+
+def test_texts_are_those_of_direct_calls() -> None:
+    with serving() as server:
+        expected = [direct(prompt) for prompt in ("abc", "abc", "hg", "hg")]
+        reply = completion(server, prompt=["abc", "hg"], n=2).json()
+        assert [choice["text"] for choice in reply["choices"]] == expected
+        assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2, 3]
+        assert reply["usage"]["prompt_tokens"] == 5
+        assert texts(chunks(completion(server, prompt=["abc", "hg"], n=2, stream=True)), 4) == expected
+
+
+def test_the_prompt_is_echoed_where_asked_for() -> None:
+    with serving() as server:
+        expected = "abc" + direct()
+        assert completion(server, echo=True).json()["choices"][0]["text"] == expected
+        assert texts(chunks(completion(server, echo=True, stream=True)), 1) == [expected]
+
+
+def test_the_form_of_its_pieces() -> None:
+    with serving() as server:
+        pieces = chunks(completion(server, stream=True, stream_options={"include_usage": True}))
+        assert {piece["object"] for piece in pieces} == {"text_completion"}
+        assert pieces[-1]["usage"]["prompt_tokens"] == 3
+        assert [piece["choices"][0]["finish_reason"] for piece in pieces[:-1]][-1] in ("stop", "length")
+
+
+def test_text_offsets_go_on_over_pieces() -> None:
+    with serving() as server:
+        whole = completion(server, logprobs=0).json()["choices"][0]["logprobs"]
+        pieces = chunks(completion(server, logprobs=0, stream=True))
+        told = [choice["logprobs"] for piece in pieces for choice in piece["choices"] if choice["logprobs"]]
+        assert [at for logprobs in told for at in logprobs["text_offset"]] == whole["text_offset"]
+        assert [token for logprobs in told for token in logprobs["tokens"]] == whole["tokens"]
