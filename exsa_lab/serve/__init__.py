@@ -1,7 +1,7 @@
 """The kernel's engine for every client: an OpenAI-compatible endpoint, ``xl.serve()``.
 
-Needs the extra: ``pip install 'exsa-lab[serve]'``. A request goes connection -> guard -> app -> endpoint -> parameters
--> exchange -> chat or completion.
+Needs more packages: ``pip install starlette uvicorn prometheus-client``. A request goes connection -> guard -> app ->
+endpoint -> parameters -> exchange -> chat or completion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Server", "current", "need_extra", "serve", "stop"]
 
-# Importing this needs none of the extra's packages; the server does.
+# Importing this needs none of those packages; the server does.
 __getattr__, __dir__ = lazy_members(__name__, {"Server": "exsa_lab.serve.server"})
 
 callable_package(__name__, serve)

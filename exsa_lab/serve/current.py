@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from exsa_lab import loading
 from exsa_lab.config import as_list, whole
-from exsa_lab.errors import ConfigError, ExsaError, shown
+from exsa_lab.errors import ConfigError, ExsaError, how_to_install, shown
 from exsa_lab.serve.limits import Limits
 
 if TYPE_CHECKING:
     from exsa_lab.serve.server import Server
 
-_PACKAGES = ("starlette", "uvicorn", "prometheus_client")
+_PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}
 _Asked = tuple[int, str, str | None, Limits, tuple[str, ...]]
 
 _lock = threading.RLock()
@@ -43,7 +43,7 @@ def serve(
 
     The same arguments return the server that is open already; other arguments close it first. It uses whatever engine
     is loaded when a request comes: while another one is loaded it answers 503, and `unload` closes it. Raises
-    EngineNotLoaded where nothing is loaded, ConfigError for an argument that cannot be, ExsaError without the extra.
+    EngineNotLoaded where nothing is loaded, ConfigError for an argument that cannot be, ExsaError without the packages.
 
     Example::
 
@@ -82,10 +82,10 @@ def stop() -> bool:
 
 
 def need_extra() -> None:
-    """Raise ExsaError where the packages are missing that serving needs."""
+    """Raise ExsaError where a package is missing that serving needs."""
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise ExsaError(f"{package} is not installed.", hint="Install it with: pip install 'exsa-lab[serve]'")
+            raise ExsaError(f"{package} is not installed.", hint=how_to_install(*_PACKAGES.values()))
 
 
 def _checked(port: object, host: object, api_key: object, limits: object, allowed_hosts: Iterable[str]) -> _Asked:

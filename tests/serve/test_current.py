@@ -73,7 +73,7 @@ def test_other_machines_get_a_warning_first() -> None:
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        ExsaError, match=r"starlette is not installed. Install it with: pip install 'exsa-lab\[serve\]'"
+        ExsaError, match=r"starlette is not installed\. Run `pip install starlette uvicorn prometheus-client`"
     ):
         serve()
 
