@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from exsa_lab.trace.trace import Trace
     from exsa_lab.tuner import Tuner
     from exsa_lab.widgets.explore import explore
+    from exsa_lab.widgets.race import race
     from exsa_lab.widgets.step_through import StepThrough
     from exsa_lab.widgets.timeline import show_timeline
 
@@ -62,6 +63,7 @@ __all__ = [
     "load",
     "load_ipython_extension",
     "map",
+    "race",
     "run_experiment",
     "serve",
     "show_timeline",
@@ -88,6 +90,7 @@ _HOMES = {
     "history": "exsa_lab.history_file",
     "load": "exsa_lab.loading",
     "map": "exsa_lab.cluster",
+    "race": "exsa_lab.widgets.race",
     "run_experiment": "exsa_lab.experiments",
     "serve": "exsa_lab.serve",
     "show_timeline": "exsa_lab.widgets.timeline",

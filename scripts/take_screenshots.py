@@ -57,7 +57,7 @@ def step_through(lab: Notebook) -> Callable[[str], None]:
     for _ in range(400):
         lab.page.keyboard.press("ArrowRight")
         tested = view.locator(".exsa-st-card.a").count() and view.locator(".exsa-st-card.x").count()
-        if tested and view.get_attribute("data-phase") == "own" and view.locator(".exsa-st-tok").count() > 30:
+        if tested and view.get_attribute("data-phase") == "own" and view.locator(".exsa-mk").count() > 30:
             break
     lab.page.mouse.click(5, 400)
     return lambda name: lab.shot(name, 2)

@@ -12,12 +12,13 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 
 from exsa_lab import loading
-from exsa_lab.config import EngineConfig, SamplingParams, did_you_mean
+from exsa_lab.config import EngineConfig, SamplingParams, did_you_mean, whole
 from exsa_lab.conversation.cells import Cell, Conversations
 from exsa_lab.conversation.reading import chats_section
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, EngineNotLoaded
+from exsa_lab.magics.against_plain import against_plain
 from exsa_lab.magics.arguments import cell_usage, literal, option_fields, parse
 from exsa_lab.magics.completion import completer
 from exsa_lab.magics.form import form_params
@@ -26,6 +27,7 @@ from exsa_lab.magics.interrupts import CellInterrupted, watch
 from exsa_lab.magics.progress import load_with_progress
 from exsa_lab.models.conversion import FORMATS
 from exsa_lab.prompts.preview import shown_prompt
+from exsa_lab.races import MAX_REPEATS
 from exsa_lab.widgets.display import VIEW_NAMES, ViewName, show
 
 LATEST = "_exsa"
@@ -34,6 +36,10 @@ LATEST = "_exsa"
 _WEIGHTS_HELP = f"Convert the target to this weight format first, once: {', '.join(FORMATS)}."
 _COST_HELP = "Make a token of the target cost so many times as much, with the same text (default: 1)."
 _ISOLATE_HELP = "Keep the engine in a process of its own, so that a crash ends that process and not this one."
+_RACE_HELP = (
+    "Race the cell's options against plain decoding, N runs of each (default: 1), and replay them on one clock. --name "
+    "gets the race."
+)
 _CHAT_HELP = "Go on with this conversation, a variable that holds an xl.Chat, or with the notebook's only one."
 _NO_CHAT_HELP = "Raw completion: do not render the prompt with the model's chat template."
 _SCHEMA_HELP = "Fill a JSON schema: a variable that holds a pydantic model or a schema, a file, or object for any."
@@ -64,6 +70,7 @@ class ExsaMagics(Magics):
     )
     @argument("--view", choices=VIEW_NAMES, default="tokens", help="How to show it (default: tokens).")
     @argument("--format", action="store_true", help="Fill {name} in the cell from the notebook's variables.")
+    @argument("--race", nargs="?", const=1, type=literal, metavar="N", help=_RACE_HELP)
     @argument(
         "--think",
         action=argparse.BooleanOptionalAction,
@@ -90,6 +97,9 @@ class ExsaMagics(Magics):
         params |= form_params(params, self.shell.user_ns)
         SamplingParams.from_kwargs(**params)  # a mistake should not wait for a model to load
         engine = self._engine()
+        if args.race is not None:
+            self._race(engine, prompt, args, params)
+            return
         generation = engine.submit(prompt, **params) if args.conversation is None else self._ask(prompt, args, params)
         self._bind(generation, args.name)
         if args.background:
@@ -264,10 +274,27 @@ class ExsaMagics(Magics):
             raise ConfigError(f"--name is {args.name!r}.", hint="It must be a valid variable name.")
         if args.new and args.conversation is None:
             raise ConfigError("--new begins a conversation.", hint="Write --chat --new, or --chat NAME --new.")
+        if args.race is not None:
+            args.race = whole("--race", args.race, 1, MAX_REPEATS)
+            if args.background or args.conversation is not None:
+                raise ConfigError("a race runs alone.", hint="Leave --background and --chat out.")
         if not cell.strip():
             raise ConfigError("the cell is empty.", hint="Write the prompt below the %%exsa line.")
         text = cell.removesuffix("\n")
         return fill(text, self.shell.user_ns, hidden=self.shell.user_ns_hidden) if args.format else text
+
+    def _race(self, engine: Engine, prompt: str, args: argparse.Namespace, params: dict[str, Any]) -> None:
+        """Run a cell's race, and show it."""
+        from exsa_lab.widgets.race import race
+
+        try:
+            shown = race(prompt, engine=engine, repeats=args.race, **against_plain(params))
+        except KeyboardInterrupt:
+            raise CellInterrupted("Interrupted: the race is not over, so there is nothing to show.") from None
+        self._bind(engine.generations[-1], None)
+        if args.name:
+            self.shell.user_ns[args.name] = shown
+        display(shown)
 
     def _ask(self, prompt: str, args: argparse.Namespace, params: dict[str, Any]) -> Generation:
         """Ask in a conversation, and print what there is to say about it."""

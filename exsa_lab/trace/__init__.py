@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from exsa_lab.trace.measured import MeasuredSpeed, PlainSpeed, acceptance_of_tested, measured_speeds, plain_speed
     from exsa_lab.trace.positions import MAX_POSITIONS, Positions, common_probability, match_probability
     from exsa_lab.trace.replay import Replay
+    from exsa_lab.trace.time_parts import TimeParts, time_parts
     from exsa_lab.trace.trace import Trace
     from exsa_lab.trace.what_if import WhatIf
 
@@ -35,6 +36,7 @@ __all__ = [
     "PlainSpeed",
     "Positions",
     "Replay",
+    "TimeParts",
     "Trace",
     "WhatIf",
     "acceptance_of_tested",
@@ -47,6 +49,7 @@ __all__ = [
     "plain_speed",
     "round_cost",
     "speed_up",
+    "time_parts",
     "verdict_sentence",
 ]
 
@@ -59,6 +62,7 @@ __getattr__, __dir__ = lazy_members(
         "PlainSpeed": "exsa_lab.trace.measured",
         "Positions": "exsa_lab.trace.positions",
         "Replay": "exsa_lab.trace.replay",
+        "TimeParts": "exsa_lab.trace.time_parts",
         "Trace": "exsa_lab.trace.trace",
         "WhatIf": "exsa_lab.trace.what_if",
         "best_case_speedup": "exsa_lab.trace.break_even",
@@ -71,6 +75,7 @@ __getattr__, __dir__ = lazy_members(
         "round_cost": "exsa_lab.trace.break_even",
         "speed_up": "exsa_lab.trace.break_even",
         "acceptance_of_tested": "exsa_lab.trace.measured",
+        "time_parts": "exsa_lab.trace.time_parts",
         "verdict_sentence": "exsa_lab.trace.break_even",
     },
 )

@@ -23,6 +23,8 @@ from exsa_lab.events import (
 )
 from exsa_lab.trace import picture
 from exsa_lab.trace.replay import Replay, replay
+from exsa_lab.widgets.page import write_page
+from exsa_lab.widgets.run import run_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,6 +142,16 @@ class Trace:
         return replay(self, draft_length, drafter)
 
     # Files
+
+    def to_html(self, path: str | Path, *, title: str = "") -> Path:
+        """Write the run as one web page: its tokens, and the step-through that plays it; returns the path.
+
+        The page needs nothing but a browser: no kernel, no network, no other file. Raises ConfigError where it cannot
+        be written.
+
+        Example: ``gen.trace.to_html("run.html")``; several runs side by side are ``xl.race(traces=...).to_html(path)``.
+        """
+        return write_page(path, title or self.prompt[:80] or "A recorded run", [run_of(self)])
 
     def to_json(self) -> dict[str, Any]:
         return {

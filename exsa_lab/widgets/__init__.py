@@ -9,6 +9,7 @@ from exsa_lab.lazy import lazy_members
 if TYPE_CHECKING:
     from exsa_lab.widgets.display import show
     from exsa_lab.widgets.explore import Explorer
+    from exsa_lab.widgets.race import Race, race
     from exsa_lab.widgets.static import static_html, static_text
     from exsa_lab.widgets.step_through import StepThrough
     from exsa_lab.widgets.timeline import BatchTimeline, show_timeline
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchTimeline",
     "Explorer",
+    "Race",
     "StepThrough",
     "TokenStrip",
+    "race",
     "show",
     "show_timeline",
     "static_html",
@@ -31,8 +34,10 @@ __getattr__, __dir__ = lazy_members(
     {
         "BatchTimeline": "exsa_lab.widgets.timeline",
         "Explorer": "exsa_lab.widgets.explore",
+        "Race": "exsa_lab.widgets.race",
         "StepThrough": "exsa_lab.widgets.step_through",
         "TokenStrip": "exsa_lab.widgets.token_strip",
+        "race": "exsa_lab.widgets.race",
         "show": "exsa_lab.widgets.display",
         "show_timeline": "exsa_lab.widgets.timeline",
         "static_html": "exsa_lab.widgets.static",

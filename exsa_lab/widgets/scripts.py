@@ -12,6 +12,8 @@ from typing import Any
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _FOLDER = Path(__file__).parent
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+\.js)";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
 _IMPORTED = re.compile(r' from "\./(\w+\.js)";$', re.MULTILINE)
 
 
@@ -19,6 +21,40 @@ def read_script(name: str) -> str:
     """Return an ES module with all that it imports of its neighbours, as one script with the same default export."""
     call = f"load({json.dumps(_texts(name), ensure_ascii=False)}, {json.dumps(name)})"
     return f"{_read('loader.js')}\nexport default (await {call}).default;\n"
+
+
+def read_inline(name: str) -> str:
+    """Return an ES module with all that it imports as one classic script: an expression, its default export.
+
+    A page without a kernel holds it as text of its own, which a strict content security policy can name by its hash;
+    modules by address it could not.
+    """
+    parts = [f'modules["{other}"] = {_as_function(text)};' for other, text in reversed(_in_order(name).items())]
+    return "(() => {\n" + "\n".join(["const modules = {};", *parts, f'return modules["{name}"].default;']) + "\n})()"
+
+
+def _in_order(name: str) -> dict[str, str]:
+    """The texts of a module and of all that it imports; a module stands before those that it imports."""
+    found: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        found.pop(name, None)  # it moves behind the one that imports it
+        found[name] = _read(name)
+        for other in _IMPORTED.findall(found[name]):
+            add(other)
+
+    add(name)
+    return found
+
+
+def _as_function(text: str) -> str:
+    """A module as a function that is called at once and returns what it exports."""
+    text = _IMPORT.sub(lambda found: f'const {{{found[1].replace(" as ", ": ")}}} = modules["{found[2]}"];', text)
+    names = [found[1] for found in _EXPORT.finditer(text)]
+    text = _EXPORT.sub(lambda found: found[0].removeprefix("export "), text)
+    if "export default " in text:
+        text, names = text.replace("export default ", "const byDefault = "), [*names, "default: byDefault"]
+    return f'(() => {{\n"use strict";\n{text}return {{ {", ".join(names)} }};\n}})()'
 
 
 def _texts(name: str) -> dict[str, str]:

@@ -10,15 +10,15 @@ export function toRounds(run) {
       continue;
     }
     const [, number, k, accepted, , time, reason, drafter, sequences] = row;
-    const [draftMs, verifyMs, sampleMs, batchTokens] = run.times[number] ?? [0, 0, 0, 0];
+    const [draftMs, verifyMs, sampleMs, batchTokens, endMs] = run.times[number] ?? [0, 0, 0, 0, 0];
     const draft = [...tokens.filter(({ kind }) => kind === "a"), ...tokens.filter(({ kind }) => "xd".includes(kind))];
     const own = tokens.find(({ kind }) => "tbr".includes(kind)) ?? null;
     const round = { number, k, accepted, time, reason, drafter, sequences, draft, own, before };
-    Object.assign(round, { ms: { draft: draftMs, verify: verifyMs, sample: sampleMs }, batchTokens });
+    const committed = tokens.filter(({ kind }) => !"xd".includes(kind));
+    Object.assign(round, { ms: { draft: draftMs, verify: verifyMs, sample: sampleMs }, batchTokens, endMs, committed });
     round.cells = cellsOf(run.prompt_tokens + before, round, draftCells);
     draftCells = round.cells.draft.after;
-    before += draft.filter(({ kind }) => kind === "a").length + (own ? 1 : 0);
-    before += tokens.filter(({ kind }) => kind === "f").length;
+    before += committed.length;
     rounds.push(round);
     tokens = [];
   }
@@ -53,41 +53,10 @@ export function sumUp(rounds) {
   return rounds.map(({ ms }) => ({ draft: (draft += ms.draft), verify: (verify += ms.verify) }));
 }
 
-/** What is shown, and what moves it: `show(at)` draws a frame. */
-export function makePlayer(frames, show) {
-  const player = { at: 0, timer: null, pause: 700, onState: () => {} };
-
-  player.go = (at) => {
-    player.at = Math.min(Math.max(0, at), frames.length - 1);
-    show(player.at);
-  };
-  player.stop = () => {
-    clearTimeout(player.timer);
-    player.timer = null;
-    player.onState();
-  };
-  const tick = () => {
-    if (player.at >= frames.length - 1) return player.stop();
-    player.go(player.at + 1);
-    player.timer = setTimeout(tick, player.pause);
-  };
-  player.play = () => {
-    if (player.at >= frames.length - 1) player.go(0);
-    player.timer = setTimeout(tick, player.pause);
-    player.onState();
-  };
-  player.toggle = () => (player.timer ? player.stop() : player.play());
-  player.step = (by) => {
-    player.stop();
-    player.go(player.at + by);
-  };
-  /** To the first frame of this round, or of a neighbour. */
-  player.round = (by) => {
-    player.stop();
-    const start = (i) => frames.findIndex((frame) => frame.i === i);
-    const i = frames[player.at].i;
-    if (by < 0 && player.at > start(i)) player.go(start(i));
-    else player.go(by < 0 ? Math.max(0, start(i - 1)) : start(i + 1) < 0 ? frames.length - 1 : start(i + 1));
-  };
-  return player;
+/** Where the frames of the round begin that is `by` rounds from this frame's; back leads to this one's beginning first. */
+export function roundStart(frames, at, by) {
+  const start = (i) => frames.findIndex((frame) => frame.i === i);
+  const { i } = frames[at];
+  if (by < 0) return at > start(i) ? start(i) : Math.max(0, start(i - 1));
+  return start(i + 1) < 0 ? frames.length - 1 : start(i + 1);
 }

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from exsa_lab.events import StateEvent
 from exsa_lab.trace.trace import Trace
-from exsa_lab.widgets.rows import Row, to_rows
+from exsa_lab.widgets.rows import Row
+from exsa_lab.widgets.run import rows_of
 
 MAX_STATIC_ROUNDS = 100
-COMMITTED_KINDS = "tabrf"
-END = "⟨end of text⟩"
 _MARKS = {"a": "✓", "x": "✗", "d": "·"}
 
 
@@ -37,16 +35,6 @@ def static_text(trace: Trace) -> str:
 def _summary(trace: Trace) -> str:
     summary = trace.summary()
     return f"{summary['tokens']:,} tokens in {summary['rounds']:,} rounds. ✓ accepted, ✗ refused, · never tested."
-
-
-def rows_of(trace: Trace) -> list[Row]:
-    """Return the rows of a trace; the token that ended the text, which has none, says so."""
-    rows = to_rows(trace.events)
-    last = next((row for row in reversed(rows) if row[0] in COMMITTED_KINDS), None)
-    is_ended = any(isinstance(event, StateEvent) and event.detail == "stop" for event in trace.events)
-    if last is not None and is_ended and not last[2]:
-        last[2] = END
-    return rows
 
 
 def _lines(trace: Trace) -> Iterator[str]:

@@ -2,16 +2,19 @@
 // model output and untrusted: text nodes only.
 
 import { make, makeWidget, probability } from "./common.js";
-import { makePlayer, sumUp, toFrames, toRounds } from "./step_run.js";
+import { makeMarked } from "./marked.js";
+import { listenToKeys, makeControls, makePlayer } from "./player.js";
+import { roundStart, sumUp, toFrames, toRounds } from "./step_run.js";
 
 const MAX_TEXT = 160; // tokens of the text shown before the round
 const CELLS = 40; // cells of each cache shown: the last ones
+const NORMAL = 1.4;
 const SPEEDS = [
-  ["slow", 1400],
-  ["normal", 700],
-  ["fast", 220],
-  ["very fast", 60],
-];
+  ["slow", 0.7],
+  ["normal", NORMAL],
+  ["fast", 4.5],
+  ["very fast", 16],
+]; // frames a second
 const KEYS = "Space: play or pause. Left and right arrow: one step. Page up and down: one round. Home and End.";
 
 const quote = (text) => `“${text.replaceAll("\n", "↵")}”`;
@@ -81,22 +84,10 @@ function describeRollback({ k, accepted, cells }) {
 
 // ---- The parts of the view ---------------------------------------------------------------------------------------
 
-/** A token with the mark of its kind; the space before a word stays outside of the mark. */
-function makeMarked(kind, text, isFresh = false) {
-  const lead = text.trim() ? text.length - text.trimStart().length : 0;
-  const mark = make("span", `exsa-st-tok ${kind}${isFresh ? " fresh" : ""}`);
-  mark.append("xd".includes(kind) ? make("s", "", text.slice(lead)) : text.slice(lead));
-  const both = document.createDocumentFragment();
-  both.append(text.slice(0, lead), mark);
-  return both;
-}
-
 function showText(box, run, rounds, frame) {
   const round = rounds[frame.i];
   const parts = [make("span", "exsa-st-prompt", run.prompt ? `${run.prompt} ` : "")];
-  const committed = rounds
-    .slice(0, frame.i)
-    .flatMap(({ draft, own }) => [...draft.filter(({ kind }) => kind === "a"), ...(own ? [own] : [])]);
+  const committed = rounds.slice(0, frame.i).flatMap((round) => round.committed);
   if (committed.length > MAX_TEXT) parts[0] = make("span", "exsa-st-prompt", "… ");
   parts.push(...committed.slice(-MAX_TEXT).map(({ kind, text }) => makeMarked(kind, text)));
   const current = make("span", "exsa-st-now");
@@ -105,7 +96,7 @@ function showText(box, run, rounds, frame) {
     if (frame.phase === "rollback" && "xd".includes(kind)) return;
     current.append(makeMarked(state, text));
   });
-  if (frame.own) current.append(makeMarked(round.own.kind, round.own.text, true));
+  if (frame.own) current.append(makeMarked(round.own.kind, round.own.text, "fresh"));
   box.replaceChildren(...parts, current);
   box.scrollTop = box.scrollHeight;
 }
@@ -243,66 +234,32 @@ function showClock(box, rounds, frame, totals) {
 
 // ---- Controls ----------------------------------------------------------------------------------------------------
 
-function makeControls(root, player, frames, rounds) {
-  const bar = make("div", "exsa-st-controls");
-  const button = (text, label, act) => {
-    const node = bar.appendChild(make("button", "", text));
-    node.type = "button";
-    node.title = node.ariaLabel = label;
-    node.addEventListener("click", act);
-    return node;
-  };
-  button("|◀", "Round before (page up)", () => player.round(-1));
-  button("◀", "Step back (left arrow)", () => player.step(-1));
-  const play = button("Play", "Play or pause (space)", player.toggle);
-  play.classList.add("play");
-  button("▶", "Step on (right arrow)", () => player.step(1));
-  button("▶|", "Next round (page down)", () => player.round(1));
-  const slider = bar.appendChild(make("input"));
-  Object.assign(slider, { type: "range", min: 0, max: frames.length - 1, value: 0, ariaLabel: "Position in the run" });
-  slider.addEventListener("input", () => {
-    player.stop();
-    player.go(Number(slider.value));
+function makeBar(root, player, frames, rounds) {
+  const to = (by) => roundStart(frames, player.at, by);
+  const numberAt = (at) => rounds[frames[at].i].number;
+  const controls = makeControls(player, {
+    end: frames.length - 1,
+    step: 1,
+    before: [
+      ["|◀", "Round before (page up)", () => player.jump(to(-1))],
+      ["◀", "Step back (left arrow)", () => player.jump(player.at - 1)],
+    ],
+    after: [
+      ["▶", "Step on (right arrow)", () => player.jump(player.at + 1)],
+      ["▶|", "Next round (page down)", () => player.jump(to(1))],
+    ],
+    speeds: SPEEDS,
+    describe: (at) => `round ${numberAt(at)}, step ${at + 1} of ${frames.length}`,
+    name: (at) => `round ${numberAt(at)} of ${rounds.at(-1).number}`,
   });
-  const label = bar.appendChild(make("span", "exsa-st-where"));
-  const speed = bar.appendChild(make("select"));
-  speed.ariaLabel = "Speed";
-  for (const [name, ms] of SPEEDS) speed.append(new Option(name, ms, name === "normal", name === "normal"));
-  speed.addEventListener("change", () => (player.pause = Number(speed.value)));
-
-  player.onState = () => {
-    play.textContent = player.timer ? "Pause" : "Play";
-    root.querySelector(".exsa-st-words")?.setAttribute("aria-live", player.timer ? "off" : "polite");
-  };
-
-  function update(at) {
-    const round = rounds[frames[at].i];
-    slider.value = at;
-    slider.ariaValueText = `round ${round.number}, step ${at + 1} of ${frames.length}`;
-    label.textContent = `round ${round.number} of ${rounds.at(-1).number}`;
-  }
-  return { bar, update };
+  controls.bar.addEventListener("exsa-state", ({ detail: isPlaying }) =>
+    root.querySelector(".exsa-st-words")?.setAttribute("aria-live", isPlaying ? "off" : "polite"),
+  );
+  listenToKeys(root, player, { end: frames.length - 1, by: (n) => player.at + n, byPage: to });
+  return controls;
 }
 
-function onKey(event, player, frames) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
-  const isButton = event.target.tagName === "BUTTON";
-  const acts = {
-    " ": isButton ? null : player.toggle,
-    ArrowRight: () => player.step(1),
-    ArrowLeft: () => player.step(-1),
-    PageDown: () => player.round(1),
-    PageUp: () => player.round(-1),
-    Home: () => player.step(-frames.length),
-    End: () => player.step(frames.length),
-  };
-  if (!acts[event.key]) return;
-  acts[event.key]();
-  event.preventDefault();
-  event.stopPropagation(); // the notebook would move to another cell
-}
-
-function mountRun(run, el) {
+export function mountRun(run, el) {
   const root = el.appendChild(make("div", "exsa exsa-steps mathjax_ignore tex2jax_ignore"));
   const rounds = toRounds(run);
   const frames = toFrames(rounds);
@@ -338,17 +295,16 @@ function mountRun(run, el) {
     showCache(targetCache, "target cache", round.cells.target, frame, false);
     if (hasDraft) showCache(draftCache, "draft cache", round.cells.draft, frame, true);
     showClock(clock, rounds, frame, totals);
-    controls.update(at);
+    controls?.update();
     root.dataset.phase = frame.phase;
   }
 
-  const player = makePlayer(frames, show);
-  controls = makeControls(root, player, frames, rounds);
+  const player = makePlayer({ end: frames.length - 1, show, speed: NORMAL, isWhole: true });
+  controls = makeBar(root, player, frames, rounds);
   text.dir = "auto";
   machine.append(targetCache, ...(hasDraft ? [draftCache] : []), clock);
   root.append(controls.bar, text, words, cards, machine);
   if (run.left_out) root.append(make("div", "exsa-st-none", `${run.left_out} later rounds are not shown.`));
-  root.addEventListener("keydown", (event) => onKey(event, player, frames));
   show(0);
   return () => {
     player.stop();

@@ -201,6 +201,13 @@ function mount(store, el, stop) {
   };
 }
 
+/** Show a recorded run, `{ rows, head }`, without a kernel. */
+export function mountStrip(run, el) {
+  const store = makeStore();
+  take(store, { start: 0, rows: run.rows, head: run.head }, true);
+  return mount(store, el, () => {});
+}
+
 // ---- The widget --------------------------------------------------------------------------------------------------
 
 export default () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { makePlayer, sumUp, toFrames, toRounds } from "../../exsa_lab/widgets/step_run.js";
+import { roundStart, sumUp, toFrames, toRounds } from "../../exsa_lab/widgets/step_run.js";
 
 // A first token of the target's own, then a round of three: one accepted, one refused, one never tested.
 const RUN = {
@@ -53,14 +53,24 @@ test("clocks add up", () => {
   ]);
 });
 
-test("the player stays within the run and goes by rounds", () => {
-  const shown = [];
-  const player = makePlayer(toFrames(toRounds(RUN)), (at) => shown.push(at));
-  player.step(-1);
-  player.step(4);
-  player.round(-1); // to the beginning of this round
-  player.round(-1); // to that of the one before
-  player.round(1);
-  player.round(1); // there is none: to the end
-  assert.deepEqual(shown, [0, 4, 2, 0, 2, 9]);
+test("rounds are found from any frame, and the ends stay where they are", () => {
+  const frames = toFrames(toRounds(RUN));
+  assert.equal(roundStart(frames, 4, -1), 2); // to the beginning of this round
+  assert.equal(roundStart(frames, 2, -1), 0); // to that of the one before
+  assert.equal(roundStart(frames, 0, -1), 0);
+  assert.equal(roundStart(frames, 0, 1), 2);
+  assert.equal(roundStart(frames, 2, 1), frames.length - 1); // there is none: to the end
+});
+
+test("forced tokens are committed with their round", () => {
+  const rows = [
+    ["t", 1, "{", 0.9, null, null],
+    ["f", 2, '"a"', null, null, null],
+    ["R", 0, 0, 0, 20, 0.1, "first token", null, 1],
+  ];
+  const [round] = toRounds({ prompt_tokens: 1, times: {}, rows });
+  assert.deepEqual(
+    round.committed.map(({ kind }) => kind),
+    ["t", "f"],
+  );
 });

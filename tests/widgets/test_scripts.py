@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exsa_lab.widgets import scripts
-from exsa_lab.widgets.scripts import read_script, read_styles
+from exsa_lab.widgets.scripts import read_inline, read_script, read_styles
 
 FOLDER = Path(scripts.__file__).parent
 MODULES = sorted(path.name for path in FOLDER.glob("*.js") if path.name != "loader.js")
@@ -52,6 +52,20 @@ def test_colours_and_fonts_are_those_of_the_palette() -> None:
     assert read_styles("jobs.css").startswith(palette)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_can_stand_inline(name: str) -> None:
+    script = read_inline(name) if "export default" in (FOLDER / name).read_text(encoding="utf-8") else ""
+    assert not re.search(r"^(?:import|export) |</script", script, re.MULTILINE)
+
+
+@pytest.mark.browser
+def test_an_inline_script_is_the_default_export(browser: Any) -> None:
+    page = browser.new_page()
+    assert page.evaluate(f"typeof {read_inline('page.js')}") == "function"
+    assert page.evaluate(f"Object.keys({read_inline('copyable.js')}).sort()") == ["render"]
+    page.close()
+
+
 @pytest.mark.browser
 def test_a_page_loads_each_module_once_for_all_widgets(browser: Any) -> None:
     page = browser.new_page()
@@ -62,6 +76,6 @@ def test_a_page_loads_each_module_once_for_all_widgets(browser: Any) -> None:
       }
       return globalThis[Symbol.for("exsa_lab.modules")].size;
     }"""
-    entries = ("token_strip.js", "timeline.js", "step_through.js", "jobs.js", "host.js", "copyable.js")
+    entries = ("token_strip.js", "timeline.js", "step_through.js", "jobs.js", "host.js", "copyable.js", "page.js")
     assert page.evaluate(load, [read_script(name) for name in entries * 2]) == len(MODULES)
     page.close()

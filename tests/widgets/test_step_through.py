@@ -15,14 +15,14 @@ import pytest
 from ipywidgets import Widget
 
 from exsa_lab.errors import ConfigError
-from exsa_lab.events import Source, State, StateEvent
+from exsa_lab.events import Source
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.trace.trace import Trace
-from exsa_lab.widgets import step_through
+from exsa_lab.widgets.run import run_of
 from exsa_lab.widgets.scripts import WIDGET_VIEW
 from exsa_lab.widgets.step_static import static_html, static_text
-from exsa_lab.widgets.step_through import StepThrough, run_of
-from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
+from exsa_lab.widgets.step_through import StepThrough
+from tests.widgets.fake import refused, round_event, token
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +41,6 @@ def _close_widgets() -> Iterator[None]:
     Widget.close_all()
 
 
-def _fake_trace() -> Trace:
-    events = [event for batch in speculative_rounds(split_tokens(PROSE)) for event in batch]
-    return Trace(events, prompt="Why is the sky blue?", stats={"prompt_tokens": 31})
-
-
-def test_the_page_gets_the_whole_run_as_json(trace: Trace) -> None:
-    run = json.loads(json.dumps(run_of(trace)))
-    assert [row[1] for row in run["rows"] if row[0] == "R"] == [event.round for event in trace.rounds]
-    assert set(run["times"]) == {str(event.round) for event in trace.rounds}
-    assert run["prompt_tokens"] == 5
-    assert not run["greedy"]
-
-
-def test_long_runs_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_through, "MAX_ROUNDS", 5)
-    trace = _fake_trace()
-    run = run_of(trace)
-    assert len([row for row in run["rows"] if row[0] == "R"]) == len(run["times"]) == 5
-    assert run["left_out"] == len(trace.rounds) - 5
-    assert max(row[6] for row in run["rows"] if row[0] != "R") == 4
-
-
 def test_static_view_tells_every_round(trace: Trace) -> None:
     lines = static_text(trace).splitlines()
     assert len(lines) == 1 + len(trace.rounds)
@@ -70,14 +48,6 @@ def test_static_view_tells_every_round(trace: Trace) -> None:
         assert line.count("✓") == event.accepted
         assert line.count("✗") + line.count("·") == event.k - event.accepted
         assert "instead" in line or "✗" not in line
-
-
-@pytest.mark.parametrize(("reason", "says_so"), [("stop", True), ("length", False)])
-def test_the_token_that_ends_the_text_says_so(reason: str, says_so: bool) -> None:
-    first, second = [token(0, "so."), round_event(0, 0, 0, 0.1)], [token(1, "", round=1), round_event(1, 0, 0, 0.2)]
-    trace = Trace([*first, *second, StateEvent(State.FINISHED, reason)])
-    assert ("⟨end of text⟩" in static_text(trace)) == says_so
-    assert [row[2] for row in run_of(trace)["rows"] if row[0] == "t"] == ["so.", "⟨end of text⟩" if says_so else ""]
 
 
 def test_static_view_is_script_free_and_escapes_texts() -> None:
