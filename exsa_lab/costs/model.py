@@ -173,6 +173,11 @@ class CostModel:
         """Seconds of one draft decode; infinite where there is no draft model."""
         return self.draft(num_tokens) * self.slow_down if self.draft else math.inf
 
+    def cheapest_step(self, least: int, most: int, num_sequences: int) -> int:
+        """Return the number of tokens, ``least`` to ``most``, that cost least each in a step of so many sequences."""
+        fixed = self.sequences_seconds(num_sequences)
+        return min(range(most, least - 1, -1), key=lambda tokens: (self.target(tokens) + fixed) / tokens)
+
     def sequences_seconds(self, num_sequences: int) -> float:
         """The part of a target decode, at the speed of calibration, that comes from having several sequences."""
         return self.seconds_per_sequence * max(0, num_sequences - 1)

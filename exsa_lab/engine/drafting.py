@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName, EngineConfig
 from exsa_lab.costs.model import CostModel
-from exsa_lab.engine.proposers import Draft, ModelDrafter, ModelRequest, draft_by_lookup, draft_forced
+from exsa_lab.engine.proposers import (
+    Draft,
+    ModelDrafter,
+    ModelRequest,
+    draft_by_lookup,
+    draft_forced,
+    propose_by_lookup,
+)
 from exsa_lab.engine.scheduler import Work
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import EngineError
 from exsa_lab.events import DraftReason
 from exsa_lab.speculation.draft_length import DraftLengthPolicy
-from exsa_lab.speculation.draft_plan import DraftOutcome, DraftRequest, StepPlan, Take
+from exsa_lab.speculation.draft_plan import DraftOutcome, DraftRequest, Others, StepPlan, Take
 from exsa_lab.speculation.history import TextHistory
 from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.rejection_sampling import Verdict
@@ -77,9 +84,16 @@ class Drafting:
 
     # One step
 
+    def decode_budget(self, least: int, most: int) -> int:
+        """Return how many tokens to decode where ``least`` sequences have ``most`` whose turn has come, drafts apart.
+
+        All of them will be computed, so that it is best to take as many as cost least each.
+        """
+        return most if self.costs is None else self.costs.cheapest_step(least, most, least)
+
     def needs_reports(self, work: list[Work]) -> bool:
         """Whether the next drafts depend on what is still to be learned of the last step: lookup on its tokens."""
-        decoding = [item.sequence for item in work if item.is_decode]
+        decoding = [item.sequence for item in work if item.is_decode and item.has_output]
         automatic = [sequence for sequence in decoding if self._is_automatic(sequence)]
         if any(self._fixed_drafter(sequence) == "ngram" for sequence in decoding if sequence not in automatic):
             return True
@@ -102,7 +116,7 @@ class Drafting:
         automatic: list[Sequence] = []
         fixed_tokens = 0
         for item in work:
-            if item.is_decode:
+            if item.is_decode and item.has_output:
                 forced = self._draft_forced(item.sequence, room - fixed_tokens)
                 if forced is not None:
                     drafts[item.sequence.id] = forced
@@ -112,8 +126,8 @@ class Drafting:
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
         if automatic and all(item.is_decode for item in work):
-            others = len(work) - len(automatic)
-            self._draft_automatic(automatic, others, fixed_tokens, room - fixed_tokens, drafts, to_model)
+            others = Others(len(work) - len(automatic), fixed_tokens, sum(item.num_tokens - 1 for item in work))
+            self._draft_automatic(automatic, others, room - fixed_tokens, drafts, to_model)
         else:
             # A step that reads a prompt drafts nothing: whoever waits for a first token would pay for it.
             drafts |= {sequence.id: Draft("none", DraftReason.PROMPTS) for sequence in automatic}
@@ -208,26 +222,19 @@ class Drafting:
     def _draft_automatic(
         self,
         sequences: list[Sequence],
-        others: int,
-        fixed_tokens: int,
+        others: Others,
         room: int,
         drafts: dict[int, Draft],
         to_model: list[ModelRequest],
     ) -> None:
         """Ask the policy; looked-up drafts are ready at once, model drafts are added to ``to_model``."""
         assert self._policy is not None
-        if self._policy.is_plain(len(sequences), others):
+        if self._policy.is_plain(len(sequences), others.sequences):
             drafts |= {sequence.id: Draft("none", DraftReason.NOT_WORTH_IT) for sequence in sequences}
             self.step.plain = sequences
             return
         requests = [self._request(sequence, room) for sequence in sequences]
-        other_tokens = others + fixed_tokens
-        plan = self._policy.choose(
-            requests,
-            other_tokens=other_tokens,
-            other_sequences=others,
-            budget=other_tokens + len(sequences) + max(0, room),
-        )
+        plan = self._policy.choose(requests, others, room=max(0, room))
         self.step.plan = plan
         self.step.planned = {sequence.id: index for index, sequence in enumerate(sequences)}
         self.step.outcomes = [DraftOutcome() for _ in sequences]
@@ -244,7 +251,7 @@ class Drafting:
 
     def _request(self, sequence: Sequence, room: int) -> DraftRequest:
         limit = max(0, min(self.max_length, sequence.num_left - 1, room))
-        proposed, match = sequence.ngrams.propose(limit) if sequence.ngrams is not None else ([], 0)
+        proposed, match = propose_by_lookup(sequence, limit)
         # While a draft is verified, the draft model has not seen the last token at least.
         lag = max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1
         drafter, left = self._drafter(sequence), sequence.num_left

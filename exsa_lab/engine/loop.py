@@ -124,7 +124,7 @@ class Loop:
         Where the device computes by itself, this step is reported when the next one is submitted.
         """
         self._step = step = StepCount(time.perf_counter())
-        schedule = self._scheduler.schedule(self._prefill.tokens)
+        schedule = self._scheduler.schedule(self._prefill.tokens, self.drafting.decode_budget)
         self._announce(schedule, step.begin)
         is_intact = self._perform_slot_operations()
         if schedule.work and is_intact:  # else its sizes are those of tokens that are no longer cached
@@ -233,6 +233,7 @@ class Loop:
             self.context.submit(self._batch)
             if self.context.is_asynchronous:
                 self.flush()
+                self._find_masks(work, drafts)
             logits = self.context.collect()
         finally:
             self._in_decode = ()
@@ -242,6 +243,14 @@ class Loop:
         self._step.verify_s += seconds
         self.reporter.decode(self._step, work, drafts, self._batch.num_tokens, seconds)
         return logits, rows
+
+    @staticmethod
+    def _find_masks(work: list[Work], drafts: dict[int, Draft]) -> None:
+        """Find what may come at each place of the drafts, while the device computes what will."""
+        for sequence in (item.sequence for item in work if item.has_output):
+            if sequence.mask is not None:
+                tokens = drafts[sequence.id].tokens if sequence.id in drafts else []
+                sequence.mask.allowed(sequence.mask.fitting(tokens))
 
     def _fill_batch(self, work: list[Work], drafts: dict[int, Draft]) -> list[tuple[int, int]]:
         """Put each sequence's tokens and draft into the batch; returns the first and last row of logits of each."""

@@ -80,11 +80,23 @@ class ModelRequest:
     """Whether a greedy draft's confidence is looked at by anybody; ``decide`` is told 0 where it is not."""
 
 
+def propose_by_lookup(sequence: Sequence, length: int) -> tuple[list[int], int]:
+    """Return what followed the same words before, as far as the first token may come, and the length of the match."""
+    if sequence.ngrams is None:
+        return [], 0
+    tokens, match = sequence.ngrams.propose(length)
+    if tokens and sequence.mask is not None and not sequence.mask.allowed([])[tokens[0]]:
+        return [], 0
+    return tokens, match
+
+
 def draft_by_lookup(sequence: Sequence, length: int, reason: DraftReason) -> Draft:
-    """Propose what followed the same words before (prompt lookup); costs no model."""
+    """Propose what followed the same words before (prompt lookup), up to what may not come; costs no model."""
     assert sequence.ngrams is not None
     owner = sequence.ngrams.owner
     tokens, _ = sequence.ngrams.propose(length)
+    if sequence.mask is not None:
+        tokens = sequence.mask.fitting(tokens)
     q_dists = list(map(Distribution.one_hot, tokens)) if sequence.params.top_logprobs else []
     return Draft("ngram", reason, tokens, [1.0] * len(tokens), [None] * len(tokens), q_dists, looked_up_in=owner)
 

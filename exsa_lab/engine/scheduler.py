@@ -27,7 +27,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.runtime.protocol import MIN_OUTPUTS
@@ -39,6 +38,7 @@ class Work:
 
     sequence: Sequence
     num_tokens: int
+    """One where it decodes, but for tokens that its text had to go on with, which come before it."""
     is_decode: bool
     """False for a prefill chunk."""
     has_output: bool
@@ -83,16 +83,19 @@ class Scheduler:
         self.running.remove(sequence)
         self._free(sequence, keep_cells=keep_cells)
 
-    def schedule(self, prefill_budget: Callable[[int], int]) -> Schedule:
+    def schedule(
+        self, prefill_budget: Callable[[int], int], forced_budget: Callable[[int, int], int] = lambda _, most: most
+    ) -> Schedule:
         """Choose the work of one step.
 
         ``prefill_budget`` tells, for a number of decoding sequences, how many prefill tokens may join them.
+        ``forced_budget`` tells how many tokens to decode, from one for each sequence to all that had to follow.
         """
         if self.waiting and not self.running:
             self._start_over()
         preempted = self._preempt()
         work = [Work(s, 1, is_decode=True, has_output=True) for s in self.running if self._num_left(s) == 1]
-        self._add_forced(work)
+        self._add_forced(work, forced_budget)
         budget = self._step_tokens - sum(item.num_tokens for item in work)
         if work and (len(work) < len(self.running) or self.waiting):
             budget = min(budget, prefill_budget(len(work)))
@@ -118,16 +121,22 @@ class Scheduler:
 
     # Steps of the policy
 
-    def _add_forced(self, work: list[Work]) -> None:
+    def _add_forced(self, work: list[Work], budget: Callable[[int, int], int]) -> None:
         """Add sequences whose last round ended with tokens that had to follow: they are decoded with the next one.
 
-        More than a draft may have, and what a step has no room for, is read as a prompt is.
+        Each takes one token at least, as it would without speculation, and the first ones as many more as are worth it.
         """
-        for sequence in self.running:
-            if sequence.num_forced and 1 < (left := self._num_left(sequence)) <= 1 + MAX_DRAFT_LENGTH:
-                room = min(self._step_tokens, self._slots.num_cells_available) - sum(item.num_tokens for item in work)
-                if left <= min(room, 1 + sequence.num_forced):
-                    work.append(Work(sequence, left, is_decode=True, has_output=True))
+        running = [(s, self._num_left(s)) for s in self.running if s.num_forced]
+        forced = [(sequence, left) for sequence, left in running if 1 < left <= 1 + sequence.num_forced]
+        least = len(work) + len(forced)
+        room = min(self._step_tokens, self._slots.num_cells_available)
+        if not forced or room < least:
+            return
+        more = budget(least, min(room, least + sum(left - 1 for _, left in forced))) - least
+        for sequence, left in forced:
+            size = 1 + min(left - 1, more)
+            more -= size - 1
+            work.append(Work(sequence, size, is_decode=True, has_output=size == left))
 
     def _allowed(self, num_left: int, budget: int, work: list[Work]) -> int:
         """What is left of the budget for a sequence with so much of its prompt left: all of it for a long one alone."""

@@ -22,11 +22,13 @@ from exsa_lab.costs.model import CostModel
 from exsa_lab.events import DraftReason
 from exsa_lab.speculation.acceptance_rates import AcceptanceRates
 from exsa_lab.speculation.draft_plan import (
+    ALONE,
     PLAIN,
     DraftChoice,
     DraftOutcome,
     DraftRequest,
     Mode,
+    Others,
     StepCosts,
     StepPlan,
 )
@@ -100,35 +102,35 @@ class DraftLengthPolicy:
     def choose(
         self,
         requests: Sequence[DraftRequest],
+        others: Others = ALONE,
         *,
-        other_tokens: int = 0,
-        other_sequences: int = 0,
-        budget: int = NO_LIMIT,
+        room: int = NO_LIMIT,
     ) -> StepPlan:
         """Choose drafter and length for every decoding sequence of the next step.
 
-        ``other_tokens`` and ``other_sequences`` share the step without being decided here: sequences whose length the
-        user fixed. ``budget`` bounds all tokens of the step.
+        ``others`` share the step without being decided here. ``room`` bounds the draft tokens of all.
         """
-        costs = self._step_costs(len(requests), other_tokens, other_sequences, budget)
+        costs = self._step_costs(len(requests), others, room)
         if self.modes:
-            mode = self.next_mode(len(requests), other_sequences) or self._decide(requests, costs)
+            mode = self.next_mode(len(requests), others.sequences) or self._decide(requests, costs)
             plan = self._in_mode(mode, requests, costs)
         else:
             plan = self._best(requests, costs)
         if plan is None:
             plan = self._probe(requests, costs) or self._plain(requests, costs)
             self._rest = _REST
-        plan.other_sequences = other_sequences
+        plan.other_sequences = others.sequences
         return plan
 
-    def _step_costs(self, num: int, other_tokens: int, other_sequences: int, budget: int) -> StepCosts:
-        base = other_tokens + num
-        most = max(base, min(budget, base + num * MAX_DRAFT_LENGTH))
+    def _step_costs(self, num: int, others: Others, room: int) -> StepCosts:
+        num_plain = num + others.sequences + others.drafted
+        base = num_plain + others.certain
+        most = base + min(room, num * MAX_DRAFT_LENGTH)
         draft = self.costs.draft.table(num) if self.has_draft and self.costs.draft else []
         verify = self.costs.target.table(most)
-        plain = verify[base] + self.costs.sequences_seconds(num + other_sequences)
-        return StepCosts(verify, draft, base, plain, most, self.costs.return_seconds)
+        plain = verify[num_plain] + self.costs.sequences_seconds(num + others.sequences)
+        certain = verify[base] - verify[num_plain]
+        return StepCosts(verify, draft, base, plain, most, self.costs.return_seconds, certain)
 
     def _best(self, requests: Sequence[DraftRequest], costs: StepCosts) -> StepPlan | None:
         """The lengths of highest goodput; None where plain decoding is as good."""
@@ -281,7 +283,7 @@ class DraftLengthPolicy:
 
     def watch(self, requests: Sequence[DraftRequest]) -> None:
         """Note what plain steps would have cost in each mode, as it looks after them, and decide on the next."""
-        costs = self._step_costs(len(requests), 0, 0, NO_LIMIT)
+        costs = self._step_costs(len(requests), ALONE, NO_LIMIT)
         plan = self._plain(requests, costs)
         self._note_mode(plan, self._unwatched * len(requests))
 
@@ -351,7 +353,7 @@ class DraftLengthPolicy:
         width = total if plan.width is None else num * plan.width
         price = self.modes.price if self.modes and has_changed else 0.0
         expected = costs.seconds(width) + draft_seconds + price
-        seconds = min(seconds, _MOST_STRETCH * expected)
+        seconds = min(max(0.0, seconds - costs.certain_seconds), _MOST_STRETCH * expected)
         self.guard.pass_time(seconds / costs.plain_seconds, num)
         if self.modes and has_changed and self.modes.is_free:
             seconds -= price  # plain decoding pays that, too

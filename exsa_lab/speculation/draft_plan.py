@@ -60,6 +60,20 @@ class DraftOutcome:
         return min(self.verified, self.committed - 1)
 
 
+class Others(NamedTuple):
+    """What shares a step with the sequences that the policy decides on."""
+
+    sequences: int = 0
+    """Sequences whose length the user fixed, with a token each."""
+    drafted: int = 0
+    """Draft tokens of theirs."""
+    certain: int = 0
+    """Tokens that are computed whatever is drafted, and bring a plain step forward: a form left no choice of them."""
+
+
+ALONE = Others()
+
+
 class Take(Enum):
     """What to do with the token a draft model would draw next."""
 
@@ -84,6 +98,8 @@ class StepCosts:
     """Most tokens of the step."""
     return_seconds: float = 0.0
     """What any draft adds beside its tokens: the next plain step is dearer."""
+    certain_seconds: float = 0.0
+    """What `Others.certain` adds: no cost of drafting, and none of a plain step."""
 
     def seconds(self, num_drafted: int) -> float:
         """The step with so many draft tokens, without those that prefill would have cost anyway."""

@@ -17,6 +17,7 @@ from exsa_lab.errors import DecodeError
 from exsa_lab.speculation.sampling import Row
 
 _FIRST_CAPACITY = 64
+_NEVER = np.float32(-np.inf)
 
 
 class Mask(Protocol):
@@ -129,6 +130,7 @@ class Shaping:
         self._biases = np.fromiter(bias.values(), np.float32, len(bias))
         self._penalties = penalties
         self._suppressed = np.array(sorted(set(suppressed)), np.intp)
+        self._changes_some = bool(bias) or penalties is not None or len(self._suppressed) > 0
         self.mask = mask
 
     def apply(self, logits: Row, drafted: Sequence[int]) -> Row:
@@ -136,13 +138,15 @@ class Shaping:
 
         Raises DecodeError where no token is left that may come.
         """
-        row = logits.copy()
-        row[self._bias_ids] += self._biases
-        if self._penalties is not None:
-            self._penalties.apply(row, drafted)
-        row[self._suppressed] = -np.inf
+        row = logits
+        if self._changes_some:
+            row = logits.copy()
+            row[self._bias_ids] += self._biases
+            if self._penalties is not None:
+                self._penalties.apply(row, drafted)
+            row[self._suppressed] = -np.inf
         if self.mask is not None:
-            row[~self.mask.allowed(drafted)] = -np.inf
+            row = np.where(self.mask.allowed(drafted), row, _NEVER)
         if row.max() == -np.inf:
             raise DecodeError(
                 "no token is left that may come next.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,23 @@ from numpy.typing import NDArray
 
 from exsa_lab.errors import ConfigError, DecodeError
 from exsa_lab.forms import Form
+from exsa_lab.speculation.ngram import num_right
 from exsa_lab.structure.tokenizer import llguidance
 
 _JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, as `json.dumps` writes it: nothing is left to choose between values, and no blanks without end."""
 _NAMES = {"json": "the JSON schema", "regex": "regex", "lark": "grammar", "gbnf": "grammar", "choice": "choice"}
+_UNSUPPORTED = (
+    (r"^Unimplemented keys: \[(.*)\]", "uses {}, which is not supported"),
+    (r"^oneOf constraints", 'uses "oneOf" of parts that one text may fit together, which is not supported'),
+    (r"^patternProperty regexes", 'uses "patternProperties" that one name may fit together, which is not supported'),
+    (r"^Unknown format: (\S*)", 'uses the "format" {}, which is not supported'),
+    (r"(?s)^regex parse error.*error: (.*)", 'has a "pattern" that is not supported: {}'),
+    (r"^Failed to generate regex for .* range", 'has a "minimum" or "maximum" of a size that is not supported'),
+    (r"^Resource '(.*?)' is not present", 'refers by "$ref" to {}, which is no part of it'),
+    (r"^(?:Pointer|Anchor) '(.*?)' does not exist", 'refers by "$ref" to {}, which is no part of it'),
+)
+"""What llguidance says of a JSON schema that it cannot keep, and how that is told."""
 Flags = NDArray[np.bool_]
 
 
@@ -34,7 +48,10 @@ class Grammar:
             raise _refusal(name, str(self._matcher.get_error()))
         self._vocab_size = int(tokenizer.vocab_size)
         self._ends = frozenset(tokenizer.eos_tokens)
-        if not _flags(self._matcher, self._vocab_size).any():
+        flags, reason = _flags(self._matcher, self._vocab_size), str(self._matcher.get_error())
+        if reason and not reason.startswith("NoExtension"):
+            raise _refusal(name, reason)
+        if reason or not flags.any():
             raise ConfigError(f"{name} admits no text at all.", hint="Check it for parts that exclude each other.")
 
     def begin(self) -> GrammarMask:
@@ -42,12 +59,27 @@ class Grammar:
         return GrammarMask(self._matcher.deep_copy(), self._vocab_size, self._ends)
 
 
+@dataclass(slots=True)
+class _Place:
+    """What is known of one place of a text."""
+
+    is_complete: bool
+    """Whether the text up to there has the form, and nothing can follow it."""
+    is_accepted: bool
+    """Whether it has the form; more may follow."""
+    flags: Flags | None = None
+    """Which tokens may come there; None where nobody asked yet."""
+    run: list[int] | None = None
+    """What is left there of a continuation that is the only one; None where nobody asked yet."""
+
+
 class GrammarMask:
     """Which tokens may follow a text. Owned by one sequence; see `exsa_lab.speculation.shaping.Mask`.
 
-    The grammar's state moves along a draft and back. Where only one continuation is possible, its tokens are those
-    that the tokenizer would make of it, and each is the only one allowed: how such a text is cut into tokens
-    depends on what stands before it alone, so that plain and speculative decoding allow the same.
+    The grammar's state moves along a draft and back, and what was found on the way is kept: drafting, verifying and
+    committing ask for the same places. Where only one continuation is possible, its tokens are those that the tokenizer
+    would make of it, and each is the only one allowed: how such a text is cut into tokens depends on what stands before
+    it alone, so that plain and speculative decoding allow the same.
 
     Example::
 
@@ -65,73 +97,91 @@ class GrammarMask:
         self._num_beyond = 0
         self._vocab_size = vocab_size
         self._drafted: list[int] = []
-        # For each place from the committed text on: what is left there of a continuation that is the only one; None
-        # where nobody looked yet.
-        self._runs: list[list[int] | None] = [None]
+        """The tokens after the committed ones that the matcher stands behind."""
+        self._places = [self._here()]
+        """The end of the committed text, and the place after each drafted token."""
 
     @property
     def is_complete(self) -> bool:
         """Whether the committed text has the form, and nothing can follow it."""
-        self._move([])
-        return self._num_beyond > 0 or (bool(self._matcher.is_stopped()) and not self._matcher.is_error())
+        return self._places[0].is_complete
 
     @property
     def is_accepted(self) -> bool:
         """Whether the committed text has the form already; more may follow."""
-        self._move([])
-        return self._num_beyond > 0 or bool(self._matcher.is_accepting())
+        return self._places[0].is_accepted
 
     def allowed(self, drafted: Sequence[int]) -> Flags:
         """See `exsa_lab.speculation.shaping.Mask`; raises DecodeError where the draft left the grammar."""
-        self._move(drafted)
-        if self._num_beyond:  # nobody looks at what comes then
-            return np.ones(self._vocab_size, np.bool_)
-        flags = _flags(self._matcher, self._vocab_size)
-        run = self._run(flags)
-        if run:
-            flags = np.zeros(self._vocab_size, np.bool_)
-            flags[run[0]] = True
+        num = len(drafted)
+        is_known = num_right(self._drafted, drafted) == num and self._places[num].flags is not None
+        if not is_known:
+            self._move(drafted)
+            self._look(self._places[num])
+        flags = self._places[num].flags
+        assert flags is not None
         return flags
 
-    def forced(self) -> list[int]:
-        """Return the tokens that must follow the committed text, as far as they are certain."""
-        self._move([])
-        return [] if self._num_beyond else list(self._run(_flags(self._matcher, self._vocab_size)))
+    def forced(self, drafted: Sequence[int] = ()) -> list[int]:
+        """Return the tokens that must follow the committed text and these drafted ones, as far as they are certain."""
+        self.allowed(drafted)
+        return list(self._places[len(drafted)].run or ())
+
+    def fitting(self, proposed: Sequence[int]) -> list[int]:
+        """Return the beginning of these tokens that may follow the committed text."""
+        for num, token in enumerate(proposed):
+            if not self.allowed(proposed[:num])[token]:
+                return list(proposed[:num])
+        return list(proposed)
 
     def commit(self, tokens: Sequence[int]) -> None:
         """See `exsa_lab.speculation.shaping.Mask`."""
-        self._move(tokens)
-        self._drafted, self._runs = [], self._runs[-1:]
+        num = len(tokens)
+        if num_right(self._drafted, tokens) < num:
+            self._move(tokens)
+        del self._drafted[:num], self._places[:num]
 
-    def _run(self, flags: Flags) -> list[int]:
-        run = self._runs[-1]
-        if run is None:
-            run = []
-            if np.count_nonzero(flags) == 1 and not self._matcher.is_stopped():
-                run = [int(token) for token in self._matcher.compute_ff_tokens()]
-            self._runs[-1] = run
-        return run
+    def _here(self) -> _Place:
+        """The place where the matcher stands."""
+        if self._num_beyond:
+            return _Place(is_complete=True, is_accepted=True)
+        is_complete = bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+        return _Place(is_complete, bool(self._matcher.is_accepting()))
+
+    def _look(self, place: _Place) -> None:
+        """Find what may come where the matcher stands."""
+        if self._num_beyond:  # nobody looks at what comes then
+            place.flags, place.run = np.ones(self._vocab_size, np.bool_), []
+            return
+        flags = _flags(self._matcher, self._vocab_size)
+        if place.run is None:
+            is_single = np.count_nonzero(flags) == 1 and not self._matcher.is_stopped()
+            place.run = [int(token) for token in self._matcher.compute_ff_tokens()] if is_single else []
+        if place.run:
+            flags = np.zeros(self._vocab_size, np.bool_)
+            flags[place.run[0]] = True
+        place.flags = flags
 
     def _move(self, tokens: Sequence[int]) -> None:
-        num, held = 0, len(self._drafted)
-        while num < min(held, len(tokens)) and self._drafted[num] == tokens[num]:
-            num += 1
+        num, held = num_right(self._drafted, tokens), len(self._drafted)
         if num < held:
             if not self._matcher.rollback(max(0, held - num - self._num_beyond)):
                 raise self._failure()
             self._num_beyond = max(0, self._num_beyond - (held - num))
-            del self._drafted[num:], self._runs[num + 1 :]
+            del self._drafted[num:], self._places[num + 1 :]
         for token in tokens[num:]:
             self._consume(token)
 
     def _consume(self, token: int) -> None:
-        run = self._runs[-1]
+        run = self._places[-1].run
         if self._num_beyond or (token in self._ends and self._matcher.is_accepting()):
             self._num_beyond += 1
         elif not self._matcher.consume_token(token):
             raise self._failure()
         self._drafted.append(token)
-        self._runs.append(run[1:] if run and len(run) > 1 and run[0] == token else None)
+        self._places.append(self._here())
+        if run and len(run) > 1 and run[0] == token:
+            self._places[-1].run = run[1:]
 
     def _failure(self) -> DecodeError:
         return DecodeError(
@@ -143,7 +193,10 @@ def _source(form: Form, matcher: Any) -> str:
     """The form as llguidance reads it."""
     text = form.text
     if form.kind == "json":
-        return str(matcher.grammar_from_json_schema(text, defaults=_JSON_STYLE))
+        try:
+            return str(matcher.grammar_from_json_schema(text, defaults=_JSON_STYLE))
+        except ValueError as cause:
+            raise _refusal(_NAMES["json"], str(cause)) from None
     if form.kind == "regex":
         return str(matcher.grammar_from_regex(text))
     if form.kind == "choice":
@@ -163,9 +216,10 @@ def _lark(gbnf: str) -> str:
 
 def _refusal(name: str, reason: str) -> ConfigError:
     """Say in one line what llguidance has against a form."""
-    if reason.startswith("Unimplemented keys:"):
-        keys = reason.partition(":")[2].strip(" []")
-        return ConfigError(f"{name} uses {keys}, which is not supported.", hint="Leave it out, or say it otherwise.")
+    for pattern, what in _UNSUPPORTED if name == _NAMES["json"] else ():
+        if found := re.search(pattern, reason):
+            told = what.format(*found.groups())
+            return ConfigError(f"{name} {told}.", hint="Leave it out, or say it otherwise.")
     if reason.startswith("Unsatisfiable schema"):
         return ConfigError(f"{name} admits no text at all: {_first_line(reason.partition(':')[2])}.", hint="Check it.")
     return ConfigError(f"{name} is not valid: {_first_line(reason)}.", hint="Check it for mistakes.")

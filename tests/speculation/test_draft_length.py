@@ -13,7 +13,7 @@ from exsa_lab.costs.model import CostModel
 from exsa_lab.events import DraftReason
 from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.draft_length import FIRST_GAP, PROBES, DraftLengthPolicy
-from exsa_lab.speculation.draft_plan import PLAIN, DraftOutcome, DraftRequest, Mode, StepPlan, Take
+from exsa_lab.speculation.draft_plan import PLAIN, DraftOutcome, DraftRequest, Mode, Others, StepPlan, Take
 from exsa_lab.speculation.guard import ALLOWANCE
 
 MS = 1e-3
@@ -169,12 +169,33 @@ def test_another_request_that_is_plain_takes_nothing_from_those_that_draft() -> 
     enrich(policy)
     alone = policy.choose([request_for(**COPY)])
     policy.interrupt()
-    beside = policy.choose([request_for(**COPY), request_for("none", **COPY)], other_tokens=3, other_sequences=2)
+    beside = policy.choose([request_for(**COPY), request_for("none", **COPY)], Others(2, drafted=1))
     assert beside.choices[0].drafter == "ngram"
     assert beside.choices[0].k <= alone.choices[0].k
     assert beside.choices[1].k == 0
     assert beside.choices[1].reason is DraftReason.NO_DRAFTER
     assert beside.other_sequences == 2
+
+
+def test_tokens_without_a_choice_cost_a_draft_nothing_but_where_they_put_it_on_the_curve() -> None:
+    """Seven of them have paid for the stair that ends at eight tokens: the draft's first there is nearly free."""
+    policy = policy_on("tiles")
+    policy.guard.balance["ngram"] = 20.0
+    doubtful = {"ngram_tokens": 1, "match_length": 3}
+    assert policy.choose([request_for("ngram", **doubtful)]).choices[0].k == 0
+    assert policy.choose([request_for("ngram", **doubtful)], Others(certain=6)).choices[0].k == 1
+
+
+def test_the_guard_is_not_told_of_the_time_that_tokens_without_a_choice_take() -> None:
+    policy = policy_on("tiles")
+    before = dict(policy.guard.balance)
+    plan = policy.choose([request_for("ngram", **COPY)], Others(certain=6))
+    k = plan.choices[0].k
+    plain, verified = policy.costs.target(1), policy.costs.target(7 + k) - policy.costs.target(7)
+    policy.observe(plan, [DraftOutcome(1, k)], policy.costs.target(7 + k))
+    lost = before["ngram"] - policy.guard.balance["ngram"]
+    assert k > 0
+    assert lost == pytest.approx(verified / plain, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["tiles", "flat"])
@@ -486,7 +507,7 @@ def test_the_width_fits_the_budget(room: int) -> None:
     policy = policy_on("graphs")
     requests = [request_for("ngram", **COPY) for _ in range(3)]
     enrich(policy)
-    plan = policy.choose(requests, other_tokens=2, other_sequences=1, budget=2 + 3 + room)
+    plan = policy.choose(requests, Others(1, drafted=1), room=room)
     assert plan.width is not None
     assert 3 * plan.width <= room
     assert (plan.width > 0) == (room >= 9)
@@ -498,7 +519,7 @@ def test_a_mode_decided_on_gives_way_to_a_smaller_budget() -> None:
     enrich(policy)
     finish(policy, policy.choose(requests), is_right=True)
     assert policy.next_mode(3, 0) not in (None, PLAIN)
-    plan = policy.choose(requests, budget=3 + 4)
+    plan = policy.choose(requests, room=4)
     assert sum(choice.k for choice in plan.choices) <= 4
     assert not plan.width
 
@@ -535,7 +556,8 @@ requests_strategy = st.lists(
 @given(
     requests_strategy,
     st.sampled_from(sorted(CURVES)),
-    st.integers(0, 200),
+    st.integers(0, 100),
+    st.integers(0, 100),
     st.integers(0, 40),
     st.floats(-2, 24),
     st.booleans(),
@@ -543,7 +565,8 @@ requests_strategy = st.lists(
 def test_choices_keep_to_limits_and_budget_and_have_a_reason(
     facts: list[tuple[DrafterName, int, int, int, int, bool]],
     name: str,
-    other_tokens: int,
+    drafted: int,
+    certain: int,
     room: int,
     balance: float,
     has_draft: bool,
@@ -554,9 +577,9 @@ def test_choices_keep_to_limits_and_budget_and_have_a_reason(
         requests.append(DraftRequest(DraftHistory(), drafter, limit, ngram_tokens, match_length, lag))
         teach(policy, requests[-1], is_right=is_good, rounds=5)
     policy.guard.balance.update({"model": balance, "ngram": balance})
-    budget = other_tokens + len(requests) + room
-    plan = policy.choose(requests, other_tokens=other_tokens, other_sequences=1, budget=budget)
-    again = policy.choose(requests, other_tokens=other_tokens, other_sequences=1, budget=budget)
+    others = Others(1, drafted, certain)
+    plan = policy.choose(requests, others, room=room)
+    again = policy.choose(requests, others, room=room)
     assert plan.choices == again.choices
     assert sum(choice.k for choice in plan.choices) <= room
     for request, choice in zip(requests, plan.choices, strict=True):

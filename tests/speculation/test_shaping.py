@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import DecodeError
-from exsa_lab.speculation import rejection_sampling
 from exsa_lab.speculation.rejection_sampling import accept
 from exsa_lab.speculation.sampling import RequestRandom
 from exsa_lab.speculation.shaping import Penalties, Shaping
-from tests.speculation.lossless import misfit
-from tests.speculation.test_rejection_sampling import CHAINS, Logits, random_logits, remembered_chain
+from tests.speculation.lossless import GRID, misfit
+from tests.speculation.test_rejection_sampling import Logits, random_logits
 
 VOCAB = 6
 PROMPT = [1, 4, 4, 2]
@@ -134,13 +133,7 @@ def reference(option: dict[str, Any]) -> Callable[[Logits, Sequence[int]], Logit
     return shape
 
 
-@pytest.fixture(autouse=True)
-def _quick_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    CHAINS.clear()
-    monkeypatch.setattr(rejection_sampling, "apply_chain", remembered_chain)
-
-
-@pytest.mark.parametrize(("k", "temperature"), [(1, 1.0), (2, 0.5), (3, 1.0), (4, 0.5)])
+@pytest.mark.parametrize(("k", "temperature"), GRID)
 @pytest.mark.parametrize("has_model", [True, False], ids=["model", "ngram"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_text_is_distributed_as_the_shaped_target_alone_would(

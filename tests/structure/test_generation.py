@@ -109,17 +109,45 @@ def test_a_form_that_is_complete_at_the_limit_is_complete(engine: Engine) -> Non
     assert END not in gen.tokens
 
 
-def test_wrong_forms_fail_their_own_generation_alone(engine: Engine) -> None:
-    wrong = [
-        engine.submit("a", regex="("),
-        engine.submit("a", response_format={"type": "json_schema", "schema": {"not": {}}}),
-    ]
-    right = engine.submit("a", regex="ab", max_tokens=4)
-    assert right.result(30) == "ab"
-    for gen in wrong:
-        gen.wait(30)
-        assert isinstance(gen.error, ConfigError)
-        assert gen.state is State.FAILED
+def schema(text: dict[str, Any]) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "schema": text}}
+
+
+@pytest.mark.parametrize(
+    ("params", "what"),
+    [
+        ({"regex": "("}, "regex is not valid: unclosed group"),
+        ({"grammar": "start: a"}, "grammar is not valid"),
+        (schema({"type": "objekt"}), "the JSON schema is not valid: Invalid type: objekt"),
+        (schema({"not": {}}), 'the JSON schema uses "not", which is not supported'),
+        (schema({"oneOf": [{"minimum": 1}, {"maximum": 2}]}), 'uses "oneOf" of parts that one text may fit together'),
+        (schema({"type": "string", "format": "planet"}), 'uses the "format" planet, which is not supported'),
+        (schema({"$ref": "http://localhost/x"}), 'refers by "$ref" to http://localhost/x, which is no part of it'),
+        (schema({"pattern": "a(?=b)"}), 'has a "pattern" that is not supported: look-around'),
+        (schema({"type": "number", "maximum": 1e30}), 'has a "minimum" or "maximum" of a size that is not supported'),
+        (schema({"enum": []}), "the JSON schema admits no text at all"),
+        ({"grammar": "start: /[^\\s\\S]/"}, "grammar admits no text at all"),
+        ({"choice": []}, "choice is empty"),
+        ({"regex": "a", "choice": ["b"]}, "regex and choice are both given"),
+        ({"logit_bias": {"abcde": 1.0}}, "logit_bias names 'abcde', which is not one token"),
+        ({"suppress_tokens": [10_000]}, "suppress_tokens names token 10000, which scripted does not have"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_clear_line_and_the_others_go_on(engine: Engine, params: dict[str, Any], what: str) -> None:
+    beside = engine.submit("a", regex="[ab]{20}", max_tokens=30)
+    try:
+        wrong = engine.submit("a", **params)
+        assert wrong.wait(30)
+        error, state = wrong.error, wrong.state
+    except ConfigError as raised:
+        error, state = raised, State.FAILED
+    assert isinstance(error, ConfigError)
+    assert what in str(error)
+    assert "\n" not in str(error)
+    assert state is State.FAILED
+    assert re.fullmatch("[ab]{20}", beside.result(30))
+    assert engine.generate("a", regex="ab", max_tokens=4).text == "ab"
 
 
 def test_suppressed_tokens_that_leave_nothing_fail_their_own_generation(engine: Engine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import ConfigError, DecodeError
 from exsa_lab.forms import Form
-from exsa_lab.speculation import rejection_sampling
 from exsa_lab.speculation.shaping import Shaping
 from exsa_lab.structure.grammar import Grammar
 from exsa_lab.structure.tokenizer import new_tokenizer
-from tests.speculation.lossless import misfit
-from tests.speculation.test_rejection_sampling import CHAINS, Logits, random_logits, remembered_chain
+from tests.speculation.lossless import GRID, misfit
+from tests.speculation.test_rejection_sampling import Logits, random_logits
 from tests.structure.vocabulary import END, PIECES, VOCAB, grammar, model, text
 
 # Regular expressions that end at some time, over the letters of the vocabulary.
@@ -132,7 +131,8 @@ JSON_LETTERS = new_tokenizer(model(0))
         (Form("json", '{"type": "objekt"}'), "the JSON schema is not valid: Invalid type: objekt"),
         (Form("json", '{"enum": []}'), "the JSON schema admits no text at all"),
         (Form("json", '{"type": "integer", "minimum": 5, "maximum": 3}'), "the JSON schema admits no text at all"),
-        (Form("json", '{"$ref": "http://example.com/x"}'), "the JSON schema is not valid"),
+        (Form("json", '{"$ref": "#/no"}'), 'the JSON schema refers by "$ref" to /no, which is no part of it'),
+        (Form("json", "true"), "the JSON schema is not valid"),
         (Form("gbnf", "root ::= missing"), "grammar is not valid: Rule 'missing' not found"),
         (Form("gbnf", 'root ::= "x'), "grammar is not valid"),
         (Form("lark", "start: a"), "grammar is not valid"),
@@ -156,36 +156,56 @@ def test_choices_and_gbnf(form: Form) -> None:
 # Statistics
 
 REGEX = "(a|b|ab)(b|c|d|abc)[a-f]"
+FULL = {first + second + third for first in ("a", "b", "ab") for second in ("b", "c", "d", "abc") for third in "abcdef"}
+JUMPS = "(a|b)(cde|f)(ab|c)"
+"""After "c" the only token is "de", after "f" there is a choice, and "ab" can be cut in two ways."""
+CUTS = {"ac": "de", "bc": "de"}
+JUMPS_FULL = {first + second + third for first in "ab" for second in ("cde", "f") for third in ("ab", "c")}
 
 
-def masked(row: Logits, so_far: Sequence[int]) -> Logits:
-    """What may follow, found by trying every token against every text of the form."""
-    row, before = row.copy(), text(list(so_far))
-    for token in range(VOCAB):
-        longer = before + PIECES[token]
-        is_right = before in FULL if token == END else any(full.startswith(longer) for full in FULL)
-        if not is_right and END not in so_far:
-            row[token] = -np.inf
-    return row
+def masked(full: set[str], cuts: dict[str, str] | None = None) -> Callable[[Logits, Sequence[int]], Logits]:
+    """What may follow, found by trying every token against every text of the form.
+
+    ``cuts`` are the tokens of which there is no choice, by what stands before them.
+    """
+
+    def shape(row: Logits, so_far: Sequence[int]) -> Logits:
+        row, before = row.copy(), text(list(so_far))
+        is_whole = before in full and not any(other.startswith(before) and other != before for other in full)
+        for token in range(VOCAB):
+            longer = before + PIECES[token]
+            is_right = before in full if token == END else any(other.startswith(longer) for other in full)
+            is_cut = cuts is not None and cuts.get(before, PIECES[token]) != PIECES[token]
+            if not is_right or is_cut or is_whole or END in so_far:
+                row[token] = -np.inf
+        return row
+
+    return shape
 
 
-FULL = [first + second + third for first in ("a", "b", "ab") for second in ("b", "c", "d", "abc") for third in "abcdef"]
+def masker(regex: str) -> Callable[[], Shaping]:
+    compiled = grammar(regex)
+    return lambda: Shaping(mask=compiled.begin())
 
 
-@pytest.fixture
-def _quick_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    CHAINS.clear()
-    monkeypatch.setattr(rejection_sampling, "apply_chain", remembered_chain)
-
-
-@pytest.mark.usefixtures("_quick_chain")
-@pytest.mark.parametrize(("k", "temperature"), [(1, 1.0), (2, 0.5), (3, 1.0), (4, 0.5)])
+@pytest.mark.parametrize(("k", "temperature"), GRID)
 @pytest.mark.parametrize("has_model", [True, False], ids=["model", "ngram"])
 def test_text_is_distributed_as_the_masked_target_alone_would(has_model: bool, k: int, temperature: float) -> None:
     target, draft = random_logits(11, VOCAB), random_logits(20, VOCAB)
-    compiled, params = grammar(REGEX), SamplingParams(temperature=temperature)
+    params = SamplingParams(temperature=temperature)
+    assert misfit(target, draft if has_model else None, k, params, masker(REGEX), masked(FULL)) < 1
 
-    def begin() -> Shaping:
-        return Shaping(mask=compiled.begin())
 
-    assert misfit(target, draft if has_model else None, k, params, begin, masked) < 1
+@pytest.mark.parametrize(("k", "temperature"), [(0, 0.5), (0, 1.0), *GRID])
+def test_text_is_distributed_so_where_forced_tokens_are_not_asked_for(k: int, temperature: float) -> None:
+    target, draft, params = random_logits(11, VOCAB), random_logits(20, VOCAB), SamplingParams(temperature=temperature)
+    reference = masked(JUMPS_FULL, CUTS)
+    for rows in (draft, None):
+        assert misfit(target, rows, k, params, masker(JUMPS), reference, length=5, jumps=True) < 1
+
+
+def test_the_statistics_catch_a_mask_that_is_left_out_and_one_that_is_narrower() -> None:
+    target, draft, params = random_logits(11, VOCAB), random_logits(20, VOCAB), SamplingParams(temperature=1.0)
+    with pytest.raises(AssertionError, match="impossible"):
+        misfit(target, draft, 2, params, masker("[a-h]{3,9}"), masked(FULL))
+    assert misfit(target, draft, 2, params, masker(JUMPS), masked(FULL | JUMPS_FULL)) > 1.5

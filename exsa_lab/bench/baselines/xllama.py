@@ -74,9 +74,22 @@ class XllamaServer:
             params.draft.n_gpu_layers = 0
             params.draft.cpuparams.n_threads = params.draft.cpuparams_batch.n_threads = n_threads
 
-    def complete(self, prompt: list[int], max_tokens: int, *, temperature: float = 0.0, seed: int = 0) -> PeerRun:
-        """Generate without streaming, which would only slow it; the decode time is the server's own."""
-        request = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    def complete(
+        self,
+        prompt: list[int],
+        max_tokens: int,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        schema: dict[str, Any] | None = None,
+    ) -> PeerRun:
+        """Generate without streaming, which would only slow it; the decode time is the server's own.
+
+        ``schema`` is a JSON schema that the text must fill.
+        """
+        request: dict[str, Any] = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        if schema is not None:
+            request["json_schema"] = schema
         if temperature > 0:
             request |= {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "samplers": ["temperature"]}
         begin = time.perf_counter()
@@ -88,12 +101,18 @@ class XllamaServer:
         return PeerRun(timings["predicted_n"], timings["predicted_ms"] / 1000, total, answer["choices"][0]["text"])
 
     def complete_all(
-        self, prompts: Sequence[list[int]], max_tokens: int, *, temperature: float = 0.0
+        self,
+        prompts: Sequence[list[int]],
+        max_tokens: int,
+        *,
+        temperature: float = 0.0,
+        schema: dict[str, Any] | None = None,
     ) -> tuple[list[PeerRun], float]:
         """Generate for all prompts at once; returns the runs, and the seconds until the last answer."""
         begin = time.perf_counter()
         with ThreadPoolExecutor(len(prompts)) as pool:
-            runs = list(pool.map(lambda prompt: self.complete(prompt, max_tokens, temperature=temperature), prompts))
+            options: dict[str, Any] = {"temperature": temperature, "schema": schema}
+            runs = list(pool.map(lambda prompt: self.complete(prompt, max_tokens, **options), prompts))
         return runs, time.perf_counter() - begin
 
     def close(self) -> None:
