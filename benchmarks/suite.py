@@ -14,6 +14,7 @@ SUITE = Suite(
         "cells": "what cells that other texts left in the cache cost a lone step",
         "memory": "does loading take what the planner estimated, and closing give it back?",
         "rounding": "how far logits differ with the number of tokens computed at once, and what makes them equal",
+        "forms": "texts of twelve JSON schemas: does every one that ends have its form?",
         "assisted": "the gain by speculation here and in transformers' assisted generation",
     },
     on_gpu={"memory": [], "prefill": [], "rounding": [], "assisted": []},
