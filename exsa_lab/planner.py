@@ -14,7 +14,7 @@ from exsa_lab.config import EngineConfig, did_you_mean
 from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.hardware import Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts
-from exsa_lab.models.memory import GIB, GPU_MARGIN, copied_weight_bytes, memory_usage, state_bytes
+from exsa_lab.models.memory import GIB, GPU_MARGIN, Memory, copied_weight_bytes, device_memory, estimate, state_bytes
 
 __all__ = [
     "Memory",
@@ -49,28 +49,6 @@ class PlannedSetting:
     value: Any
     reason: str
     by_user: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Estimated bytes of one plan at full context, of target and draft together."""
-
-    host_weights: int
-    host_cache: int
-    """KV cache and compute buffers in main memory: unlike mapped weights they cannot be dropped and read again."""
-    device_weights: int
-    device_cache: int
-    host_available: int
-    device_available: int | None
-    """Free memory of the GPUs together, None where it is unknown or there is none."""
-
-    @property
-    def host(self) -> int:
-        return self.host_weights + self.host_cache
-
-    @property
-    def device(self) -> int:
-        return self.device_weights + self.device_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +112,6 @@ def _adjusted(
     )
     warnings = tuple(f"{name} is {value}: {why}." for name, (value, why) in changes.items())
     return Plan(config, choices, estimate(hardware, target, draft, config), failed.warnings + warnings)
-
-
-def estimate(hardware: Hardware, target: GGUFFacts, draft: GGUFFacts | None, config: EngineConfig) -> Memory:
-    """Estimate the memory of target and draft under these settings."""
-    used = memory_usage(target, config.n_gpu_layers, config)
-    if draft is not None:
-        also = memory_usage(draft, config.draft_gpu_layers, config, is_draft=True)
-        used = [a + b for a, b in zip(used, also, strict=True)]
-    return Memory(used[0], used[1], used[2], used[3], hardware.available_memory, _device_memory(hardware))
-
-
-def _device_memory(hardware: Hardware) -> int | None:
-    """Free bytes of all GPUs, None without GPUs, without a build that uses them, or where it is not known."""
-    free = [gpu.free_memory for gpu in hardware.gpus if gpu.free_memory is not None]
-    if not hardware.can_offload or not hardware.gpus or len(free) < len(hardware.gpus):
-        return None
-    return sum(free)
 
 
 class _Planner:
@@ -220,7 +181,7 @@ class _Planner:
         self._choose("n_threads", threads, reason)
 
     def _choose_sequences(self) -> None:
-        free = _device_memory(self.hardware) or 0
+        free = device_memory(self.hardware) or 0
         most = min(self.config.n_batch, self.config.step_tokens)  # Every sequence needs a token in each step.
         if self.can_use_gpu and free >= 16 * GIB:
             self._choose("n_seq_max", min(32, most), "a GPU of this size decodes 32 sequences for little more than one")
@@ -232,7 +193,7 @@ class _Planner:
         recurrent = self.target.recurrent
         if recurrent is None:
             return
-        available = _device_memory(self.hardware) if self.can_use_gpu else self.hardware.available_memory
+        available = device_memory(self.hardware) if self.can_use_gpu else self.hardware.available_memory
         budget = (available or 8 * GIB) * STATES_SHARE
         for sequences, snapshots in STATE_SIZES:
             wished = "n_seq_max" in self.wishes
@@ -249,7 +210,7 @@ class _Planner:
         self._choose("cached_states", min(4, sequences), f"kept for prompts that begin alike: {reason}")
 
     def _choose_batches(self) -> None:
-        free = _device_memory(self.hardware) or 0
+        free = device_memory(self.hardware) or 0
         is_large = self.can_use_gpu and free >= 12 * GIB
         small_step, why = SMALL_STEP, "above, a CPU computes a token otherwise than alone"
         ubatch, reason = 512, "larger ones are no faster here"
@@ -308,7 +269,7 @@ class _Planner:
 
     def _fits_device(self, n_ctx: int, kv_type: str, layers: int, draft_layers: int) -> bool:
         """Whether this many layers fit; where free memory is unknown they are tried."""
-        free = _device_memory(self.hardware)
+        free = device_memory(self.hardware)
         memory = self._estimate(n_ctx=n_ctx, kv_type=kv_type, n_gpu_layers=layers, draft_gpu_layers=draft_layers)
         margin = GPU_MARGIN * len(self.hardware.gpus)
         return (free is None or memory.device <= free - margin) and self._fits_host(
@@ -372,7 +333,7 @@ class _Planner:
             )
 
     def _settle_layers(self, layers: int, draft_layers: int, reason: str) -> None:
-        if layers and _device_memory(self.hardware) is None and "n_gpu_layers" not in self.wishes:
+        if layers and device_memory(self.hardware) is None and "n_gpu_layers" not in self.wishes:
             reason = "free GPU memory is unknown: all layers are tried"
         self._choose("n_gpu_layers", layers, reason)
         if self.config.n_gpu_layers < 0:
@@ -385,7 +346,7 @@ class _Planner:
         )
 
     def _check_fit(self, memory: Memory) -> None:
-        free = _device_memory(self.hardware)
+        free = device_memory(self.hardware)
         if free is not None and memory.device > free:
             raise OutOfMemory(
                 f"the layers on the GPU take about {_size(memory.device)} and it has {_size(free)} free.",

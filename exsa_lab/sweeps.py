@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import platform
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,14 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from exsa_lab import files
 from exsa_lab.config import as_list, did_you_mean, whole
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError, how_to_install, shown
 from exsa_lab.experiments import METRICS, Experiment, Setting, run_experiment
 from exsa_lab.files import locked
+from exsa_lab.trial_owner import OWNER, begin, end, is_alive, owner_of
 
 if TYPE_CHECKING:
     import optuna
@@ -89,7 +85,7 @@ class Sweep:
 
 
 def _told(trial: Any) -> dict[str, Any]:
-    return {name: value for name, value in trial.user_attrs.items() if name != _OWNER}
+    return {name: value for name, value in trial.user_attrs.items() if name != OWNER}
 
 
 def sweep(
@@ -141,7 +137,7 @@ def sweep(
     asked = _ask(study, space, trials, path, call)
     total = _count(space) if trials is None else trials
     show = _Progress(total, len(_finished(study)), enabled=progress)
-    _running.add(call)
+    begin(call)
     try:
         if client is not None:
             from exsa_lab.cluster import Opener, run_trials
@@ -157,7 +153,7 @@ def sweep(
                 _run_trial(engine, study, trial, prompts, _with(base, trial.params), names)
                 show()
     finally:
-        _running.discard(call)
+        end(call)
         show.close()
     return Sweep(study, names, base)
 
@@ -267,7 +263,7 @@ def _ask(study: optuna.Study, space: Space, trials: int | None, path: Path | Non
             elif len(taken) >= trials:
                 return
             trial = study.ask(distributions)
-            trial.set_user_attr(_OWNER, _owner(call))
+            trial.set_user_attr(OWNER, owner_of(call))
         yield trial
 
 
@@ -280,35 +276,11 @@ def _taken(study: optuna.Study) -> list[Any]:
         if trial.state.name in ("COMPLETE", "PRUNED"):
             taken.append(trial)
         elif trial.state.name == "RUNNING":
-            if _is_alive(trial.user_attrs.get(_OWNER)):
+            if is_alive(trial.user_attrs.get(OWNER)):
                 taken.append(trial)
             else:
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return taken
-
-
-_OWNER = "owner"
-_DAY_S = 86_400.0
-# Sweeps that run in this process now: a trial of one that was interrupted is nobody's, though the process lives on.
-_running: set[str] = set()
-
-
-def _owner(call: str) -> dict[str, Any]:
-    process = psutil.Process()
-    own = {"host": platform.node(), "pid": process.pid, "started": process.create_time()}
-    return own | {"call": call, "time": time.time()}
-
-
-def _is_alive(owner: Any) -> bool:
-    """Whether the sweep that took a trial still runs; one of another machine is believed for a day."""
-    try:
-        if owner["host"] != platform.node():
-            return bool(time.time() - owner["time"] < _DAY_S)
-        if owner["pid"] == os.getpid():
-            return str(owner["call"]) in _running
-        return bool(abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1)
-    except (psutil.Error, TypeError, KeyError, ValueError, OverflowError):
-        return False
 
 
 @contextmanager

@@ -36,7 +36,7 @@ LAYERS = [
     ("cluster", "widgets"),
     ("conversation", "serve"),
     ("plots",),
-    ("sweeps", "distill"),
+    ("trial_owner", "sweeps", "distill"),
     ("bench", "tuner"),
     ("doctor",),
     ("magics",),

@@ -31,3 +31,9 @@ def test_folders_of_tests_mirror_those_of_the_package() -> None:
 
 def test_the_engine_reads_in_one_sitting() -> None:
     assert len(list((PACKAGE / "engine").glob("*.py"))) <= 14
+
+
+def test_no_file_is_long() -> None:
+    files = [path for kind in ("*.py", "*.js", "*.css") for path in PACKAGE.rglob(kind)]
+    lengths = {path.relative_to(PACKAGE): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {path: length for path, length in lengths.items() if length > 400} == {}

@@ -9,7 +9,10 @@ planner's margin is there for these. The engine still loads, sees whether it fit
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
+from exsa_lab.hardware import Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts
 from exsa_lab.models.recurrent import FLOAT
 
@@ -18,6 +21,28 @@ GPU_MARGIN = GIB
 """Left free on each GPU for the driver's context and other programs (llama.cpp's own fit leaves as much)."""
 REPACKED = frozenset({"Q4_0", "Q4_K", "Q2_K", "IQ4_NL", "MXFP4", "Q5_K", "Q6_K"})
 """Types llama.cpp rearranges for its CPU kernels: these are copied, where others stay mapped from the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Estimated bytes of one plan at full context, of target and draft together."""
+
+    host_weights: int
+    host_cache: int
+    """KV cache and compute buffers in main memory: unlike mapped weights they cannot be dropped and read again."""
+    device_weights: int
+    device_cache: int
+    host_available: int
+    device_available: int | None
+    """Free memory of the GPUs together, None where it is unknown or there is none."""
+
+    @property
+    def host(self) -> int:
+        return self.host_weights + self.host_cache
+
+    @property
+    def device(self) -> int:
+        return self.device_weights + self.device_cache
 
 
 def kv_bytes(facts: GGUFFacts, n_ctx: int, kv_type: str = "f16", layers: int | None = None) -> int:
@@ -109,3 +134,20 @@ def memory_usage(facts: GGUFFacts, gpu_layers: int, config: EngineConfig, *, is_
 def copied_weight_bytes(facts: GGUFFacts) -> int:
     """Bytes of the weights that are copied into memory on CPU because their type is repacked."""
     return sum(size for name, size in facts.tensor_types.items() if name in REPACKED)
+
+
+def estimate(hardware: Hardware, target: GGUFFacts, draft: GGUFFacts | None, config: EngineConfig) -> Memory:
+    """Estimate the memory of target and draft under these settings."""
+    used = memory_usage(target, config.n_gpu_layers, config)
+    if draft is not None:
+        also = memory_usage(draft, config.draft_gpu_layers, config, is_draft=True)
+        used = [a + b for a, b in zip(used, also, strict=True)]
+    return Memory(used[0], used[1], used[2], used[3], hardware.available_memory, device_memory(hardware))
+
+
+def device_memory(hardware: Hardware) -> int | None:
+    """Free bytes of all GPUs, None without GPUs, without a build that uses them, or where it is not known."""
+    free = [gpu.free_memory for gpu in hardware.gpus if gpu.free_memory is not None]
+    if not hardware.can_offload or not hardware.gpus or len(free) < len(hardware.gpus):
+        return None
+    return sum(free)
