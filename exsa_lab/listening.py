@@ -16,14 +16,17 @@ class Subscription:
     One thread at a time tells it; another one that has news meanwhile leaves them to that one. So the order is kept,
     and nobody ever waits for a listener.
 
+    ``looks``: whether it looks at the tokens' probabilities, which are computed only where somebody does.
+
     Example::
 
         subscription = Subscription(events, print, inline=True)
         subscription.tell()  # prints those that are new
     """
 
-    def __init__(self, events: list[Event], listener: Listener, *, inline: bool) -> None:
+    def __init__(self, events: list[Event], listener: Listener, *, inline: bool, looks: bool = True) -> None:
         self.is_inline = inline
+        self.looks = looks
         self._events = events
         self._listener = listener
         self._num_told = 0

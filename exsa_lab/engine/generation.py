@@ -269,17 +269,19 @@ class Generation:
 
     # Listening
 
-    def subscribe(self, listener: Listener, *, inline: bool = False) -> Callable[[], None]:
+    def subscribe(self, listener: Listener, *, inline: bool = False, looks: bool = True) -> Callable[[], None]:
         """Call ``listener(events)`` with everything so far, then after each round; returns how to stop that.
 
         The first call is made here, later ones from a thread for listeners; ``inline`` ones are made by the engine
         thread itself, which stops meanwhile: they must return at once. A listener that raises is not called again.
-        Nothing follows a final StateEvent.
+        Nothing follows a final StateEvent. Without ``looks`` it is content with events that lack ``p`` and ``q``, see
+        `EngineConfig.probabilities`.
         """
-        subscription = Subscription(self.events, listener, inline=inline)
+        subscription = Subscription(self.events, listener, inline=inline, looks=looks)
         with self._lock:
             self._subscriptions.append(subscription)
-        self._access.watched(self)
+        if looks:
+            self._access.watched(self)
         try:
             subscription.tell()
         except BaseException:
@@ -306,8 +308,8 @@ class Generation:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody listens to its events now."""
-        return bool(self._subscriptions)
+        """Whether somebody looks at its tokens' probabilities now."""
+        return any(subscription.looks for subscription in list(self._subscriptions))
 
     # Engine side
 

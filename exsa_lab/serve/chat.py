@@ -28,11 +28,11 @@ def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -
     message: Json = {"role": "assistant", "content": generation.answer, "refusal": None}
     if generation.thinking is not None:
         message["reasoning_content"] = generation.reasoning
-    wants = reply.request.logprobs is not None
+    most = reply.request.logprobs
     return {
         "index": index,
         "message": message,
-        "logprobs": chat_logprobs(tokens_of(generation.events), model) if wants else None,
+        "logprobs": None if most is None else chat_logprobs(tokens_of(generation.events), most, model),
         "finish_reason": finish_reason(generation),
     }
 
@@ -59,9 +59,9 @@ class ChatChunks:
         labels = dict(thinking.labels) if thinking else {}
         text = "".join(labels.get(event.token_id) or event.text for event in tokens)
         delta = _delta(*self._thoughts[index].add(text))
-        wants = self._reply.request.logprobs is not None
-        logprobs = chat_logprobs(tokens, self._model) if wants else None
-        return [self._chunk(index, delta, logprobs=logprobs)] if delta or wants else []
+        most = self._reply.request.logprobs
+        logprobs = None if most is None else chat_logprobs(tokens, most, self._model)
+        return [self._chunk(index, delta, logprobs=logprobs)] if delta or logprobs else []
 
     def end(self, index: int) -> list[Json]:
         generation = self._reply.generations[index]

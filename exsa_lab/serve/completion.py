@@ -24,11 +24,11 @@ def whole_completion(reply: ApiReply, model: Model) -> Json:
 
 
 def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -> Json:
-    wants = reply.request.logprobs is not None
+    most = reply.request.logprobs
     return {
         "index": index,
         "text": _echo(reply, index) + generation.text,
-        "logprobs": completion_logprobs(tokens_of(generation.events), model, 0) if wants else None,
+        "logprobs": None if most is None else completion_logprobs(tokens_of(generation.events), most, model, 0),
         "finish_reason": finish_reason(generation),
     }
 
@@ -54,8 +54,9 @@ class CompletionChunks:
     def piece(self, index: int, events: list[Event]) -> list[Json]:
         tokens = tokens_of(events)
         text = "".join(event.text for event in tokens)
-        wants = self._reply.request.logprobs is not None
-        logprobs = completion_logprobs(tokens, self._model, self._num_chars[index]) if wants and tokens else None
+        most, logprobs = self._reply.request.logprobs, None
+        if most is not None and tokens:
+            logprobs = completion_logprobs(tokens, most, self._model, self._num_chars[index])
         self._num_chars[index] += len(text)
         return [self._chunk(index, text, logprobs=logprobs)] if text or logprobs else []
 

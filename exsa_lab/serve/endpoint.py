@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from exsa_lab import loading
 from exsa_lab.config import did_you_mean
-from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import EngineNotLoaded, ExsaError, printable, shown
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.serve import chat, completion
@@ -26,6 +28,7 @@ from exsa_lab.serve.replies import ApiReply, Chunks, Json, new_reply
 from exsa_lab.serve.sending import DONE, Sender, while_there
 
 WARNING_HEADER = "x-exsa-warning"
+T = TypeVar("T")
 _log = logging.getLogger("exsa_lab.serve")
 
 
@@ -70,29 +73,30 @@ class Endpoint:
         origin = self._desk.next_origin(scope)
         with (
             self._desk.gate.enter(request.num_texts),
-            Exchange(engine, request, origin) as exchange,
+            await _begun(engine, request, origin) as exchange,
             self._desk.watching(exchange),
         ):
             reply = new_reply(request, exchange.generations, model, self._dialect.id_prefix)
             if request.streams:
-                work = self._stream(reply, exchange, engine.target, sender)
+                work = self._stream(reply, exchange, engine, sender)
             else:
-                work = self._whole(reply, exchange, engine.target, scope, receive, sender)
+                work = self._whole(reply, exchange, engine, scope, receive, sender)
             await while_there(receive, work)
 
     async def _whole(
-        self, reply: ApiReply, exchange: Exchange, model: Model, scope: Scope, receive: Receive, sender: Sender
+        self, reply: ApiReply, exchange: Exchange, engine: Engine, scope: Scope, receive: Receive, sender: Sender
     ) -> None:
         await exchange.wait()
-        response = JSONResponse(self._dialect.whole(reply, model), headers=_headers(reply.request))
+        body = await _looked_up(partial(self._dialect.whole, reply, engine.target), reply.request, engine)
+        response = JSONResponse(body, headers=_headers(reply.request))
         await response(scope, receive, sender)
 
-    async def _stream(self, reply: ApiReply, exchange: Exchange, model: Model, sender: Sender) -> None:
-        chunks = self._dialect.chunks(reply, model)
+    async def _stream(self, reply: ApiReply, exchange: Exchange, engine: Engine, sender: Sender) -> None:
+        chunks = self._dialect.chunks(reply, engine.target)
         begun: set[int] = set()
         try:
             async for index, events in exchange.events():
-                pieces = chunks.piece(index, events)
+                pieces = await _looked_up(partial(chunks.piece, index, events), reply.request, engine)
                 if ends(events):
                     check(exchange.generations[index])
                     pieces += chunks.end(index)
@@ -110,6 +114,21 @@ class Endpoint:
             return
         await sender.events([chunks.usage()] if reply.request.includes_usage else [])
         await sender.end_events(DONE)
+
+
+async def _begun(engine: Engine, request: ApiRequest, origin: str) -> Exchange:
+    if engine.state is EngineState.OPEN:
+        return Exchange(engine, request, origin)
+    return await asyncio.to_thread(
+        Exchange, engine, request, origin
+    )  # its process is started anew, which takes a while
+
+
+async def _looked_up(make: Callable[[], T], request: ApiRequest, engine: Engine) -> T:
+    """What tokens are called is asked of an isolated engine's process, for which nobody else is to wait."""
+    if request.logprobs is None or not engine.restarts:
+        return make()
+    return await asyncio.to_thread(make)
 
 
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, sender: Sender) -> None:

@@ -66,7 +66,7 @@ class Exchange:
         stops: list[Callable[[], None]] = []
         try:
             for index, generation in enumerate(self.generations):
-                stops.append(generation.subscribe(partial(listen, index), inline=True))
+                stops.append(generation.subscribe(partial(listen, index), inline=True, looks=False))
             num_open = len(self.generations)
             while num_open:
                 index, events = await arrived.get()

@@ -1,4 +1,4 @@
-"""Probabilities of tokens in the forms of OpenAI's two interfaces."""
+"""Probabilities of tokens in the forms of OpenAI's two interfaces: the model's own, before temperature and masks."""
 
 from __future__ import annotations
 
@@ -12,34 +12,53 @@ from exsa_lab.runtime.protocol import Model
 IMPOSSIBLE = -9999.0
 """What stands for the logarithm of 0, as in OpenAI's interface."""
 
-
-def chat_logprobs(tokens: Sequence[TokenEvent], model: Model) -> dict[str, Any]:
-    """Return the ``logprobs`` of a chat completion's choice, or of a piece of it."""
-    return {"content": [_entry(event, model) for event in tokens], "refusal": None}
+Json = dict[str, Any]
 
 
-def _entry(event: TokenEvent, model: Model) -> dict[str, Any]:
-    raw = model.token_bytes(event.token_id)
-    return {"token": _text(raw), "logprob": _logprob(event.p), "bytes": list(raw), "top_logprobs": []}
+def chat_logprobs(tokens: Sequence[TokenEvent], most: int, model: Model) -> Json:
+    """Return the ``logprobs`` of a chat completion's choice, or of a piece of it, with ``most`` alternatives each."""
+    return {"content": [_entry(event, most, model) for event in _written(tokens, model)], "refusal": None}
 
 
-def completion_logprobs(tokens: Sequence[TokenEvent], model: Model, offset: int) -> dict[str, Any]:
+def _entry(event: TokenEvent, most: int, model: Model) -> Json:
+    top = [_token(other.token_id, _log(other.raw), model) for other in event.top[:most]]
+    return {**_token(event.token_id, _logprob(event), model), "top_logprobs": top}
+
+
+def _token(token: int, logprob: float, model: Model) -> Json:
+    raw = model.token_bytes(token)
+    return {"token": _text(token, model), "logprob": logprob, "bytes": list(raw)}
+
+
+def completion_logprobs(tokens: Sequence[TokenEvent], most: int, model: Model, offset: int) -> Json:
     """Return the ``logprobs`` of a completion's choice; ``offset`` is the number of characters before."""
+    written = _written(tokens, model)
     offsets = []
-    for event in tokens:
+    for event in written:
         offsets.append(offset)
         offset += len(event.text)
+    top = [{_text(other.token_id, model): _log(other.raw) for other in event.top[:most]} for event in written]
     return {
-        "tokens": [_text(model.token_bytes(event.token_id)) for event in tokens],
-        "token_logprobs": [_logprob(event.p) for event in tokens],
-        "top_logprobs": None,
+        "tokens": [_text(event.token_id, model) for event in written],
+        "token_logprobs": [_logprob(event) for event in written],
+        "top_logprobs": top if most else None,
         "text_offset": offsets,
     }
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+def _written(tokens: Sequence[TokenEvent], model: Model) -> list[TokenEvent]:
+    """Without the token that ended the text, which is no part of it."""
+    return [event for event in tokens if not model.is_end(event.token_id)]
 
 
-def _logprob(p: float | None) -> float:
-    return math.log(p) if p else IMPOSSIBLE
+def _text(token: int, model: Model) -> str:
+    raw = model.token_bytes(token)
+    return raw.decode("utf-8", "replace") if raw else model.token_label(token)
+
+
+def _logprob(event: TokenEvent) -> float:
+    return 0.0 if event.logprob is None else event.logprob  # no model was asked: it had to follow
+
+
+def _log(p: float) -> float:
+    return math.log(p) if p > 0 else IMPOSSIBLE

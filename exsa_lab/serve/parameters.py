@@ -110,7 +110,7 @@ def _read(
     return ApiRequest(
         model=_text(given, "model"),
         prompts=prompts,
-        params=_params(given, limits, chat=chat),
+        params=_params(given, limits, logprobs=logprobs, chat=chat),
         num_choices=num_choices,
         streams=streams,
         includes_usage=_includes_usage(given, streams=streams),
@@ -120,7 +120,7 @@ def _read(
     )
 
 
-def _params(given: Mapping[str, Any], limits: Limits, *, chat: bool) -> dict[str, Any]:
+def _params(given: Mapping[str, Any], limits: Limits, *, logprobs: int | None, chat: bool) -> dict[str, Any]:
     """What the engine is asked for, checked field by field, so that the one at fault can be named."""
     params = {name: given[name] for name in _PASSED if name in given}
     if "seed" in given:
@@ -140,6 +140,8 @@ def _params(given: Mapping[str, Any], limits: Limits, *, chat: bool) -> dict[str
     params.setdefault("timeout", limits.request_seconds)
     params["timeout"] = min(params["timeout"] or limits.request_seconds, limits.request_seconds)
     params = {"overflow": "error", **params, "chat": chat}
+    if logprobs is not None:
+        params["top_logprobs"] = max(1, logprobs)  # with none there would be no probability of the token itself either
     _checked(lambda: SamplingParams.from_kwargs(**params), None)
     return params
 
