@@ -46,6 +46,10 @@ class Source(StrEnum):
     """The target's extra token after a draft that was accepted whole."""
     FORCED = "forced"
     """Nothing else could follow, by the form of the text or the limit of a thought: no model was asked."""
+    KEPT = "kept"
+    """Taken over from the generation that this one branched off."""
+    CHOSEN = "chosen"
+    """Put in by who branched off there."""
 
 
 class Rejection(StrEnum):

@@ -252,3 +252,21 @@ def test_recorded_probabilities_are_a_direct_softmax_of_the_targets_logits(engin
         assert [other.p for other in event.top] == pytest.approx(
             [after.probability(other.token_id) for other in event.top], abs=0.02
         )
+
+
+def test_a_branch_is_at_once_where_its_text_left_off(engine: Engine) -> None:
+    gen = engine.generate("Name three primary colours.", max_tokens=40, top_logprobs=3)
+    place = next(e for e in gen.events if isinstance(e, TokenEvent) and e.position == 6)
+    other = next(a for a in place.top if a.token_id != place.token_id)
+    branch = gen.branch(6, other.token_id)
+    branch.wait(60)
+    assert branch.tokens[:7] == [*gen.tokens[:6], other.token_id]
+    assert branch.text.startswith("".join(e.text for e in gen.events if isinstance(e, TokenEvent) and e.position < 5))
+    assert branch.stats.cached_prompt_tokens >= len(gen.prompt_ids) + 5
+    runner_up = gen.branch(6)
+    runner_up.wait(60)
+    assert runner_up.tokens[6] == other.token_id
+    assert runner_up.tokens == branch.tokens
+    same = gen.branch(6, place.text)
+    same.wait(60)
+    assert same.tokens == gen.tokens

@@ -23,11 +23,13 @@ from exsa_lab.engine.worker import EngineState, Worker
 from exsa_lab.engine.worker.notifier import Notifier
 from exsa_lab.engine.worker.registry import Registry
 from exsa_lab.engine.worker.thread import EngineThread, OpenModels
+from exsa_lab.events import TokenEvent
 from exsa_lab.forms import model_of
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message, own_prompt
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts
+from exsa_lab.trace.branching import check_position, chosen_token, kept_events
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
@@ -78,6 +80,7 @@ class Engine:
             is_alive=lambda: worker.state is EngineState.OPEN,
             ended=self._ended,
             more=self._more,
+            branch=self._branch,
             notify=self._notifier.put,
             watched=worker.watched,
             positions=worker.positions,
@@ -192,23 +195,47 @@ class Engine:
 
     def _more(self, before: Generation, params: dict[str, Any]) -> Generation:
         """See `Generation.more`. Its random numbers are others than those already used."""
-        own = {field.name: getattr(before.params, field.name) for field in fields(before.params)}
-        own["prompt_logprobs"] = 0  # else all that was written would be read anew
-        own["seed"] = None if before.params.seed is None else (before.params.seed + len(before.tokens)) % 2**64
-        generation = Generation(
-            self._access, next(self._ids), before.prompt, SamplingParams.from_kwargs(**{**own, **params})
-        )
+        seed = None if before.params.seed is None else (before.params.seed + len(before.tokens)) % 2**64
+        generation = self._after(before, {"seed": seed, **params})
         thinking = replace(before.thinking, is_open=before.is_thinking) if before.thinking else None
-        written = [*before.prompt_ids, *before.tokens]
         num_formed = 0
         if generation.params.form == before.params.form:
-            num_formed = len(before.tokens) + (before.continues.num_formed if before.continues else 0)
+            num_formed = _num_formed_before(before) + len(before.tokens)
             generation.formed = before.formed + before.text
+        written = [*before.prompt_ids, *before.tokens]
         generation.continues = Continuation(written, len(before.tokens), thinking, num_formed)
-        generation.result_model = (
-            model_of(params["response_format"]) if "response_format" in params else before.result_model
+        return self._submitted(generation)
+
+    def _branch(self, before: Generation, position: int, token: int | str | None, params: dict[str, Any]) -> Generation:
+        """See `Generation.branch`."""
+        events = [event for event in list(before.events) if isinstance(event, TokenEvent)]
+        position = check_position(position, len(events))
+        found = None if token is None else chosen_token(token, self.target)
+        is_drawn = token is None and before.params.temperature > 0
+        generation = self._after(before, {"seed": None if is_drawn else before.seed, **params})
+        num_formed = 0
+        if generation.params.form == before.params.form:
+            num_formed, generation.formed = _num_formed_before(before), before.formed
+        kept = kept_events(events, position, found)
+        generation.continues = Continuation(
+            [*before.prompt_ids, *(event.token_id for event in kept)],
+            before.continues.num_written if before.continues else 0,
+            before.thinking,
+            num_formed + len(kept),
+            kept,
+            events[position].token_id if found is None else None,
         )
         return self._submitted(generation)
+
+    def _after(self, before: Generation, params: dict[str, Any]) -> Generation:
+        """Return a generation of the same prompt and parameters, but for these; its model of results included."""
+        own = {field.name: getattr(before.params, field.name) for field in fields(before.params)}
+        own["prompt_logprobs"] = 0  # else all that was written would be read anew
+        checked = SamplingParams.from_kwargs(**{**own, **params})
+        generation = Generation(self._access, next(self._ids), before.prompt, checked)
+        is_new = "response_format" in params
+        generation.result_model = model_of(params["response_format"]) if is_new else before.result_model
+        return generation
 
     def _submitted(self, generation: Generation) -> Generation:
         self._registry.add(generation.id, generation, most=self.config.max_waiting + self.config.n_seq_max)
@@ -293,6 +320,10 @@ class Engine:
         self._worker.close()
         self._notifier.close()
         _open_engines.discard(self)
+
+
+def _num_formed_before(generation: Generation) -> int:
+    return generation.continues.num_formed_before if generation.continues else 0
 
 
 def _forget_texts(loop: Loop) -> None:

@@ -61,6 +61,8 @@ class EngineAccess:
     """Called once with each when it is over."""
     more: Callable[[Generation, dict[str, Any]], Generation]
     """Submit what goes on with one that stopped."""
+    branch: Callable[[Generation, int, int | str | None, dict[str, Any]], Generation]
+    """Submit what leaves the text of one at a position."""
     notify: Callable[[Callable[[], object]], None]
     """Have other people's code called, on a thread that may wait for it."""
     watched: Callable[[Generation], None]
@@ -180,6 +182,19 @@ class Generation:
                 hint="Submit the conversation with what is to be said next.",
             )
         return self._access.more(self, params)
+
+    def branch(self, position: int, token: int | str | None = None, **params: Any) -> Generation:
+        """Leave this text at a position, take another token there, and go on: what would have come then.
+
+        What is returned has the whole text: this one's up to ``position``, the token, and what follows. ``token`` is
+        its number or its text. Without one the choice is made anew among all others: the runner-up under temperature
+        0, otherwise another draw. ``params`` replace its own; with the same seed the random numbers after the token
+        are the same, too. It may still run: what is there can be left. Raises ConfigError for a position or a token
+        that is not there. What came before is found in the prefix cache.
+
+        Example: ``gen.branch(5, " green").result()``.
+        """
+        return self._access.branch(self, position, token, params)
 
     @property
     def parsed(self) -> Any:

@@ -69,6 +69,9 @@ class Loop:
         if self.slots.max_rollback != UNLIMITED:
             sequence.checkpoints = checkpoint_places(sequence.tokens, self.target.is_end)
         self._scheduler.add(sequence)
+        self.reporter.events(sequence)
+        if sequence.finish_reason is not None:
+            self._end(sequence, State.FINISHED, sequence.finish_reason)
 
     def cancel(self, sequence: Sequence, reason: str) -> None:
         """End a sequence wherever it is; its partial text stays."""
@@ -160,10 +163,10 @@ class Loop:
             cached = self.slots.length(sequence.slot)
             if generation.stats.rounds == 0:
                 generation.stats.waiting_s = now - generation.submitted
-                generation.stats.cached_prompt_tokens = min(cached, sequence.num_prompt)
+                generation.stats.cached_prompt_tokens = min(cached, sequence.num_given)
             publish_state(sequence, State.RUNNING)
             if cached:
-                sequence.emitter.add(PrefillEvent(0, cached, True, sequence.num_prompt, sequence.age()))
+                sequence.emitter.add(PrefillEvent(0, cached, True, sequence.num_given, sequence.age()))
                 publish(sequence)
 
     def _draft(self, work: list[Work]) -> dict[int, Draft]:
@@ -311,8 +314,8 @@ class Loop:
         self.slots.extend(sequence.slot, sequence.tokens[start : start + item.num_tokens] + drafted)
         if self.slots.length(sequence.slot) in sequence.checkpoints:
             self.slots.save(sequence.slot)
-        if not item.is_decode and start < sequence.num_prompt:
-            sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_prompt, sequence.age()))
+        if not item.is_decode and start < sequence.num_given:
+            sequence.emitter.add(PrefillEvent(start, item.num_tokens, False, sequence.num_given, sequence.age()))
         if sequence.wants_prompt_rows:
             emit_prompt(sequence, start, rows[: item.num_tokens], self.target)
         if item.has_output:

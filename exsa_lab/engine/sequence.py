@@ -10,7 +10,8 @@ from typing import Literal
 from exsa_lab.config import SamplingParams
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.text import Emitter, unfinished
-from exsa_lab.events import State, StateEvent
+from exsa_lab.errors import ConfigError, DecodeError
+from exsa_lab.events import State, StateEvent, TokenEvent
 from exsa_lab.prompts.encode import Continuation, encode_continuation, encode_prompt
 from exsa_lab.prompts.thinking import ThoughtBudget, closing_tokens
 from exsa_lab.runtime.protocol import Model
@@ -18,7 +19,7 @@ from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.sampling import RequestRandom
 from exsa_lab.speculation.shaping import Shaping
-from exsa_lab.structure.grammar import GrammarMask
+from exsa_lab.structure.grammar import Grammar, GrammarMask
 from exsa_lab.structure.request import begin_shaping
 
 
@@ -47,6 +48,8 @@ class Sequence:
     """Tokens at its end that had to follow, which the target has not seen yet."""
     slot: int | None = None
     """Its slot in the KV cache while it runs."""
+    num_given: int = 0
+    """Tokens it began with: its prompt, and what it took over of a text."""
     num_looked_at: int = 0
     """Tokens of the prompt that were told, where it was asked how unexpected they are."""
     round: int = 0
@@ -61,6 +64,8 @@ class Sequence:
     """Closes its thought in time; None where that has no limit."""
     deadline: float | None = None
     """Monotonic time at which it is cancelled."""
+    finish_reason: str | None = None
+    """Why nothing is left to generate, where that is so from the beginning."""
 
     @property
     def num_tokens(self) -> int:
@@ -107,7 +112,8 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
         encoded = encode_prompt(model, generation.prompt, params, n_cells)
     else:
         encoded = encode_continuation(before, n_cells)
-    tokens, thinking = encoded.tokens, encoded.thinking
+    kept = before.kept if before else ()
+    tokens, thinking = encoded.tokens[: len(encoded.tokens) - len(kept)], encoded.thinking
     generation.notes += encoded.notes
     generation.thinking = thinking
     thought = None
@@ -124,35 +130,71 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
         generation.seed = secrets.randbits(32)
     generation.prompt_ids = list(tokens)
     generation.end_ids = sorted(token for token in set(tokens) if model.is_end(token))
-    generation.stats.prompt_tokens = len(tokens)
+    generation.stats.prompt_tokens = len(tokens) + len(kept)
     generation.stats.dropped_turns = encoded.dropped_turns
     generation.publish(
         [StateEvent(State.WAITING, "; ".join(encoded.notes), time.perf_counter() - generation.submitted)]
     )
+    mask = None if generation.grammar is None else _begin_mask(generation.grammar, before, model)
     takes_drafts = params.drafter != "none" and params.draft_length != 0
-    mask = None if generation.grammar is None else generation.grammar.begin()
-    if mask is not None and before is not None:
-        mask.commit(before.tokens[len(before.tokens) - before.num_formed :])
-    return Sequence(
+    sequence = Sequence(
         id=generation.id,
         params=params,
         tokens=tokens,
         num_prompt=len(tokens),
+        num_given=len(tokens) + len(kept),
         generation=generation,
-        emitter=Emitter(params.stop, _begun(before, model)),
+        emitter=Emitter(params.stop, unfinished(b"".join(map(model.token_bytes, before.written))) if before else b""),
         random=RequestRandom(generation.seed),
-        shaping=begin_shaping(params, model, tokens, mask),
+        shaping=begin_shaping(
+            params,
+            model,
+            [*tokens, *(event.token_id for event in kept)],
+            mask,
+            excluded=before.excluded if before is not None else None,
+        ),
         mask=mask,
         is_jumping=takes_drafts and not params.top_logprobs,
         verifies_forced=takes_drafts and params.top_logprobs > 0,
         deadline=None if params.timeout is None else generation.submitted + params.timeout,
         thought=thought,
     )
+    if kept:
+        _keep(sequence, kept, model)
+    return sequence
 
 
-def _begun(before: Continuation | None, model: Model) -> bytes:
-    """Return the bytes of the character that the text before ends inside of."""
+def _begin_mask(grammar: Grammar, before: Continuation | None, model: Model) -> GrammarMask:
+    """Return the mask of a text, which may begin with what was written already."""
+    mask = grammar.begin()
     if before is None:
-        return b""
-    written = before.tokens[len(before.tokens) - before.num_written :]
-    return unfinished(b"".join(map(model.token_bytes, written)))
+        return mask
+    try:
+        mask.commit(before.formed)
+    except DecodeError as cause:
+        last = model.token_label(before.tokens[-1])
+        raise ConfigError(
+            f"{last!r} cannot come there: the form asked for allows other tokens.",
+            hint="Those with p above 0 among top_logprobs can.",
+        ) from cause
+    return mask
+
+
+def _keep(sequence: Sequence, kept: tuple[TokenEvent, ...], model: Model) -> None:
+    """Take over the beginning of another generation's text: its tokens, and its events under new texts."""
+    for event in kept:
+        sequence.tokens.append(event.token_id)
+        piece = model.token_bytes(event.token_id)
+        sequence.emitter.push(piece)
+        sequence.emitter.add(replace(event, text=""))
+        sequence.generation.tokens.append(event.token_id)
+        if sequence.thought is not None:
+            sequence.thought.after(event.token_id, piece)
+        if sequence.emitter.stopped:
+            break
+    sequence.round = kept[-1].round + 1
+    is_over = model.is_end(kept[-1].token_id) or sequence.emitter.stopped
+    if is_over or (sequence.mask is not None and sequence.mask.is_complete):
+        sequence.finish_reason = "stop"
+    elif sequence.num_left <= 0:
+        sequence.finish_reason = "length"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import ConfigError, PromptTooLong
+from exsa_lab.events import TokenEvent
 from exsa_lab.prompts.conversation import Rendered, mark_of, render_conversation
 from exsa_lab.prompts.marked import cut
 from exsa_lab.prompts.messages import Message
@@ -33,10 +34,35 @@ class Continuation:
     """The tokens of a prompt and of what was written after it, to go on with."""
 
     tokens: list[int]
-    num_written: int
+    num_written: int = 0
+    """Tokens at the end of the prompt that were written before."""
     thinking: Thinking | None = None
     num_formed: int = 0
     """Tokens at the end that are the beginning of a text of the form asked for."""
+    kept: tuple[TokenEvent, ...] = ()
+    """Events of the tokens at the end that are the beginning of the generation's own text."""
+    excluded: int | None = None
+    """A token that is not to follow at once."""
+
+    @property
+    def num_prompt(self) -> int:
+        """Tokens before the generation's own text."""
+        return len(self.tokens) - len(self.kept)
+
+    @property
+    def num_formed_before(self) -> int:
+        """Tokens of the form asked for that stand before the generation's own text."""
+        return max(0, self.num_formed - len(self.kept))
+
+    @property
+    def written(self) -> list[int]:
+        """The tokens that were written before the generation's own text."""
+        return self.tokens[self.num_prompt - self.num_written : self.num_prompt]
+
+    @property
+    def formed(self) -> list[int]:
+        """The tokens that are the beginning of a text of the form asked for."""
+        return self.tokens[len(self.tokens) - self.num_formed :]
 
 
 def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingParams, n_ctx: int) -> EncodedPrompt:

@@ -124,7 +124,9 @@ class Shaping:
         penalties: Penalties | None = None,
         suppressed: Iterable[int] = (),
         mask: Mask | None = None,
+        excluded: int | None = None,
     ) -> None:
+        """``excluded`` is a token that cannot come next; once another one came, it can."""
         bias = bias or {}
         self._bias_ids = np.fromiter(bias.keys(), np.intp, len(bias))
         self._biases = np.fromiter(bias.values(), np.float32, len(bias))
@@ -132,6 +134,7 @@ class Shaping:
         self._suppressed = np.array(sorted(set(suppressed)), np.intp)
         self._changes_some = bool(bias) or penalties is not None or len(self._suppressed) > 0
         self.mask = mask
+        self._excluded = excluded
 
     def apply(self, logits: Row, drafted: Sequence[int]) -> Row:
         """Return the shaped logits of the token after the committed ones and these drafted ones.
@@ -147,7 +150,12 @@ class Shaping:
             row[self._suppressed] = -np.inf
         if self.mask is not None:
             row = np.where(self.mask.allowed(drafted), row, _NEVER)
+        if self._excluded is not None and not drafted:
+            row = row.copy()
+            row[self._excluded] = _NEVER
         if row.max() == -np.inf:
+            if self._excluded is not None:
+                raise DecodeError("no other token can come there.", hint="Branch off at another position.")
             raise DecodeError(
                 "no token is left that may come next.",
                 hint="suppress_tokens and the form asked for together allow none.",
@@ -156,6 +164,8 @@ class Shaping:
 
     def commit(self, tokens: Sequence[int]) -> None:
         """Go on from these tokens, which were committed; drafted ones are forgotten."""
+        if tokens:
+            self._excluded = None
         if self._penalties is not None:
             self._penalties.commit(tokens)
         if self.mask is not None:

@@ -8,20 +8,23 @@ from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.shaping import Mask, Penalties, Shaping
 
 
-def begin_shaping(params: SamplingParams, model: Model, prompt: list[int], mask: Mask | None = None) -> Shaping | None:
+def begin_shaping(
+    params: SamplingParams, model: Model, prompt: list[int], mask: Mask | None = None, *, excluded: int | None = None
+) -> Shaping | None:
     """Return what a request does to its logits after these prompt tokens; None where it does nothing.
 
+    ``excluded`` is a token that does not come next; after that it may.
     Raises ConfigError for a token that the model does not have.
     """
-    bias = {_find("logit_bias", token, model): value for token, value in params.logit_bias.items()}
-    own = [_find("suppress_tokens", token, model) for token in params.suppress_tokens]
+    bias = {find_token("logit_bias", token, model): value for token, value in params.logit_bias.items()}
+    own = [find_token("suppress_tokens", token, model) for token in params.suppress_tokens]
     suppressed = [*own, *(token for token in model.token_rules.suppressed if 0 <= token < model.vocab_size)]
     penalties = _penalties(params)
-    if not bias and not suppressed and penalties is None and mask is None:
+    if not bias and not suppressed and penalties is None and mask is None and excluded is None:
         return None
     if penalties is not None:
         penalties.commit(prompt)
-    return Shaping(bias=bias, penalties=penalties, suppressed=suppressed, mask=mask)
+    return Shaping(bias=bias, penalties=penalties, suppressed=suppressed, mask=mask, excluded=excluded)
 
 
 def _penalties(params: SamplingParams) -> Penalties | None:
@@ -36,8 +39,8 @@ def _penalties(params: SamplingParams) -> Penalties | None:
     )
 
 
-def _find(name: str, token: int | str, model: Model) -> int:
-    """A token of the model by number, or by the text of a single one."""
+def find_token(name: str, token: int | str, model: Model) -> int:
+    """Return a token of the model by number, or by the text of a single one; raises ConfigError naming ``name``."""
     if isinstance(token, int):
         if token >= model.vocab_size:
             raise ConfigError(

@@ -42,12 +42,23 @@ TOKEN_KINDS: dict[str, Kind] = {
     "b": Kind("bonus", "the target's extra token after a draft that was accepted whole"),
     "r": Kind("resampled", "the target's token in place of a refused draft token"),
     "f": Kind("forced", "nothing else could follow here, so no model was asked"),
+    "k": Kind("kept", "taken over from the text that this one branched off"),
+    "c": Kind("chosen", "put in by who branched off here"),
     "x": Kind("refused", "drafted, tested against the target and refused"),
     "d": Kind("discarded", "drafted after a refused token or after the end of the text, so never used"),
 }
 REJECTED_KINDS = "xd"
+_NOT_GENERATED = REJECTED_KINDS + "kc"
 
-_SOURCE_KINDS = {Source.TARGET: "t", Source.ACCEPTED: "a", Source.BONUS: "b", Source.RESAMPLED: "r", Source.FORCED: "f"}
+_SOURCE_KINDS = {
+    Source.TARGET: "t",
+    Source.ACCEPTED: "a",
+    Source.BONUS: "b",
+    Source.RESAMPLED: "r",
+    Source.FORCED: "f",
+    Source.KEPT: "k",
+    Source.CHOSEN: "c",
+}
 _REJECTION_KINDS = {Rejection.REFUSED: "x", Rejection.DISCARDED: "d"}
 
 # Everything that could act on a terminal, reorder the line or hide in it. Newline and tab stay; so do the joiners
@@ -149,7 +160,7 @@ class Tally:
 
     @property
     def generated(self) -> int:
-        return sum(self.counts[kind] for kind in TOKEN_KINDS if kind not in REJECTED_KINDS)
+        return sum(self.counts[kind] for kind in TOKEN_KINDS if kind not in _NOT_GENERATED)
 
     @property
     def rejected(self) -> int:

@@ -17,7 +17,7 @@ MAX_ROUNDS = 2_000
 """Rounds shown, the first ones (about 1 MB)."""
 PROMPT_CHARS = 400
 END = "⟨end of text⟩"
-COMMITTED_KINDS = "tabrf"
+COMMITTED_KINDS = "tabrfkc"
 
 
 class Recorded(Protocol):

@@ -20,13 +20,15 @@ from exsa_lab.widgets.thought import Thought, ThoughtTally
 MAX_DETAILED_TOKENS = 4_000
 """Beyond this many tokens neighbours of one kind are merged and lose their tooltip, to keep the notebook small."""
 
-_TAGS = {"t": "span", "a": "span", "b": "span", "r": "span", "f": "span", "x": "s", "d": "s"}
+_TAGS = {kind: "s" if kind in REJECTED_KINDS else "span" for kind in TOKEN_KINDS}
 _STYLES = {
     "t": "",
     "a": "border-bottom:2px solid #009e73",
     "b": "border-bottom:3px double #0072b2",
     "r": "border-bottom:2px dotted #d55e00",
     "f": "border-bottom:1px dashed #777",
+    "k": "",
+    "c": "border:1px solid #777;border-radius:3px",
     "x": "opacity:.78;font-size:.88em",
     "d": "opacity:.72;font-size:.88em;font-style:italic",
 }

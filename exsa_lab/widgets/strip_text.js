@@ -10,6 +10,8 @@ export const KINDS = {
   b: ["bonus", "the target's extra token after a draft that was accepted whole"],
   r: ["resampled", "the target's token in place of a refused draft token"],
   f: ["forced", "nothing else could follow here, so no model was asked"],
+  k: ["kept", "taken over from the text that this one branched off"],
+  c: ["chosen", "put in by who branched off here"],
   x: ["refused", "drafted, tested against the target and refused"],
   d: ["discarded", "drafted after a refused token or after the end of the text, so never used"],
 };

@@ -37,6 +37,7 @@ class Access:
             ended=self.ended.append,
             watched=lambda generation: None,
             more=unused,
+            branch=unused,
             notify=self.notify,
             positions=unused,
         )

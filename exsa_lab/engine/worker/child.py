@@ -132,7 +132,7 @@ def _news(generation: ToldGeneration) -> dict[str, Any]:
     return news
 
 
-def _no_more(generation: Generation, params: dict[str, Any]) -> Generation:
+def _not_here(generation: Generation, *args: Any) -> Generation:
     raise EngineError("a generation is continued where its handle is.")
 
 
@@ -153,7 +153,8 @@ class Child:
             ended=self._forget,
             notify=lambda callback: None,
             watched=lambda generation: None,
-            more=_no_more,
+            more=_not_here,
+            branch=_not_here,
             positions=worker.positions,
         )
 
