@@ -5,6 +5,7 @@ Sizes are those of the named file, about; licences those the authors state.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from types import MappingProxyType
 
 from exsa_lab.errors import ModelNotFound, how_to_install
 from exsa_lab.models import hub
+from exsa_lab.models.pins import PINS, Pin
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -44,12 +46,18 @@ class ModelEntry:
     @property
     def hub_name(self) -> hub.HubName | None:
         """Its name on the hub, None where it comes from elsewhere."""
-        return hub.HubName(self.repo, self.file, self.quant) if self.repo else None
+        file = next(iter(self.pin.hashes)) if self.pin else self.file
+        return hub.HubName(self.repo, file, "" if file else self.quant) if self.repo else None
+
+    @property
+    def pin(self) -> Pin | None:
+        """Which state of it is meant, None where no hash is known: then the newest one."""
+        return PINS.get(self.name)
 
     def local_path(self) -> Path:
         """Find the file on this machine, without any network; raises ModelNotFound with what to do."""
         if self.hub_name is not None:
-            path = hub.find_cached(self.hub_name)
+            path = hub.find_cached(self.hub_name, self.pin)
             if path is None:
                 raise ModelNotFound(
                     f"{self.name} is not on this machine.", hint=f"Loading it downloads {self.gigabytes:g} GB."
@@ -67,7 +75,7 @@ class ModelEntry:
 
     def fetch(self) -> Path:
         """Find the file, downloading it where it comes from the hub."""
-        return hub.fetch(self.hub_name) if self.hub_name is not None else self.local_path()
+        return hub.fetch(self.hub_name, self.pin) if self.hub_name is not None else self.local_path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +250,15 @@ def find_entry(name: str) -> ModelEntry | None:
             if entry is not None and entry.name == name:
                 return entry
     return None
+
+
+def is_installed(path: Path) -> bool:
+    """Whether this is a file that came with a Python package of the catalog, or with exsa_lab."""
+    for entry in (_SMOLLM2_135M, _SMOLLM2_DRAFT):
+        with contextlib.suppress(ModelNotFound, OSError):
+            if path.samefile(entry.local_path()):
+                return True
+    return False
 
 
 def known_names() -> list[str]:

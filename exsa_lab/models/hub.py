@@ -1,11 +1,13 @@
 """Models from the Hugging Face hub: ``hf:owner/repo/file.gguf`` or ``hf:owner/repo:Q4_K_M``.
 
 huggingface_hub does the work (its cache, resumed downloads, tokens, offline mode and progress bars) and is imported
-only here. What is in its cache already is used without asking the network.
+only here. What is in its cache already is used without asking the network. What was downloaded is read once more and
+compared with its SHA-256: the pinned one, else the one that the hub states.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import re
@@ -15,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from exsa_lab.config import did_you_mean
-from exsa_lab.errors import ConfigError, ModelNotFound, how_to_install
+from exsa_lab.errors import ConfigError, InvalidModel, ModelNotFound, how_to_install
 from exsa_lab.files import expand
 from exsa_lab.models.auxiliary import is_auxiliary_file, is_auxiliary_name
+from exsa_lab.models.pins import Pin
 
 PREFIX = "hf:"
 _NAME = re.compile(r"[\w.-]+")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _DEFAULT_QUANTS = ("Q4_K_M", "Q8_0", "Q4_0", "F16")
 _MAX_PARTS = 999
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,11 @@ def cache_root() -> Path:
     return expand(home) / "hub"
 
 
-def find_cached(name: HubName) -> Path | None:
-    """Return the file (the first part of a split one) if all of it is in the cache; asks no network."""
+def find_cached(name: HubName, pin: Pin | None = None) -> Path | None:
+    """Return the file (the first part of a split one) if all of it is in the cache; asks no network.
+
+    ``pin`` leaves out other states of the repository.
+    """
     folder = cache_root() / f"models--{name.repo.replace('/', '--')}" / "snapshots"
     try:
         snapshots = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -75,9 +82,17 @@ def find_cached(name: HubName) -> Path | None:
             if name.file or not is_auxiliary_file(files[chosen]):
                 break
             del files[chosen]  # Its name did not tell.
-        if chosen and all(part in files for part in parts_of(chosen)):
+        is_whole = bool(chosen) and all(part in files for part in parts_of(chosen))
+        if is_whole and (pin is None or _is_pinned(snapshot, pin)):
             return files[chosen]
     return None
+
+
+def _is_pinned(snapshot: Path, pin: Pin) -> bool:
+    """The cache names a large file by its hash, where it may make links."""
+    return snapshot.name == pin.revision or all(
+        (snapshot / file).resolve().name == digest for file, digest in pin.hashes.items()
+    )
 
 
 def name_of(path: Path) -> HubName | None:
@@ -90,12 +105,13 @@ def name_of(path: Path) -> HubName | None:
     return HubName(f"{owner}/{repo}", "/".join(parts)) if repo and parts else None
 
 
-def fetch(name: HubName) -> Path:
+def fetch(name: HubName, pin: Pin | None = None) -> Path:
     """Return the file, downloading what is missing; of a split model all parts, and the first one is returned.
 
-    Raises ModelNotFound with what to do: no such repository or file (with the nearest name), access denied, offline.
+    Raises ModelNotFound with what to do: no such repository or file (with the nearest name), access denied, offline;
+    InvalidModel where what was downloaded has another hash than it should.
     """
-    cached = find_cached(name)
+    cached = find_cached(name, pin)
     if cached is not None:
         return cached
     hub = _import_hub(name)
@@ -105,13 +121,13 @@ def fetch(name: HubName) -> Path:
         while True:
             chosen = name.file or _choose(name, files) or _no_match(name, files)
             first, *rest = parts_of(chosen)
-            path = _download(hub, name, first)
+            path = _download(hub, name, first, pin)
             if name.file or not is_auxiliary_file(path):
                 break
             files.remove(chosen)  # Its name did not tell.
         for part in rest:
-            _download(hub, name, part)
-    except ModelNotFound:
+            _download(hub, name, part, pin)
+    except (ModelNotFound, InvalidModel):
         raise
     except Exception as cause:  # huggingface_hub's own errors, and those of the HTTP client beneath it.
         raise _translated(hub, name, cause) from cause
@@ -174,8 +190,29 @@ def _list_files(hub: Any, name: HubName) -> list[str]:
     return files
 
 
-def _download(hub: Any, name: HubName, file: str) -> Path:
-    return Path(hub.hf_hub_download(name.repo, file, cache_dir=str(cache_root()), endpoint=_endpoint()))
+def _download(hub: Any, name: HubName, file: str, pin: Pin | None) -> Path:
+    revision = pin.revision if pin else None
+    where = {"revision": revision, "endpoint": _endpoint()}
+    path = Path(hub.hf_hub_download(name.repo, file, cache_dir=str(cache_root()), **where))
+    if pin is not None:
+        expected = pin.hashes[file]
+    else:  # of files that are stored as such; small ones have a hash of git's
+        expected = (hub.get_hf_file_metadata(hub.hf_hub_url(name.repo, file, **where)).etag or "").strip('"')
+    if _SHA256.fullmatch(expected):
+        _verify(path, expected, f"{file} of {name.repo}")
+    return path
+
+
+def _verify(path: Path, expected: str, what: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        for kept in (path.resolve(), path):  # else the next call would take it from the cache
+            kept.unlink(missing_ok=True)
+        raise InvalidModel(
+            f"what was downloaded as {what} is something else: its SHA-256 is {found[:12]}..., not {expected[:12]}...",
+            hint="It was deleted; try again, and if that happens again, do not use this source.",
+        )
 
 
 def _translated(hub: Any, name: HubName, cause: Exception) -> ModelNotFound:

@@ -9,7 +9,7 @@ from exsa_lab.config import did_you_mean
 from exsa_lab.errors import ConfigError, ModelNotFound, shown
 from exsa_lab.files import expand
 from exsa_lab.models import hub
-from exsa_lab.models.catalog import PAIRS, find_entry, known_names
+from exsa_lab.models.catalog import PAIRS, find_entry, is_installed, known_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class ResolvedModel:
     path: Path
     name: str
     draft: str | None = None
+    is_known: bool = False
+    """Whether it is a file of the catalog."""
 
 
 def resolve(name: str | Path) -> ResolvedModel:
@@ -36,12 +38,12 @@ def resolve(name: str | Path) -> ResolvedModel:
     entry = find_entry(text)
     if entry is not None:
         pair = PAIRS.get(text)
-        return ResolvedModel(entry.fetch(), text, pair.draft.name if pair and pair.draft else None)
+        return ResolvedModel(entry.fetch(), text, pair.draft.name if pair and pair.draft else None, is_known=True)
     if _looks_like_path(text):
         path = expand(text)
         if not _exists(path):
             raise ModelNotFound(f"there is no file {_as_typed(path)}.", hint=_near_file(path) or "Check the path.")
-        return ResolvedModel(path, path.stem)
+        return ResolvedModel(path, path.stem, is_known=is_installed(path))
     raise ModelNotFound(
         f"there is no model {shown(text)} in the catalog.",
         hint=did_you_mean(text, known_names()).strip()

@@ -14,13 +14,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class HubServer:
-    """Serves the files of ``repos``. ``requests`` lists what was asked; ``cut`` ends one body after so many bytes."""
+    """Serves the files of ``repos``. ``requests`` lists what was asked; ``cut`` ends one body after so many bytes;
+    the names in ``damaged`` are sent with one byte changed."""
 
     def __init__(self, repos: dict[str, dict[str, bytes]]) -> None:
         self.repos = repos
         self.gated: set[str] = set()
         self.requests: list[str] = []
         self.cut: int | None = None
+        self.damaged: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -83,6 +85,8 @@ class HubServer:
                     return self.refuse(404, "EntryNotFound")
                 start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
                 headers = {"ETag": f'"{hashlib.sha256(raw).hexdigest()}"', "X-Repo-Commit": COMMIT}
+                if name in hub.damaged:
+                    raw = raw[:-1] + bytes([raw[-1] ^ 1])
                 if start:
                     headers["Content-Range"] = f"bytes {start}-{len(raw) - 1}/{len(raw)}"
                 return self.reply(raw[start:], 206 if start else 200, headers, is_head=is_head)

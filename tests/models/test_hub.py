@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from exsa_lab.errors import ConfigError, InvalidModel, ModelNotFound
 from exsa_lab.models import catalog, hub
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.hub import HubName, fetch, find_cached, parse, parts_of
+from exsa_lab.models.pins import Pin
 from exsa_lab.models.resolve import resolve, resolve_draft
 from tests.models.gguf_files import METADATA, TENSORS, data_bytes, header, write
-from tests.models.hub_server import HubServer
+from tests.models.hub_server import COMMIT, HubServer
 
 pytest.importorskip("huggingface_hub")
 
@@ -158,6 +160,52 @@ def test_a_broken_download_is_taken_up_again(server: HubServer) -> None:
     assert sum(request.startswith("GET /acme/tiny/resolve/main/tiny-Q8_0.gguf") for request in server.requests) == 2
 
 
+@pytest.mark.parametrize("text", ["hf:acme/tiny/tiny-Q8_0.gguf", "hf:acme/tiny:Q8_0"])
+def test_what_arrives_must_have_the_hash_that_the_hub_states(server: HubServer, text: str) -> None:
+    server.damaged.add("tiny-Q8_0.gguf")
+    for _ in range(2):  # nothing of it is left in the cache
+        with pytest.raises(InvalidModel, match=r"tiny-Q8_0\.gguf of acme/tiny is something else"):
+            resolve(text)
+    server.damaged.clear()
+    assert resolve(text).path.read_bytes() == WHOLE
+
+
+def pinned(revision: str, raws: dict[str, bytes]) -> Pin:
+    return Pin(revision, {name: hashlib.sha256(raw).hexdigest() for name, raw in raws.items()})
+
+
+def test_a_pinned_name_means_one_commit_and_one_hash(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = catalog.ModelEntry("tiny-s", "Tiny S", 0.001, "MIT", 0.001, repo="acme/tiny", quant="Q8_0")
+    monkeypatch.setattr(catalog, "PINS", {"tiny-s": pinned(COMMIT, {"tiny-Q8_0.gguf": WHOLE})})
+    path = entry.fetch()
+    assert path.read_bytes() == WHOLE
+    assert entry.local_path() == path
+    assert any(f"/resolve/{COMMIT}/tiny-Q8_0.gguf" in request for request in server.requests)
+    assert not any("/resolve/main/" in request for request in server.requests)
+    # Another state in the cache is not the one that is meant, and what the hub sends instead is refused.
+    monkeypatch.setattr(catalog, "PINS", {"tiny-s": pinned("f" * 40, {"tiny-Q8_0.gguf": b"another"})})
+    with pytest.raises(ModelNotFound):
+        entry.local_path()
+    with pytest.raises(InvalidModel, match="is something else"):
+        entry.fetch()
+
+
+def test_a_pin_holds_for_all_parts(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = catalog.ModelEntry("big", "Big", 0.001, "MIT", 0.001, repo="acme/big", quant="Q4_K_M")
+    monkeypatch.setattr(catalog, "PINS", {"big": pinned(COMMIT, SPLIT)})
+    server.damaged.add("big-q4_k_m-00003-of-00003.gguf")
+    with pytest.raises(InvalidModel, match="00003-of-00003"):
+        entry.fetch()
+    server.damaged.clear()
+    assert entry.fetch().name == "big-q4_k_m-00001-of-00003.gguf"
+    # Where the file system has no links, the folder's name tells.
+    for file in entry.fetch().parent.iterdir():
+        raw = file.read_bytes()
+        file.unlink()
+        file.write_bytes(raw)
+    assert entry.local_path().name == "big-q4_k_m-00001-of-00003.gguf"
+
+
 def test_a_catalog_name_is_fetched_and_its_draft_too(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     small = catalog.ModelEntry("tiny-s", "Tiny S", 0.001, "MIT", 0.001, repo="acme/tiny", quant="Q8_0")
     large = catalog.ModelEntry("tiny-l", "Tiny L", 0.002, "MIT", 0.002, repo="acme/big", quant="Q4_K_M")
@@ -241,3 +289,4 @@ def test_catalog_entries_name_a_source_and_a_licence() -> None:
         assert bool(entry.repo) != bool(entry.file)
         if entry.hub_name is not None:
             assert hub.parse(str(entry.hub_name)) == entry.hub_name
+            assert entry.quant.lower() in str(entry.hub_name).lower()
