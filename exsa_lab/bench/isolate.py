@@ -12,8 +12,6 @@ from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import short_prompts
 from exsa_lab.engine.engine import Engine
-from exsa_lab.engine.worker.isolated import IsolatedWorker
-from exsa_lab.loading import prepare
 
 WANTED = 0.95
 COUNTS = (1, 16)
@@ -36,8 +34,7 @@ def _measure(subject: Subject, options: Options, tokens: int, report: Report) ->
     table = report.table(subject.name, "requests at once", "in this process, tok/s", "isolated, tok/s", "ratio")
     with ExitStack() as stack:
         here = stack.enter_context(subject.open_engine())
-        opener = prepare(str(subject.path), str(subject.draft) if subject.draft else None, subject.config)
-        apart = stack.enter_context(Engine.on(IsolatedWorker(opener, subject.config), subject.config))
+        apart = stack.enter_context(subject.open_isolated())
         for count in COUNTS:
             runs = {name: partial(_speed, engine, count, tokens) for name, engine in (("here", here), ("apart", apart))}
             values = interleaved(runs, options.repeats, progress=options.progress)

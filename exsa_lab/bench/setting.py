@@ -11,6 +11,7 @@ from typing import Any
 
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.worker.isolated import IsolatedWorker
 from exsa_lab.errors import ConfigError
 from exsa_lab.loading import machine, prepare
 from exsa_lab.models.conversion import check_format, convert
@@ -75,6 +76,11 @@ class Subject:
         """Open an engine of the benchmark's own, planned with these settings; the kernel's engine is left alone."""
         settings = _planned(self.path, self.draft, {**self.wishes, **config}) if config else self.config
         return Engine(prepare(str(self.path), str(self.draft) if self.draft else None, settings), settings)
+
+    def open_isolated(self) -> Engine:
+        """Open the engine in a process of its own."""
+        opener = prepare(str(self.path), str(self.draft) if self.draft else None, self.config)
+        return Engine.on(IsolatedWorker(opener, self.config), self.config)
 
 
 def subjects(options: Options, **config: Any) -> list[Subject]:

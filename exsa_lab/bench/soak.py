@@ -1,9 +1,11 @@
-"""Hours in minutes: mixed requests, cancels, timeouts and reloads without a pause, and a count of what went wrong."""
+"""Hours in minutes: mixed requests, cancels, timeouts, reloads and deaths without a pause, and what went wrong."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ WANTED_GROWTH = 1.05
 """Most memory at the end, of what the first engine took once it had served a batch."""
 PATIENCE_S = 120.0
 """A generation that takes longer to end hangs."""
+MOST_BEFORE_KILL_S = 1.0
 BATCH = 24
 BATCHES_PER_LOAD = 4
 
@@ -39,6 +42,10 @@ class Count:
     cells_left: int = 0
     """Slots or cells that did not come back."""
     loads: int = 0
+    killed: int = 0
+    """Processes of engines that were ended from outside."""
+    dead: int = 0
+    """Engines that served nothing any more afterwards."""
 
     @property
     def served(self) -> int:
@@ -47,25 +54,29 @@ class Count:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="how long (default: 2)")
+    parser.add_argument("--loads", type=int, help="so many loads of one batch each, instead of a time")
+    parser.add_argument(
+        "--kill", action="store_true", help="run the engine in a process of its own, and kill that in every batch"
+    )
     parser.add_argument("--seed", type=int, help="which mixture (default: 1)")
 
 
 def run(options: Options) -> Report:
     """Load, serve batches of all kinds, close, and again, until the time is up."""
-    minutes = options.given.minutes or options.pick(2.0, 0.2)
+    minutes, loads = options.given.minutes or options.pick(2.0, 0.2), options.given.loads
     rng = random.Random(options.given.seed or 1)
-    report = Report("soak", {"model": options.model, "minutes": minutes})
+    report = Report("soak", {"model": options.model, **({"loads": loads} if loads else {"minutes": minutes})})
     subject = subjects(options, n_seq_max=4, n_ctx=1024, reproducible=True)[0]
     count, memory = Count(), []
     end = time.monotonic() + 60 * minutes
-    while time.monotonic() < end or count.loads < 2:
-        with subject.open_engine() as engine:
+    while count.loads < (loads or 2) or (not loads and time.monotonic() < end):
+        with subject.open_isolated() if options.given.kill else subject.open_engine() as engine:
             count.loads += 1
-            for _ in range(BATCHES_PER_LOAD):
-                _serve(engine, rng, count, _alone(engine, subject))
+            for _ in range(1 if loads else BATCHES_PER_LOAD):
+                _serve(engine, rng, count, _alone(engine, subject), kill=options.given.kill)
                 memory.append(psutil.Process().memory_info().rss)
                 options.progress(f"load {count.loads}, {count.served} served")
-                if time.monotonic() > end:
+                if not loads and time.monotonic() > end:
                     break
     _add(report, subject, count, memory)
     return report
@@ -82,15 +93,26 @@ def _alone(engine: Engine, subject: Subject) -> dict[str, str]:
     return {prompt: text for (name, prompt), text in _texts.items() if name == subject.name}
 
 
-def _serve(engine: Engine, rng: random.Random, count: Count, alone: dict[str, str]) -> None:
+def _serve(engine: Engine, rng: random.Random, count: Count, alone: dict[str, str], *, kill: bool = False) -> None:
     generations = [engine.submit(prompt, **_params(rng)) for prompt in rng.sample(sorted(alone), BATCH)]
     for generation in rng.sample(generations, BATCH // 6):
         time.sleep(rng.random() / 20)
         generation.cancel("soak")
+    if kill:
+        time.sleep(rng.random() * MOST_BEFORE_KILL_S)
+        os.kill(engine.call(_process_id), signal.SIGKILL)
+        count.killed += 1
     for generation in generations:
-        _check(generation, count, alone)
+        _check(generation, count, alone, may_fail=kill)
+    if kill:
+        again = engine.submit(next(iter(alone)), max_tokens=2)
+        count.dead += not (again.wait(PATIENCE_S) and again.state is State.FINISHED)
     status = engine.status()
     count.cells_left += status.slots_used + status.running + status.waiting
+
+
+def _process_id(loop: object) -> int:
+    return os.getpid()
 
 
 def _params(rng: random.Random) -> dict[str, Any]:
@@ -99,26 +121,27 @@ def _params(rng: random.Random) -> dict[str, Any]:
     return params | rng.choice(({}, {"draft_length": 0}, {"drafter": "ngram", "draft_length": 4}))
 
 
-def _check(generation: Generation, count: Count, alone: dict[str, str]) -> None:
+def _check(generation: Generation, count: Count, alone: dict[str, str], *, may_fail: bool) -> None:
     if not generation.wait(PATIENCE_S):
         count.hung += 1
         return
     count.states[generation.state] += 1
     finals = [event for event in generation.events if isinstance(event, StateEvent) and event.state.is_final]
-    count.lost += len(finals) != 1 or generation.events[-1] is not finals[0] or generation.state is State.FAILED
+    count.lost += len(finals) != 1 or generation.events[-1] is not finals[0]
+    count.lost += generation.state is State.FAILED and not may_fail
     if generation.params.temperature == 0:
         count.wrong += not alone[str(generation.prompt)].startswith(generation.text)
 
 
 def _add(report: Report, subject: Subject, count: Count, memory: list[int]) -> None:
     table = report.table(subject.name, "what", "count")
-    for name in ("served", "loads", "lost", "wrong", "hung", "cells_left"):
+    for name in ("served", "loads", "killed", "lost", "wrong", "hung", "cells_left", "dead"):
         table.add(name.replace("_", " "), getattr(count, name))
     for state, number in sorted(count.states.items()):
         table.add(f"of the served: {state}", number)
     growth = memory[-1] / memory[0]
     table.add("memory after the first batch, MB", memory[0] / 1e6)
     table.add("memory at the end, MB", memory[-1] / 1e6)
-    bad = count.lost + count.wrong + count.hung + count.cells_left
-    report.checks.append(Check("lost, wrong, hung or left", bad, 0, at_least=False))
+    bad = count.lost + count.wrong + count.hung + count.cells_left + count.dead
+    report.checks.append(Check("lost, wrong, hung, left or dead", bad, 0, at_least=False))
     report.checks.append(Check("memory at the end / after the first batch", growth, WANTED_GROWTH, at_least=False))

@@ -28,5 +28,16 @@ def test_wrong_texts_are_counted() -> None:
 
 @pytest.mark.real
 def test_two_loads_of_the_real_pair() -> None:
-    report = soak.run(Options(given=argparse.Namespace(minutes=0.05, seed=3)))
+    report = soak.run(Options(given=given(minutes=0.05)))
     assert report.checks[0].is_met, report.tables[0].to_text()
+
+
+@pytest.mark.real
+def test_an_engine_whose_process_is_killed_serves_on() -> None:
+    report = soak.run(Options(given=given(loads=1, kill=True)))
+    assert report.checks[0].is_met, report.tables[0].to_text()
+    assert dict(row[:2] for row in report.tables[0].rows)["killed"] == 1
+
+
+def given(**options: object) -> argparse.Namespace:
+    return argparse.Namespace(**{"minutes": None, "loads": None, "kill": False, "seed": 3, **options})
