@@ -24,7 +24,7 @@ _WINDOW_S, _MAX_MESSAGES, _MAX_BYTES = 3.0, 1_000.0, 1_000_000.0
 _SET_UP = """
 import exsa_lab as xl
 from exsa_lab.widgets import show, show_timeline
-engine = xl.load({path!r}, draft={draft!r}, n_threads={threads})
+engine = xl.load({path!r}, draft={draft!r}, n_threads={threads}, isolate=False)
 
 def start(prompts, max_tokens, is_watched):
     global timeline, gens

@@ -33,7 +33,7 @@ def _measure(subject: Subject, options: Options, max_tokens: int, report: Report
         draft = str(subject.draft) if subject.draft else None
         kernel.run(
             f"import exsa_lab as xl\n%load_ext exsa_lab\n"
-            f"engine = xl.load({str(subject.path)!r}, draft={draft!r}, n_threads={subject.n_threads})"
+            f"engine = xl.load({str(subject.path)!r}, draft={draft!r}, n_threads={subject.n_threads}, isolate=False)"
         )
 
         def cell(view: str, _round: int) -> float:

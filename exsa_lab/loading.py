@@ -33,6 +33,7 @@ from exsa_lab.runtime.protocol import ProgressCallback
 from exsa_lab.signals import held_interrupts
 
 DEFAULT_TARGET = "smollm2-135m"
+APART = "The file is not in the catalog, so the engine runs in a process of its own (isolate=False: in this one)."
 Arguments = tuple[str, str | None, tuple[tuple[str, Any], ...]]
 
 
@@ -82,7 +83,7 @@ def load(
     weights: str | None = None,
     cost_factor: int = 1,
     trial: bool = False,
-    isolate: bool = False,
+    isolate: bool | None = None,
     progress: Callable[[float], None] | None = None,
     **config: Any,
 ) -> Engine:
@@ -94,8 +95,9 @@ def load(
     target cost so many times as much, with the same text (see `exsa_lab.models.cost_scaling`). ``trial`` loads both
     files in a child process first, so that a file from an untrusted source that crashes llama.cpp does not end this
     one. ``isolate`` keeps the whole engine in a child process: what crashes there fails the generations it had, and the
-    next one starts it again. Further keywords are `EngineConfig` fields; those not given are planned for this machine
-    (`exsa_lab.planner`). ``progress`` is called with the fraction loaded, 0..1.
+    next one starts it again; None does so where a file is not of the catalog. Further keywords are `EngineConfig`
+    fields; those not given are planned for this machine (`exsa_lab.planner`). ``progress`` is called with the fraction
+    loaded, 0..1.
 
     The same arguments give the same engine and load nothing; other arguments close the old engine first. Raises
     ModelNotFound, InvalidModel, VocabularyMismatch, ModelLoadError, OutOfMemory or ConfigError; the old engine is
@@ -216,6 +218,8 @@ class Files:
     draft: GGUFFacts | None
     identities: tuple[tuple[Path, FileIdentity], ...] = ()
     """Of these, and of the file that the target was converted from."""
+    are_known: bool = True
+    """Whether all of them come from the catalog."""
 
 
 def find_files(
@@ -241,7 +245,8 @@ def find_files(
     facts, partner_facts = read_facts(path), read_facts(partner.path) if partner else None
     paths = dict.fromkeys([found.path, path, *([partner.path] if partner else [])])
     identities = tuple((path, FileIdentity.of(path)) for path in paths)
-    files = Files(facts, partner_facts, identities)
+    are_known = found.is_known and (partner is None or partner.is_known)
+    files = Files(facts, partner_facts, identities, are_known)
     if files.draft is not None:
         check_vocabulary(files.target, files.draft)
     return files
@@ -266,16 +271,18 @@ def _open(
     hardware: Hardware,
     progress: Callable[[float], None] | None,
     *,
-    isolate: bool = False,
+    isolate: bool | None,
 ) -> tuple[Engine, Plan]:
     """Open an engine by plan; where the estimates were too small, step down until it fits."""
     if "n_threads" not in wishes:
         hardware = _with_measured_threads(hardware, files.target.path, anew=bool(wishes.get("recalibrate")))
     made = plan(hardware, files.target, files.draft, wishes)
+    is_apart = not files.are_known if isolate is None else isolate
+    notes = (APART,) if is_apart and isolate is None else ()
     while True:
         try:
-            opener = _opener(files, made.config, hardware, made.warnings)
-            if isolate:
+            opener = _opener(files, made.config, hardware, (*made.warnings, *notes))
+            if is_apart:
                 return Engine.on(IsolatedWorker(opener, made.config, progress), made.config), made
             return Engine(opener, made.config, progress=progress), made
         except OutOfMemory:

@@ -133,15 +133,15 @@ def test_a_replaced_file_is_loaded_anew(narrow: type[NarrowEngine], tmp_path: Pa
     path, other = tmp_path / "model.gguf", tmp_path / "other.gguf"
     raw = resolve(DRAFT).path.read_bytes()
     path.write_bytes(raw)
-    engine = loading.load(path, draft=None)
-    assert loading.load(path, draft=None) is engine
+    engine = loading.load(path, draft=None, isolate=False)
+    assert loading.load(path, draft=None, isolate=False) is engine
     other.write_bytes(raw)  # the same bytes in another file: it may change while the first is mapped
     other.replace(path)
-    second = loading.load(path, draft=None)
+    second = loading.load(path, draft=None, isolate=False)
     assert second is not engine
     assert engine.state is EngineState.CLOSED
     path.unlink()
-    assert loading.load(path, draft=None) is second  # gone is not replaced
+    assert loading.load(path, draft=None, isolate=False) is second  # gone is not replaced
 
 
 def test_a_relative_path_means_the_file_it_named(
@@ -151,10 +151,53 @@ def test_a_relative_path_means_the_file_it_named(
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.gguf").write_bytes(resolve(DRAFT).path.read_bytes())
     monkeypatch.chdir(tmp_path / "a")
-    engine = loading.load("model.gguf", draft=None)
-    assert loading.load(tmp_path / "a" / "model.gguf", draft=None) is engine
+    engine = loading.load("model.gguf", draft=None, isolate=False)
+    assert loading.load(tmp_path / "a" / "model.gguf", draft=None, isolate=False) is engine
     monkeypatch.chdir(tmp_path / "b")
-    assert loading.load("model.gguf", draft=None) is not engine
+    assert loading.load("model.gguf", draft=None, isolate=False) is not engine
+
+
+@pytest.mark.parametrize(
+    ("target", "draft", "wish", "is_apart"),
+    [
+        (DRAFT, None, None, False),
+        (DRAFT, DRAFT, None, False),
+        ("installed", None, None, False),
+        ("copy", None, None, True),
+        (DRAFT, "copy", None, True),
+        ("copy", None, False, False),
+        (DRAFT, None, True, True),
+    ],
+)
+def test_files_that_are_not_of_the_catalog_get_a_process_of_their_own(
+    narrow: type[NarrowEngine],
+    target: str,
+    draft: str | None,
+    wish: bool | None,
+    is_apart: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paths = {"copy": tmp_path / "copy.gguf", "installed": resolve(DRAFT).path}
+    paths["copy"].write_bytes(paths["installed"].read_bytes())
+    opened: list[loading.FileOpener] = []
+    monkeypatch.setattr(loading, "IsolatedWorker", lambda opener, config, progress: opened.append(opener))
+    monkeypatch.setattr(narrow, "on", classmethod(lambda cls, worker, config: cls(None, config)), raising=False)
+    given = None if draft is None else paths.get(draft, draft)
+    loading.load(paths.get(target, target), given, isolate=wish)
+    assert bool(opened) is is_apart
+    assert [loading.APART in opener.notes for opener in opened] == [wish is None] * len(opened)
+
+
+@pytest.mark.real
+def test_a_file_from_elsewhere_says_once_where_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "copy.gguf"
+    path.write_bytes(resolve(DRAFT).path.read_bytes())
+    engine = loading.load(path, n_ctx=256)
+    assert engine.notes.count(loading.APART) == 1
+    assert engine.generate("a", chat=False, max_tokens=4).state == "finished"
+    assert loading.load(path, n_ctx=256) is engine
+    assert loading.load(path, n_ctx=256, isolate=False).notes.count(loading.APART) == 0
 
 
 @pytest.mark.parametrize("target", [b"abc", 3, ["a"]])

@@ -305,7 +305,11 @@ class Engine:
         return True
 
     def call(self, function: Callable[[Loop], T]) -> T:
-        """Run ``function(loop)`` on the engine thread between two steps and return its result."""
+        """Run ``function(loop)`` on the engine thread between two steps and return its result.
+
+        An engine in a process of its own takes only functions of modules, and results that JSON knows; EngineError
+        otherwise.
+        """
         return self._worker.call(function)
 
     def forget_texts(self) -> None:

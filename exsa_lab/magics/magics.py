@@ -35,7 +35,10 @@ LATEST = "_exsa"
 
 _WEIGHTS_HELP = f"Convert the target to this weight format first, once: {', '.join(FORMATS)}."
 _COST_HELP = "Make a token of the target cost so many times as much, with the same text (default: 1)."
-_ISOLATE_HELP = "Keep the engine in a process of its own, so that a crash ends that process and not this one."
+_ISOLATE_HELP = (
+    "Keep the engine in a process of its own, so that a crash ends that process and not this one"
+    " (default: where a file is not of the catalog)."
+)
 _RACE_HELP = (
     "Race the cell's options against plain decoding, N runs of each (default: 1), and replay them on one clock. --name "
     "gets the race."
@@ -170,7 +173,7 @@ class ExsaMagics(Magics):
     @argument("--weights", metavar="FORMAT", default=argparse.SUPPRESS, help=_WEIGHTS_HELP)
     @argument("--cost-factor", metavar="N", type=literal, default=argparse.SUPPRESS, help=_COST_HELP)
     @argument("--trial", action="store_true", default=argparse.SUPPRESS, help=_TRIAL_HELP)
-    @argument("--isolate", action="store_true", default=argparse.SUPPRESS, help=_ISOLATE_HELP)
+    @argument("--isolate", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=_ISOLATE_HELP)
     @option_fields(EngineConfig)
     def exsa_load(self, line: str) -> None:
         """Load target and draft into this kernel; the same line again changes nothing."""

@@ -12,7 +12,6 @@ import pickle
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
@@ -21,14 +20,15 @@ from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.costs.cache import costs_to_json
 from exsa_lab.engine.generation import EngineAccess, Generation
 from exsa_lab.engine.worker import EngineState, wire
+from exsa_lab.engine.worker.remote_model import not_here
 from exsa_lab.engine.worker.thread import EngineThread
 from exsa_lab.errors import ConfigError, EngineError, ExsaError
 from exsa_lab.events import Event
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.runtime.protocol import Model
 
-PERIOD_S = 0.01
-"""Events that come within so long are sent together."""
+PERIOD_S = 0.04
+"""Events that come within so long are sent together, up to an end: each message takes time from the decoding."""
 BEAT_S = 1.0
 """Longest silence, as long as this process can run Python at all."""
 MODEL_CALLS = ("tokenize", "token_bytes", "token_label", "is_end")
@@ -64,6 +64,7 @@ class Outbox:
     _sending: threading.Lock = field(default_factory=threading.Lock)
     _flushing: threading.Lock = field(default_factory=threading.Lock)
     _has_news: threading.Event = field(default_factory=threading.Event)
+    _is_urgent: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="exsa-outbox", daemon=True).start()
@@ -71,6 +72,8 @@ class Outbox:
     def mark(self, generation: ToldGeneration) -> None:
         with self._lock:
             self._dirty[generation.id] = generation
+        if generation.state.is_final:  # somebody may wait for it
+            self._is_urgent.set()
         self._has_news.set()
 
     def send(self, message: dict[str, Any], *raw: bytes) -> None:
@@ -94,8 +97,9 @@ class Outbox:
         while True:
             self._has_news.wait(BEAT_S)
             self._has_news.clear()
+            self._is_urgent.clear()
             self.flush()
-            time.sleep(PERIOD_S)
+            self._is_urgent.wait(PERIOD_S)
 
     def _state_of(self, worker: EngineThread) -> dict[str, Any]:
         steps, number = worker.steps, worker.num_steps
@@ -199,7 +203,7 @@ class Child:
 
     def _value(self, name: str, *args: Any) -> tuple[Any, list[bytes]]:
         if name == "function":
-            return self._worker.call(*args), []
+            return self._worker.call(_function(*args)), []
         if name == "costs":
             costs = self._worker.costs()
             return (None if costs is None else costs_to_json(costs)), []
@@ -214,6 +218,15 @@ class Child:
         keywords = args[-1] if args and isinstance(args[-1], dict) else {}
         value = getattr(model, method)(*(args[:-1] if keywords else args), **keywords)
         return (value.hex() if isinstance(value, bytes) else value), []
+
+
+def _function(named: bytes) -> Callable[[Any], Any]:
+    """One of the notebook's own has a name here that means nothing."""
+    try:
+        function: Callable[[Any], Any] = pickle.loads(named)
+    except Exception:
+        not_here("the loop")
+    return function
 
 
 def _describe(model: Model | None) -> dict[str, Any] | None:
@@ -238,6 +251,9 @@ def _read_commands(file: BinaryIO, commands: queue.SimpleQueue[Any]) -> None:
             commands.put(pickle.loads(wire.read_frame(file)))
     except EOFError:
         os._exit(0)
+    except BaseException as fault:  # else everybody would wait for a process that hears nothing any more
+        print(f"{type(fault).__name__}: {fault}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def _limit_memory(most: int) -> None:

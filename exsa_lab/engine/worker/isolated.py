@@ -101,12 +101,12 @@ class IsolatedWorker:
             self._child.send("watch", generation.id)
 
     def call(self, function: Callable[[Loop], T]) -> T:
-        """Only for functions that pickle knows by name, and values that JSON knows."""
+        """Only for functions that pickle knows by name and the child can import, and values that JSON knows."""
         try:
-            pickle.dumps(function)
+            named = pickle.dumps(function)
         except (pickle.PicklingError, AttributeError, TypeError):
             not_here("the loop")
-        value: T = self._running_child().call("function", function)[0]
+        value: T = self._running_child().call("function", named)[0]
         return value
 
     def costs(self) -> CostModel | None:

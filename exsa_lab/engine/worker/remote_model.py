@@ -66,4 +66,4 @@ def _rules(facts: Any) -> TokenRules:
 
 def not_here(what: str) -> NoReturn:
     """Raise the error for what only an engine of this process has."""
-    raise EngineError(f"{what} of an isolated engine is in another process.", hint="Load without isolate to reach it.")
+    raise EngineError(f"{what} of this engine is in a process of its own.", hint="Load with isolate=False to reach it.")

@@ -119,15 +119,15 @@ def decode_tokens(values: Any) -> list[int]:
 def encode_thinking(thinking: Thinking | None) -> list[Any] | None:
     if thinking is None:
         return None
-    return [thinking.begin, thinking.end, thinking.is_open, [list(label) for label in thinking.labels]]
+    return [thinking.begin, thinking.end, thinking.is_open, [list(label) for label in thinking.labels], thinking.head]
 
 
 def decode_thinking(values: Any) -> Thinking | None:
     if values is None:
         return None
-    begin, end, is_open, labels = _list(values)
+    begin, end, is_open, labels, head = _list(values)
     pairs = tuple((int(_number(token)), str(text)) for token, text in map(_list, _list(labels)))
-    return Thinking(str(begin), str(end), bool(is_open), pairs)
+    return Thinking(str(begin), str(end), bool(is_open), pairs, str(head))
 
 
 def encode_error(error: BaseException) -> list[str]:

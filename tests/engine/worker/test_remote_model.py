@@ -32,5 +32,5 @@ def test_facts_and_words() -> None:
     assert asked == [("token_bytes", 1), ("token_label", 1), ("is_end", 1)]
     assert model.tokenize("ab", add_special=False, parse_special=True) == [1, 2]
     assert asdict(model.token_rules) == asdict(RULES)
-    with pytest.raises(EngineError, match="another process"):
+    with pytest.raises(EngineError, match="process of its own"):
         model.open_context(EngineConfig(), 1)
