@@ -9,7 +9,7 @@ from typing import Any, Self
 from exsa_lab import files, loading
 from exsa_lab.config import SamplingParams, whole
 from exsa_lab.conversation.reading import as_html, as_text
-from exsa_lab.conversation.turns import Reply, Turn, split_turns
+from exsa_lab.conversation.turns import Reply, Turn, parts_of, split_turns
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, shown
@@ -20,7 +20,7 @@ FORMAT = "exsa_lab.chat/1"
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """A turn whose reply may still be coming."""
+    """The last turn, whose reply may still be coming, or be gone on with by `Generation.more`."""
 
     turn: Turn
     generation: Generation
@@ -29,6 +29,11 @@ class _Asking:
     """All turns before it was asked, those included that it replaced."""
     kept: list[Turn]
     """The turns before it."""
+
+    @property
+    def last(self) -> Generation:
+        """What is generated of the reply now, or was last."""
+        return parts_of(self.generation)[-1]
 
     def answered(self) -> Turn:
         return Turn(self.turn.asked, Reply.of(self.generation, self.first_turn), self.turn.key)
@@ -41,7 +46,8 @@ class Chat:
     for every question. ``engine`` is one of your own in place of the kernel's.
 
     What a model said stays the tokens it generated, so that the whole history is found in the prefix cache and a
-    question costs its own tokens only. When the context is full, the oldest turns are left out, and the generation's
+    question costs its own tokens only. The last reply may be gone on with: ``more`` of its generation makes it longer
+    here, too. When the context is full, the oldest turns are left out, and the generation's
     ``notes`` say which; ``overflow="error"`` refuses instead.
 
     A chat is for one thread at a time. What needs the reply that is still coming waits for it; `undo` and `reset`
@@ -248,27 +254,28 @@ class Chat:
     def _settle(self) -> None:
         """A reply that has come becomes a turn."""
         asking = self._asking
-        if asking is None or not asking.generation.state.is_final:
+        if asking is None or not asking.last.state.is_final:
             return
-        is_lost = not asking.generation.tokens and asking.generation.finish_reason in ("cancelled", "error")
-        self._turns = asking.before if is_lost else [*asking.kept, asking.answered()]
-        self._asking = None
+        if not asking.generation.tokens and asking.generation.finish_reason in ("cancelled", "error"):
+            self._turns, self._asking = asking.before, None
+        else:
+            self._turns = [*asking.kept, asking.answered()]
 
     def _wait(self) -> None:
         if self._asking is not None:
-            self._asking.generation.wait()
+            self._asking.last.wait()
         self._settle()
 
     def _end_or_wait(self, replaced: int | None) -> None:
         """Wait for the reply that is coming; nobody wants it where its turn is to be replaced."""
         if self._asking is not None and replaced is not None and replaced <= len(self._asking.kept) + 1:
-            self._asking.generation.cancel("its turn was replaced")
+            self._asking.last.cancel("its turn was replaced")
         self._wait()
 
     def _stop(self) -> None:
         """Nobody wants the reply that is coming."""
         if self._asking is not None:
-            self._asking.generation.cancel("its turn was taken back")
+            self._asking.last.cancel("its turn was taken back")
             self._asking = None
 
 

@@ -37,11 +37,15 @@ class Reply:
 
     @classmethod
     def of(cls, generation: Generation, first_turn: int) -> Reply:
-        """Return the reply of a generation as it is now, for a prompt that began with turn ``first_turn``."""
-        stats = generation.stats
+        """Return the reply of a generation, and of what went on with it, as it is now.
+
+        Its prompt began with turn ``first_turn``.
+        """
+        stats, parts = generation.stats, parts_of(generation)
+        last = parts[-1]
         return cls(
-            _message_of(generation),
-            (generation.finish_reason or "error") if generation.state.is_final else RUNNING,
+            _message_of(parts),
+            (last.finish_reason or "error") if last.state.is_final else RUNNING,
             generation.engine.model_names["target"] or "",
             stats.prompt_tokens,
             stats.cached_prompt_tokens,
@@ -65,16 +69,27 @@ class Reply:
         return {name: value for name, value in self.message.items() if name != "token_ids"}
 
 
-def _message_of(generation: Generation) -> Message:
+def parts_of(generation: Generation) -> list[Generation]:
+    """Return a generation, and those that went on with it by `Generation.more`; one that brought nothing is none."""
+    parts, following = [generation], generation.following
+    while following is not None:
+        if following.tokens or following.finish_reason not in ("cancelled", "error"):
+            parts.append(following)
+        following = following.following
+    return parts
+
+
+def _message_of(parts: list[Generation]) -> Message:
     """What was said, as a message; whether its thought goes into the next prompt is for the model's template to say."""
-    thinking, begun = generation.thinking, generation.params.prefill or ""
-    message: Message = {"role": "assistant", "content": begun + generation.text}
-    if thinking is not None and thinking.labels:  # Its markers are control tokens, which have no text.
-        message |= {"content": begun + generation.answer, "reasoning_content": generation.reasoning}
+    thinking, begun = parts[0].thinking, parts[0].params.prefill or ""
+    message: Message = {"role": "assistant", "content": begun + "".join(part.text for part in parts)}
+    if thinking is not None and thinking.labels:
+        thought, answer, _ = thinking.split("".join(part.labelled_text for part in parts))
+        message |= {"content": begun + answer, "reasoning_content": thought}
     elif thinking is not None and thinking.is_open:  # The prompt began it.
         message["content"] = f"{thinking.begin}\n{message['content']}"
-    if generation.tokens:
-        message["token_ids"] = list(generation.tokens)
+    if tokens := [token for part in parts for token in part.tokens]:
+        message["token_ids"] = tokens
     return message
 
 

@@ -106,6 +106,8 @@ class Generation:
         self.formed = ""
         self.thinking: Thinking | None = None
         self.continues: Continuation | None = None
+        self.following: Generation | None = None
+        """What `more` returned last."""
         self._access = access
         self._texts: list[str] = []
         self._done = threading.Event()
@@ -160,11 +162,14 @@ class Generation:
         return [event for event in list(self.events) if isinstance(event, PromptTokenEvent)]
 
     def _parts(self) -> tuple[str, str, bool]:
-        if self.thinking is None:
-            return "", self.text, False
-        labels = dict(self.thinking.labels)
+        return ("", self.text, False) if self.thinking is None else self.thinking.split(self.labelled_text)
+
+    @property
+    def labelled_text(self) -> str:
+        """The text so far, with the markers of a thought where they are control tokens, which have no text."""
+        labels = dict(self.thinking.labels) if self.thinking else {}
         tokens = [event for event in list(self.events) if isinstance(event, TokenEvent)]
-        return self.thinking.split("".join(labels.get(event.token_id) or event.text for event in tokens))
+        return "".join(labels.get(event.token_id) or event.text for event in tokens)
 
     def more(self, **params: Any) -> Generation:
         """Go on where it stopped for length, or was cancelled; ``.text`` of what is returned is what follows alone.
@@ -181,7 +186,8 @@ class Generation:
                 f"Generation {self.id} ended by {self.finish_reason!r}, so nothing follows.",
                 hint="Submit the conversation with what is to be said next.",
             )
-        return self._access.more(self, params)
+        self.following = self._access.more(self, params)
+        return self.following
 
     def branch(self, position: int, token: int | str | None = None, **params: Any) -> Generation:
         """Leave this text at a position, take another token there, and go on: what would have come then.
@@ -279,6 +285,8 @@ class Generation:
 
     def cancel(self, reason: str = "") -> None:
         """Ask the engine to stop it; safe from any thread, and harmless once it is over."""
+        if self.state.is_final:
+            return
         self.cancel_reason = self.cancel_reason or reason
         self._access.cancel(self)
 

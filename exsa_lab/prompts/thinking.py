@@ -8,15 +8,18 @@ from exsa_lab.prompts.marked import OWN, cut, marks_of
 from exsa_lab.runtime.protocol import Model
 
 MARKERS = (
-    ("<think>", "</think>"),
-    ("<seed:think>", "</seed:think>"),
-    ("<thought>", "</thought>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|inner_prefix|>", "<|inner_suffix|>"),
-    ("<|channel>thought", "<channel|>"),
+    ("<think>", "</think>", ""),
+    ("<seed:think>", "</seed:think>", ""),
+    ("<mm:think>", "</mm:think>", ""),
+    ("<thought>", "</thought>", ""),
+    ("[THINK]", "[/THINK]", ""),
+    ("<|START_THINKING|>", "<|END_THINKING|>", ""),
+    ("<|inner_prefix|>", "<|inner_suffix|>", ""),
+    ("<|channel>thought", "<channel|>", ""),
+    ("<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant<|channel|>final<|message|>"),
+    ("<|think|>", "<|end|>", "<|begin|>assistant<|content|>"),
 )
-"""Markers that published templates write around a thought."""
+"""Markers that published templates write around a thought, and the head of the answer where that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Thinking:
     """Whether the prompt ends inside a thought."""
     labels: tuple[tuple[int, str], ...] = ()
     """Control tokens among the markers, which have no text otherwise, and their texts."""
+    head: str = ""
+    """What the answer begins with, where it is a message of its own."""
 
     def split(self, text: str) -> tuple[str, str, bool]:
         """Return (thought, answer, whether the thought goes on) of what was written so far."""
@@ -38,27 +43,32 @@ class Thinking:
             if not marker or before.strip():
                 return "", text, False
         thought, marker, answer = rest.partition(self.end)
+        answer = answer.lstrip()
+        answer = "" if self.head.startswith(answer) else answer.removeprefix(self.head)
         return thought.strip(), answer.lstrip(), not marker
 
 
 def thinking_of(model: Model, prompt: str) -> Thinking | None:
     """Return how the model's template marks thoughts, None where it marks none; ``prompt`` is its rendered text."""
     source = model.chat_template or ""
-    found = next(((begin, end) for begin, end in MARKERS if end in source), None)
+    # An end that other messages have as well says nothing.
+    found = next((marker for marker in MARKERS if (marker[0] if marker[2] else marker[1]) in source), None)
     if found is None:
         return None
-    begin, end = found
+    begin, end, head = found
     marks = marks_of(prompt)
     # What a user wrote of thoughts opens none; what follows the last of it was written to be gone on with.
     own = max((at for at, mark in enumerate(marks) if mark != OWN), default=-1) + 1
     tail = cut(prompt, own)
-    labels = [(t.id, t.text) for t in model.token_rules.specials if t.is_control and t.text in begin + end]
-    return Thinking(begin, end, tail.rfind(begin) > tail.rfind(end), tuple(labels))
+    markers = begin + end + head
+    labels = [(t.id, t.text) for t in model.token_rules.specials if t.is_control and t.text in markers]
+    return Thinking(begin, end, tail.rfind(begin) > tail.rfind(end), tuple(labels), head)
 
 
 def closing_tokens(model: Model, thinking: Thinking) -> list[int]:
     """Return the tokens that end a thought and let the answer begin."""
-    return model.tokenize(f"\n{thinking.end}\n\n", add_special=False, parse_special=True)
+    closing = thinking.end + thinking.head if thinking.head else f"\n{thinking.end}\n\n"
+    return model.tokenize(closing, add_special=False, parse_special=True)
 
 
 class ThoughtBudget:

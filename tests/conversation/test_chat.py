@@ -113,6 +113,46 @@ def test_parameters_of_the_chat_and_of_one_question(engine: Engine) -> None:
     assert said(chat).startswith("a|")
 
 
+def test_a_reply_that_is_gone_on_with_is_longer_in_the_chat(engine: Engine) -> None:
+    chat = make(engine)
+    first = chat.ask("a")
+    assert first.result() == "bcd"
+    assert chat.turns[-1].reply is not None
+    assert chat.turns[-1].reply.ending == "length"
+    second = first.more(max_tokens=2)
+    assert said(chat) == "a|bcdef"  # it waits
+    second.more(max_tokens=1)
+    assert said(chat) == "a|bcdefg"
+    gen = chat.ask("c")
+    gen.result()
+    assert prompt_text(gen) == "abcdefgc"
+    assert gen.stats.cached_prompt_tokens == 6
+    first.more(max_tokens=1).result()  # another turn is the last now
+    assert said(chat) == "a|bcdefg|c|def"
+    copy = chat.fork()
+    gen.more(max_tokens=1).result()
+    assert (said(chat), said(copy)) == ("a|bcdefg|c|defg", "a|bcdefg|c|def")
+
+
+def test_going_on_that_brings_nothing_changes_nothing() -> None:
+    with scripted_engine(alphabet(step_s=0.01)) as engine:
+        chat = make(engine)
+        first = chat.ask("a")
+        first.result()
+        empty = first.more(max_tokens=500, timeout=1e-9)
+        assert not empty.wait() or not empty.tokens
+        reply = chat.turns[-1].reply
+        assert reply is not None
+        assert (said(chat), reply.ending) == ("a|bcd", "length")
+        long = first.more(max_tokens=500)
+        reply = chat.turns[-1].reply
+        assert reply is not None
+        assert reply.ending == "running"
+        chat.undo()
+        assert long.wait()
+        assert (long.cancel_reason, first.cancel_reason, len(chat)) == ("its turn was taken back", "", 0)
+
+
 def test_fork_undo_reset(engine: Engine) -> None:
     chat = make(engine, "S")
     for text in ("a", "b", "c"):

@@ -112,6 +112,44 @@ def test_a_users_words_open_no_thought() -> None:
     assert thinking_of(ScriptedModel(["a"], lambda tokens: [1.0]), "a") is None
 
 
+CHANNELS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<|start|>assistant<|channel|>analysis<|message|>{% endif %}"
+    "<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endfor %}<|start|>assistant"
+)
+MARKS = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>"]
+PIECES = [*MARKS, "assistant", "analysis", "final", "a", "Q", "user"]
+START, CHANNEL, MESSAGE, OVER, RETURN, ASSISTANT, ANALYSIS, FINAL, LETTER, ANSWER, _ = range(11)
+
+
+def channel_model(thought: int) -> ScriptedModel:
+    """Thinks so many letters in one channel and answers "Q" in another, as gpt-oss does."""
+    head = [START, ASSISTANT, CHANNEL, FINAL, MESSAGE, ANSWER, *[RETURN] * 20]  # drafts look beyond the end
+    script = [CHANNEL, ANALYSIS, MESSAGE, *[LETTER] * thought, OVER]
+
+    def next_probs(tokens: tuple[int, ...]) -> list[float]:
+        written = tokens[tokens.index(CHANNEL) :] if CHANNEL in tokens else ()
+        after = (
+            head[len(written) - 1 - written.index(OVER)] if OVER in written else script[min(len(written), thought + 3)]
+        )
+        return [float(token == after) for token in range(len(PIECES))]
+
+    controls = (START, CHANNEL, MESSAGE, OVER, RETURN)
+    return ScriptedModel(PIECES, next_probs, ends=[RETURN], chat_template=CHANNELS, control=controls)
+
+
+@pytest.mark.parametrize("draft_length", [0, 3])
+def test_thoughts_in_a_channel_of_their_own(draft_length: int) -> None:
+    params = {"draft_length": draft_length, "drafter": "model"}
+    gen = generate(channel_model(5), channel_model(5), **params)
+    assert (gen.reasoning, gen.answer, gen.is_thinking, gen.finish_reason) == ("aaaaa", "Q", False, "stop")
+    gen = generate(channel_model(5), channel_model(5), reasoning_budget=2, **params)
+    assert (gen.reasoning, gen.answer) == ("aa", "Q")
+    for most in range(1, 12):  # the head of the answer is no part of it, not even half of it
+        gen = generate(channel_model(5), max_tokens=most)
+        assert "assistant" not in gen.reasoning + gen.answer or most < 3
+        assert gen.is_thinking is (3 <= most < 9)
+
+
 # Going on
 
 
