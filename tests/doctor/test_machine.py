@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 
 from exsa_lab.doctor import machine
-from exsa_lab.hardware import GPU, Hardware
+from exsa_lab.hardware import GPU
 from exsa_lab.runtime import library
-
-
-def hardware(*gpus: GPU, can_offload: bool = False) -> Hardware:
-    return Hardware("a CPU", 4, 8, 8, None, 16 << 30, 8 << 30, gpus, can_offload)
+from tests.doctor.parts import hardware
 
 
 @pytest.mark.parametrize(

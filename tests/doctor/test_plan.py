@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from exsa_lab import loading
 from exsa_lab.doctor import report
-from exsa_lab.doctor.report import DoctorReport
-from exsa_lab.widgets.panel import Section
-
-
-def section(found: DoctorReport, title: str) -> Section:
-    return next(section for section in found.sections if section.title.startswith(title))
+from tests.doctor.parts import section
 
 
 def test_the_plan_gives_a_reason_for_each_setting() -> None:

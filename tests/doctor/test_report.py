@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,34 +13,9 @@ from exsa_lab.doctor import machine, report, status
 from exsa_lab.doctor.report import SECTIONS, DoctorReport
 from exsa_lab.engine.engine import Engine
 from exsa_lab.runtime import library
-from exsa_lab.runtime.protocol import UNLIMITED
-from exsa_lab.testing import ScriptedModel, scripted_engine
-from exsa_lab.widgets.panel import TEXT_WIDTH, Section
-
-FEATURES = [
-    "GPU offload",
-    "draft model",
-    "speculation",
-    "continuous batching",
-    "batch and context size",
-    "KV reuse",
-    "streaming",
-    "async",
-]
-
-
-def model(name: str = "letters", *, max_rollback: int = UNLIMITED) -> ScriptedModel:
-    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, max_rollback=max_rollback)
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    with scripted_engine(model(), model("small letters")) as engine:
-        yield engine
-
-
-def section(found: DoctorReport, title: str) -> Section:
-    return next(section for section in found.sections if section.title.startswith(title))
+from exsa_lab.testing import scripted_engine
+from exsa_lab.widgets.panel import TEXT_WIDTH
+from tests.doctor.parts import FEATURES, model, section
 
 
 def test_the_package_is_called_for_the_report() -> None:

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.doctor import report
-from exsa_lab.doctor.report import DoctorReport
 from exsa_lab.doctor.scorecard import Patient, Score, scores
 from exsa_lab.doctor.scorecard import _gpu_offload as gpu_offload
 from exsa_lab.doctor.units import count
 from exsa_lab.engine.engine import Engine
 from exsa_lab.hardware import GPU, Hardware
-from exsa_lab.runtime.protocol import UNLIMITED
-from exsa_lab.testing import ScriptedModel, scripted_engine
-from exsa_lab.widgets.panel import Section
-
-FEATURES = [
-    "GPU offload",
-    "draft model",
-    "speculation",
-    "continuous batching",
-    "batch and context size",
-    "KV reuse",
-    "streaming",
-    "async",
-]
-
-
-def model(name: str = "letters", *, max_rollback: int = UNLIMITED) -> ScriptedModel:
-    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, max_rollback=max_rollback)
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    with scripted_engine(model(), model("small letters")) as engine:
-        yield engine
-
-
-def hardware(*gpus: GPU, can_offload: bool = False) -> Hardware:
-    return Hardware("a CPU", 4, 8, 8, None, 16 << 30, 8 << 30, gpus, can_offload)
-
-
-def section(found: DoctorReport, title: str) -> Section:
-    return next(section for section in found.sections if section.title.startswith(title))
+from exsa_lab.testing import scripted_engine
+from tests.doctor.parts import FEATURES, hardware, model, section
 
 
 def score_of(engine: Engine | None, feature: str) -> Score:

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from exsa_lab.costs.model import CostModel
 from exsa_lab.doctor import report
-from exsa_lab.doctor.report import DoctorReport
 from exsa_lab.doctor.speculation import _from_costs as from_costs
 from exsa_lab.engine.engine import Engine
-from exsa_lab.runtime.protocol import UNLIMITED
-from exsa_lab.testing import ScriptedModel, scripted_engine
-from exsa_lab.widgets.panel import Section
-
-
-def model(name: str = "letters", *, max_rollback: int = UNLIMITED) -> ScriptedModel:
-    return ScriptedModel("abc", lambda tokens: [0.2, 0.5, 0.3], name=name, max_rollback=max_rollback)
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    with scripted_engine(model(), model("small letters")) as engine:
-        yield engine
-
-
-def section(found: DoctorReport, title: str) -> Section:
-    return next(section for section in found.sections if section.title.startswith(title))
+from tests.doctor.parts import section
 
 
 def test_speculation_tells_what_the_costs_say() -> None:

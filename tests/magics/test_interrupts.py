@@ -4,40 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-
-from exsa_lab import loading
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.magics.interrupts import CellInterrupted
-from exsa_lab.testing import ScriptedModel, scripted_engine
-from tests.shell import Shell, shell
-
-LETTERS = "abcdefgh {}\n"
-
-
-def alphabet(*, step_s: float = 0.0) -> ScriptedModel:
-    """A model that goes on with the letters a to h in their order, over and over."""
-
-    def next_probs(tokens: tuple[int, ...]) -> list[float]:
-        after = (tokens[-1] + 1) % 8
-        return [1.0 if token == after else 0.0 for token in range(len(LETTERS))]
-
-    return ScriptedModel(LETTERS, next_probs, step_s=step_s, name="alphabet")
-
-
-@pytest.fixture(scope="module")
-def ip() -> Iterator[Shell]:
-    with shell() as made:
-        yield made
-
-
-@pytest.fixture
-def slow_engine() -> Iterator[Engine]:
-    yield loading.use(scripted_engine(alphabet(step_s=0.005), n_ctx=4096))
-    loading.unload()
+from tests.shell import Shell
 
 
 def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:

@@ -16,36 +16,13 @@ from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, DecodeError, EngineNotLoaded
 from exsa_lab.models.resolve import resolve
 from exsa_lab.testing import Entry, ScriptedModel, scripted_engine
-from tests.shell import CellResult, Kernel, Shell, shell
-
-LETTERS = "abcdefgh {}\n"
-
-
-def alphabet(*, step_s: float = 0.0) -> ScriptedModel:
-    """A model that goes on with the letters a to h in their order, over and over."""
-
-    def next_probs(tokens: tuple[int, ...]) -> list[float]:
-        after = (tokens[-1] + 1) % 8
-        return [1.0 if token == after else 0.0 for token in range(len(LETTERS))]
-
-    return ScriptedModel(LETTERS, next_probs, step_s=step_s, name="alphabet")
-
-
-@pytest.fixture(scope="module")
-def ip() -> Iterator[Shell]:
-    with shell() as made:
-        yield made
+from tests.magics.parts import alphabet
+from tests.shell import CellResult, Kernel, Shell
 
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     yield loading.use(scripted_engine(alphabet(), alphabet()))
-    loading.unload()
-
-
-@pytest.fixture
-def slow_engine() -> Iterator[Engine]:
-    yield loading.use(scripted_engine(alphabet(step_s=0.005), n_ctx=4096))
     loading.unload()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,49 +15,9 @@ from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import EngineNotLoaded
 from exsa_lab.magics import progress
 from exsa_lab.magics.interrupts import CellInterrupted
-from exsa_lab.testing import ScriptedModel, scripted_engine
-from tests.shell import Shell, shell
-
-LETTERS = "abcdefgh {}\n"
-
-
-def alphabet(*, step_s: float = 0.0) -> ScriptedModel:
-    """A model that goes on with the letters a to h in their order, over and over."""
-
-    def next_probs(tokens: tuple[int, ...]) -> list[float]:
-        after = (tokens[-1] + 1) % 8
-        return [1.0 if token == after else 0.0 for token in range(len(LETTERS))]
-
-    return ScriptedModel(LETTERS, next_probs, step_s=step_s, name="alphabet")
-
-
-@pytest.fixture(scope="module")
-def ip() -> Iterator[Shell]:
-    with shell() as made:
-        yield made
-
-
-class FakeLoad:
-    """Stands in for `exsa_lab.load`: scripted engines, the same one for the same arguments."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[object, ...]] = []
-
-    def __call__(self, target: str, draft: str | None, *, progress: Callable[[float], None], **config: Any) -> Engine:
-        progress(0.5)
-        if self.asked and self.asked[-1] == (target, draft, config):
-            return loading.get_engine()
-        self.asked.append((target, draft, config))
-        return loading.use(scripted_engine(alphabet(), alphabet() if draft else None, **config))
-
-
-@pytest.fixture
-def fake_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLoad]:
-    loading.unload()
-    fake = FakeLoad()
-    monkeypatch.setattr(progress, "load", fake)
-    yield fake
-    loading.unload()
+from exsa_lab.testing import scripted_engine
+from tests.magics.parts import FakeLoad, alphabet
+from tests.shell import Shell
 
 
 def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:

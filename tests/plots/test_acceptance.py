@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 
 from exsa_lab import plots
-from exsa_lab.engine.engine import Engine
 from exsa_lab.events import Rejection, RoundEvent, Source
 from exsa_lab.plots.acceptance import bin_confidences, count_places
 from exsa_lab.plots.figure import wilson
-from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.trace.trace import Trace
 from tests.widgets.fake import refused, token
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    right, wrong = markov(20, 1), markov(20, 2)
-    pieces = [chr(97 + i) for i in range(20)]
-    draft = ScriptedModel(pieces, lambda tokens: 0.7 * np.asarray(right(tokens)) + 0.3 * np.asarray(wrong(tokens)))
-    with scripted_engine(ScriptedModel(pieces, right), draft, n_seq_max=4) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def gens(engine: Engine) -> list[Any]:
-    options = {"max_tokens": 60, "chat": False, "drafter": "model", "progress": False}
-    greedy = engine.map(["abc", "bcd"], draft_length=4, **options)
-    return [*greedy, *engine.map(["abc"], draft_length=3, temperature=0.8, seed=1, **options)]
 
 
 def test_places_count_drafted_tested_and_accepted() -> None:

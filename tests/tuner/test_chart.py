@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ipywidgets import Widget
 
-from exsa_lab.experiments import Experiment, Setting
+from exsa_lab.experiments import Experiment
 from exsa_lab.tuner.chart import MAX_LINES, MAX_POINTS, LiveChart
-
-SETTING = Setting(max_tokens=15, chat=False)
+from tests.tuner.parts import SETTING
 
 
 def test_chart_and_lines_are_bounded() -> None:

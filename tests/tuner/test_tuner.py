@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from ipywidgets import Widget
 
 from exsa_lab.engine.engine import Engine
-from exsa_lab.experiments import Experiment, Setting
-from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from exsa_lab.experiments import Setting
 from exsa_lab.tuner import Tuner
 from exsa_lab.tuner.history import table_html
 from exsa_lab.tuner.tuner import REPEATS
+from tests.tuner.parts import run_with
 from tests.widgets.fake import Published
-
-PIECES = [chr(ord("a") + i) for i in range(12)]
-
-
-SETTING = Setting(max_tokens=15, chat=False)
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    target = ScriptedModel(PIECES, markov(12, 1), step_s=0.001)
-    with scripted_engine(target, ScriptedModel(PIECES, markov(12, 1, sharpness=1)), n_seq_max=4) as engine:
-        yield engine
-    Widget.close_all()
-
-
-@pytest.fixture
-def tuner(engine: Engine) -> Tuner:
-    return Tuner(engine, prompts=["a", "b", "c"], setting=SETTING, update_hz=100)
-
-
-def _run(tuner: Tuner, **values: object) -> Experiment:
-    for name, value in values.items():
-        getattr(tuner.controls, name).value = value
-    tuner.run_button.click()
-    assert tuner.wait(20)
-    return tuner.runs[-1]
 
 
 def test_a_run_uses_what_is_set(tuner: Tuner) -> None:
-    run = _run(tuner, draft_length=2, drafter="model", temperature=0.3, concurrency=2, seeds="4, 5", num_prompts=2)
-
+    run = run_with(tuner, draft_length=2, drafter="model", temperature=0.3, concurrency=2, seeds="4, 5", num_prompts=2)
     assert run.setting.temperature == 0.3
     assert run.setting.seeds == (4, 5)
     assert [(gen.prompt, gen.params.seed) for gen in run.generations] == [("a", 4), ("b", 4), ("a", 5), ("b", 5)]
@@ -57,7 +28,7 @@ def test_a_run_uses_what_is_set(tuner: Tuner) -> None:
 
 def test_the_chart_shows_every_run(tuner: Tuner) -> None:
     for _ in range(2):
-        _run(tuner)
+        run_with(tuner)
     lines = tuner.chart.figure.data
     assert [line.name for line in lines] == ["run 1", "run 2"]
     assert [line.y[-1] for line in lines] == [45, 45]
@@ -91,7 +62,7 @@ def test_mistakes_are_one_line_beneath_the_buttons(tuner: Tuner) -> None:
     assert tuner.runs == []
     tuner.controls.seeds.value = "1"
     tuner.controls.own.value = "<b>not a piece</b>"
-    _run(tuner)
+    run_with(tuner)
     assert "1 failed" in tuner.status.value
     assert "<b>" not in tuner.status.value
 
@@ -106,9 +77,9 @@ def test_a_closed_engine_is_said_and_harmless(tuner: Tuner, engine: Engine) -> N
 
 def test_compare_shows_figures_of_both_runs(tuner: Tuner) -> None:
     assert tuner.compare() == []
-    _run(tuner, draft_length=0)
+    run_with(tuner, draft_length=0)
     assert tuner.compare_button.disabled
-    _run(tuner, draft_length=3, drafter="model")
+    run_with(tuner, draft_length=3, drafter="model")
     tuner.compare_button.click()
     data = [output["data"] for output in tuner.comparison.outputs]
     assert len(data) == 2
@@ -145,5 +116,5 @@ def test_displaying_adds_the_table_that_is_kept(tuner: Tuner, monkeypatch: pytes
     tuner._ipython_display_()
     assert "need their kernel" in published.shown[0]["text/plain"]
     assert shown[0][0] == {"text/html": "<p>No runs yet.</p>", "text/plain": "No runs yet."}
-    _run(tuner)
+    run_with(tuner)
     assert updated[-1][1]["display_id"] == shown[0][1]["display_id"]  # type: ignore[index]
