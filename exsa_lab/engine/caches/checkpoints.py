@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from exsa_lab.runtime.protocol import State
 
-EVERY = 512
-"""Tokens of a prompt after which a state is kept, wherever they end."""
+EVERY, EVERY_LARGE = 128, 512
+"""Tokens of a prompt after which a state is kept, wherever they end; the second where states are large."""
+ROOM = 64
+"""States that the budget must hold for the first: those of several prompts."""
 LEAST = 64
 """Tokens that are worth a state: fewer are read again as quickly."""
 _TOKEN_BYTES = 8
@@ -44,6 +46,7 @@ class Checkpoints:
         self._max_bytes = max_bytes
         self._kept: list[Checkpoint] = []
         self._clock = itertools.count(1)
+        self._most_bytes = 0  # of one state so far
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -51,6 +54,11 @@ class Checkpoints:
     @property
     def num_bytes(self) -> int:
         return sum(checkpoint.num_bytes for checkpoint in self._kept)
+
+    @property
+    def every(self) -> int:
+        """After how many tokens a state is to be kept."""
+        return EVERY if ROOM * self._most_bytes <= self._max_bytes else EVERY_LARGE
 
     def add(self, tokens: list[int]) -> Checkpoint | None:
         """Return a new checkpoint whose state is to be filled in; None where there is one of these tokens."""
@@ -71,6 +79,7 @@ class Checkpoints:
             self._kept.remove(checkpoint)
             return
         checkpoint.state = state
+        self._most_bytes = max(self._most_bytes, checkpoint.num_bytes)
         excess = self.num_bytes - self._max_bytes
         for oldest in sorted(self._kept, key=lambda each: each.last_used):
             if excess <= 0:
@@ -95,22 +104,22 @@ class Checkpoints:
         return sorted(found, key=lambda each: -each.length)
 
 
-def checkpoint_places(prompt: Sequence[int], is_end: Callable[[int], bool]) -> list[int]:
+def checkpoint_places(prompt: Sequence[int], is_end: Callable[[int], bool], every: int = EVERY) -> list[int]:
     """Return after how many tokens of a prompt states are worth keeping, in order.
 
-    After each message that ends with an end token, after every `EVERY` tokens, and before the last token: that one is
+    After each message that ends with an end token, after ``every`` tokens, and before the last token: that one is
     always read, for its logits. No place is less than `LEAST` tokens after the one before, but for the last, which the
     same prompt would need.
 
     Example:
         >>> checkpoint_places(range(100, 400), lambda token: token == 200)
-        [101, 299]
+        [101, 229, 299]
     """
     last = len(prompt) - 1
     places: list[int] = []
     for place in range(LEAST, last):
         since = place - (places[-1] if places else 0)
-        if since >= EVERY or (since >= LEAST and is_end(prompt[place - 1])):
+        if since >= every or (since >= LEAST and is_end(prompt[place - 1])):
             places.append(place)
     if last >= LEAST:
         places.append(last)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exsa_lab.engine.caches.checkpoints import EVERY, LEAST, Checkpoint, Checkpoints, checkpoint_places
+from exsa_lab.engine.caches.checkpoints import EVERY, EVERY_LARGE, LEAST, Checkpoint, Checkpoints, checkpoint_places
 from exsa_lab.engine.caches.operations import Restore, Save, Share, Truncate
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.kv_slots import SlotTable
@@ -43,6 +43,8 @@ def test_states_are_kept_at_message_ends_and_before_the_last_token() -> None:
     prompt = [0] * 300
     prompt[99] = prompt[110] = prompt[199] = END
     assert checkpoint_places(prompt, lambda token: token == END) == [100, 200, 299]
+    assert checkpoint_places([0] * 300, lambda _: False) == [128, 256, 299]
+    assert checkpoint_places([0] * 300, lambda _: False, 250) == [250, 299]
 
 
 @given(length=st.integers(0, 4 * EVERY), ends=st.sets(st.integers(0, 4 * EVERY)))
@@ -94,6 +96,15 @@ def test_prefixes_come_longest_first_and_only_filled_ones() -> None:
     assert checkpoints.prefixes([1, 2, 3, 4], most=3) == [long, short]
     assert checkpoints.prefixes([1, 2, 3, 4], most=2) == [short]
     assert checkpoints.prefixes([2, 2, 3, 4], most=3) == []
+
+
+def test_large_states_are_kept_less_often() -> None:
+    checkpoints = Checkpoints(max_bytes=64 * 1008)
+    assert checkpoints.every == EVERY
+    filled(checkpoints, [1], 1000)
+    assert checkpoints.every == EVERY
+    filled(checkpoints, [2], 1001)
+    assert checkpoints.every == EVERY_LARGE
 
 
 # The slot table
