@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import pytest
-
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.magics import ExsaMagics
 from exsa_lab.magics.arguments import field_texts

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from exsa_lab import plots
+from exsa_lab.engine.engine import Engine
 
 
 def test_requests_of_one_batch_are_one_measurement(engine: Engine) -> None:

@@ -90,7 +90,7 @@ def test_compare_shows_figures_of_both_runs(tuner: Tuner) -> None:
 
 def test_repeating_runs_both_in_turns_and_pools_them(tuner: Tuner) -> None:
     for length in (0, 3):
-        _run(tuner, draft_length=length, drafter="model", concurrency=3)
+        run_with(tuner, draft_length=length, drafter="model", concurrency=3)
     assert "one batch and one batch: repeat to compare" in tuner.compare()[0].layout.title.text
     tuner.repeat_button.click()
     assert tuner.wait(20)
@@ -103,7 +103,7 @@ def test_repeating_runs_both_in_turns_and_pools_them(tuner: Tuner) -> None:
 
 def test_two_runs_of_one_setting_are_compared_with_each_other(tuner: Tuner) -> None:
     for _ in range(2):
-        _run(tuner, draft_length=0)
+        run_with(tuner, draft_length=0)
     assert "3 batches and 3 batches" in tuner.compare()[0].layout.title.text
 
 
