@@ -23,7 +23,7 @@ def test_every_magic_has_help(ip: Shell) -> None:
     names = [name for kind in ip.ip.magics_manager.magics.values() for name in kind if name.startswith("exsa")]
     assert sorted(names) == [
         "exsa", "exsa_bench", "exsa_cancel", "exsa_chats", "exsa_doctor", "exsa_history", "exsa_jobs", "exsa_load",
-        "exsa_models", "exsa_status", "exsa_template", "exsa_unload",
+        "exsa_models", "exsa_serve", "exsa_status", "exsa_template", "exsa_unload",
     ]  # fmt: skip
     for name in names:
         parser = getattr(ExsaMagics, name).parser

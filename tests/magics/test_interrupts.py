@@ -34,7 +34,7 @@ def test_interrupt_keeps_the_text_and_the_engine(ip: Shell, slow_engine: Engine)
         return len(getattr(ip.ip.user_ns.get("_exsa"), "tokens", ())) >= 5
 
     thread = interrupt_when(has_begun)
-    result = ip.run("%%exsa --max-tokens 2000 --name out\nabc")
+    result = ip.run("%%exsa --max-tokens 2000 --draft-length 0 --name out\nabc")
     thread.join()
 
     out: Generation = ip.ip.user_ns["out"]
