@@ -15,6 +15,7 @@ from exsa_lab.errors import ConfigError, shown
 from exsa_lab.events import MAX_TOP
 from exsa_lab.forms import Form, find_form, own_choice, own_format, own_text
 from exsa_lab.plain import plain
+from exsa_lab.tools import Tool, callable_tools, check_room_for_tools, own_tool_choice, own_tools
 
 DrafterName = Literal["auto", "model", "ngram", "none"]
 DRAFTER_NAMES: tuple[str, ...] = get_args(DrafterName)
@@ -79,6 +80,12 @@ class SamplingParams:
     prompt_logprobs: bool | int = 0
     """True records how unexpected each token of the prompt was; a number, 20 at most, that many alternatives too. The
     prompt is then read anew, whatever of it is cached."""
+    tools: tuple[Tool, ...] = field(default=(), hash=False)
+    """Functions that the model may call, as OpenAI's interface has them; `Generation.tool_calls` are its calls."""
+    tool_choice: str | Tool = field(default="auto", hash=False)
+    """"auto": text, calls or both; "required": calls; "none"; ``{"type": "function", "function": {"name": ...}}``."""
+    parallel_tool_calls: bool = True
+    """Whether one reply may have several calls, where the model's template can write them."""
     seed: int | None = None
     """Seed of the request's own random stream; None draws one (it is kept in the trace)."""
     stop: tuple[str, ...] = ()
@@ -150,6 +157,18 @@ class SamplingParams:
             choice=own_choice(self.choice),
         )
         find_form(self.response_format, self.regex, self.grammar, self.choice)
+        tools = own_tools(self.tools)
+        is_parallel = _flag("parallel_tool_calls", self.parallel_tool_calls)
+        settle(self, tools=tools, tool_choice=own_tool_choice(self.tool_choice, tools), parallel_tool_calls=is_parallel)
+        if callable_tools(self.tools, self.tool_choice):
+            forms = {"regex": self.regex, "grammar": self.grammar, "choice": self.choice}
+            check_room_for_tools(forms, self.chat_template_kwargs, chat=self.chat)
+
+    @property
+    def template_variables(self) -> dict[str, Any]:
+        """Variables of the chat template beside those that follow from the prompt."""
+        tools = [] if self.tool_choice == "none" else list(self.tools)
+        return {**self.chat_template_kwargs, **({"tools": tools} if tools else {})}
 
     @property
     def form(self) -> Form | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.plain import plain
 
-FormKind = Literal["json", "regex", "lark", "gbnf", "choice"]
+FormKind = Literal["json", "regex", "lark", "gbnf", "choice", "tools"]
 MAX_FORM = 1 << 18
 """Longest text of a form, in characters."""
 MAX_CHOICES = 10_000
@@ -22,7 +22,7 @@ class Form(NamedTuple):
 
     kind: FormKind
     text: str
-    """JSON for "json" (the schema) and "choice" (the list)."""
+    """JSON for "json" (the schema) and "choice" (the list); Lark for "tools"."""
 
 
 def find_form(

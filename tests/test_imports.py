@@ -21,7 +21,20 @@ POLICY_FORBIDDEN = ("llama_cpp", "asyncio", "IPython")
 
 # The lowest first: a module imports from its own layer and from lower ones.
 LAYERS = [
-    ("errors", "plain", "forms", "files", "signals", "config", "events", "listening", "hardware", "awaiting", "lazy"),
+    (
+        "errors",
+        "plain",
+        "forms",
+        "tools",
+        "files",
+        "signals",
+        "config",
+        "events",
+        "listening",
+        "hardware",
+        "awaiting",
+        "lazy",
+    ),
     ("runtime",),
     ("prompts",),
     ("costs",),

@@ -9,6 +9,7 @@ from typing import Any
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.prompts.messages import Message, checked_messages
+from exsa_lab.prompts.tool_calls import as_messages, read_calls
 
 BY_HAND = "given"
 """Ending of a reply that no model of ours wrote."""
@@ -88,6 +89,10 @@ def _message_of(parts: list[Generation]) -> Message:
         message |= {"content": begun + answer, "reasoning_content": thought}
     elif thinking is not None and thinking.is_open:  # The prompt began it.
         message["content"] = f"{thinking.begin}\n{message['content']}"
+    if (format := parts[0].tool_format) is not None:
+        content, calls = read_calls(format, "".join(part.labelled_text for part in parts))
+        if made := as_messages(calls, str(parts[0].submitted)):
+            message |= {"content": begun + content, "tool_calls": made}
     if tokens := [token for part in parts for token in part.tokens]:
         message["token_ids"] = tokens
     return message

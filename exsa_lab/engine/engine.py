@@ -27,8 +27,10 @@ from exsa_lab.events import TokenEvent
 from exsa_lab.forms import model_of
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message, own_prompt
+from exsa_lab.prompts.tool_format import needed_format
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts
+from exsa_lab.structure.tools import form_of
 from exsa_lab.trace.branching import check_position, chosen_token, kept_events
 from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
@@ -199,7 +201,7 @@ class Engine:
         generation = self._after(before, {"seed": seed, **params})
         thinking = replace(before.thinking, is_open=before.is_thinking) if before.thinking else None
         num_formed = 0
-        if generation.params.form == before.params.form:
+        if _is_of_one_form(generation, before):
             num_formed = _num_formed_before(before) + len(before.tokens)
             generation.formed = before.formed + before.text
         written = [*before.prompt_ids, *before.tokens]
@@ -214,7 +216,7 @@ class Engine:
         is_drawn = token is None and before.params.temperature > 0
         generation = self._after(before, {"seed": None if is_drawn else before.seed, **params})
         num_formed = 0
-        if generation.params.form == before.params.form:
+        if _is_of_one_form(generation, before):
             num_formed, generation.formed = _num_formed_before(before), before.formed
         kept = kept_events(events, position, found)
         generation.continues = Continuation(
@@ -238,6 +240,7 @@ class Engine:
         return generation
 
     def _submitted(self, generation: Generation) -> Generation:
+        generation.tool_format = needed_format(generation.params, self.target)
         self._registry.add(generation.id, generation, most=self.config.max_waiting + self.config.n_seq_max)
         try:
             self._worker.submit(generation)
@@ -324,6 +327,12 @@ class Engine:
         self._worker.close()
         self._notifier.close()
         _open_engines.discard(self)
+
+
+def _is_of_one_form(generation: Generation, before: Generation) -> bool:
+    """Whether one that goes on with another is to have its form."""
+    form, form_before = (form_of(each.params, before.tool_format) for each in (generation, before))
+    return form == form_before
 
 
 def _num_formed_before(generation: Generation) -> int:

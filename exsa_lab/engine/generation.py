@@ -19,6 +19,8 @@ from exsa_lab.listening import Listener, Subscription
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message
 from exsa_lab.prompts.thinking import Thinking
+from exsa_lab.prompts.tool_calls import as_messages, read_calls
+from exsa_lab.prompts.tool_format import ToolFormat
 from exsa_lab.structure.grammar import Grammar
 from exsa_lab.structure.parse import parse_form
 from exsa_lab.trace.positions import Positions
@@ -105,6 +107,7 @@ class Generation:
         self.result_model: type[Any] | None = None
         self.formed = ""
         self.thinking: Thinking | None = None
+        self.tool_format: ToolFormat | None = None
         self.continues: Continuation | None = None
         self.following: Generation | None = None
         """What `more` returned last."""
@@ -161,13 +164,29 @@ class Generation:
         """What ``prompt_logprobs`` asked for: each token of the prompt, and how unexpected it was."""
         return [event for event in list(self.events) if isinstance(event, PromptTokenEvent)]
 
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """Its calls of ``tools`` so far, as a message's ``tool_calls`` hold them: a call that was cut off is left out.
+
+        `answer` is then the text before them.
+
+        Example: ``{"role": "assistant", "content": gen.answer, "tool_calls": gen.tool_calls}``.
+        """
+        calls = [] if self.tool_format is None else read_calls(self.tool_format, self.labelled_text)[1]
+        return as_messages(calls, str(self.submitted))
+
     def _parts(self) -> tuple[str, str, bool]:
-        return ("", self.text, False) if self.thinking is None else self.thinking.split(self.labelled_text)
+        text = self.labelled_text
+        if self.tool_format is not None:
+            text = read_calls(self.tool_format, text)[0]
+        return ("", text, False) if self.thinking is None else self.thinking.split(text)
 
     @property
     def labelled_text(self) -> str:
-        """The text so far, with the markers of a thought where they are control tokens, which have no text."""
-        labels = dict(self.thinking.labels) if self.thinking else {}
+        """The text so far, with the markers of thoughts and calls that are control tokens, which have no text."""
+        labels = {token: text for each in (self.thinking, self.tool_format) if each for token, text in each.labels}
+        if not labels:
+            return self.text
         tokens = [event for event in list(self.events) if isinstance(event, TokenEvent)]
         return "".join(labels.get(event.token_id) or event.text for event in tokens)
 

@@ -117,8 +117,9 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     generation.notes += encoded.notes
     generation.thinking = thinking
     thought = None
-    # A text of a given form is an answer: it has no room for a thought.
-    is_answer = generation.grammar is not None and thinking is not None and thinking.is_open
+    # A text of a given form is an answer: it has no room for a thought. One that may call tools, or not, has.
+    is_free = generation.tool_format is not None and params.tool_choice == "auto" and params.form is None
+    is_answer = generation.grammar is not None and not is_free and thinking is not None and thinking.is_open
     budget = 0 if is_answer else params.reasoning_budget
     if budget is not None and thinking is not None:
         closing = closing_tokens(model, thinking)

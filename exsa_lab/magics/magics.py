@@ -50,6 +50,10 @@ _GRAMMAR_HELP = "Follow a grammar, Lark or GBNF: a variable that holds its text,
 _TRIAL_HELP = "Load both files in a child process first: for files that might crash this one."
 
 
+NO_OPTIONS = ("tools", "tool_choice", "parallel_tool_calls")
+"""What only a program can do something with: it runs the tools, and goes on."""
+
+
 @magics_class
 class ExsaMagics(Magics):
     """Generate from a cell, and look after the kernel's engine."""
@@ -87,7 +91,7 @@ class ExsaMagics(Magics):
         "--json-schema", dest="response_format", metavar="NAME|FILE", default=argparse.SUPPRESS, help=_SCHEMA_HELP
     )
     @argument("--grammar", metavar="NAME|FILE|TEXT", default=argparse.SUPPRESS, help=_GRAMMAR_HELP)
-    @option_fields(SamplingParams, skip=("chat", "response_format", "grammar"))
+    @option_fields(SamplingParams, skip=("chat", "response_format", "grammar", *NO_OPTIONS))
     def exsa(self, line: str, cell: str) -> None:
         """Generate text from the prompt in this cell, loading the default models if none are loaded.
 

@@ -117,7 +117,7 @@ def _chat_tokens(model: Model, prompt: str | list[Message], params: SamplingPara
     special = _special_tokens(model.token_rules, model.chat_template or "")
 
     def encode(part: list[Message]) -> EncodedPrompt:
-        rendered = render_conversation(model, part, params.chat_template_kwargs, continue_final=continues)
+        rendered = render_conversation(model, part, params.template_variables, continue_final=continues)
         tokens = _with_bos(model, _tokenized(model, rendered, special))
         return EncodedPrompt(tokens, rendered.notes, thinking_of(model, rendered.text))
 

@@ -16,9 +16,16 @@ from exsa_lab.forms import Form
 from exsa_lab.speculation.ngram import num_right
 from exsa_lab.structure.tokenizer import llguidance
 
-_JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+JSON_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, as `json.dumps` writes it: nothing is left to choose between values, and no blanks without end."""
-_NAMES = {"json": "the JSON schema", "regex": "regex", "lark": "grammar", "gbnf": "grammar", "choice": "choice"}
+_NAMES = {
+    "json": "the JSON schema",
+    "regex": "regex",
+    "lark": "grammar",
+    "gbnf": "grammar",
+    "choice": "choice",
+    "tools": "the schema of the tools",
+}
 _UNSUPPORTED = (
     (r"^Unimplemented keys: \[(.*)\]", "uses {}, which is not supported"),
     (r"^oneOf constraints", 'uses "oneOf" of parts that one text may fit together, which is not supported'),
@@ -194,7 +201,7 @@ def _source(form: Form, matcher: Any) -> str:
     text = form.text
     if form.kind == "json":
         try:
-            return str(matcher.grammar_from_json_schema(text, defaults=_JSON_STYLE))
+            return str(matcher.grammar_from_json_schema(text, defaults=JSON_STYLE))
         except ValueError as cause:
             raise _refusal(_NAMES["json"], str(cause)) from None
     if form.kind == "regex":
@@ -202,7 +209,7 @@ def _source(form: Form, matcher: Any) -> str:
     if form.kind == "choice":
         choices = [json.dumps(choice, ensure_ascii=False) for choice in json.loads(text)]
         return str(matcher.grammar_from_lark("start: " + " | ".join(choices)))
-    return str(matcher.grammar_from_lark(_lark(text) if form.kind == "gbnf" else text))
+    return str(matcher.grammar_from_lark(_lark(text) if form.kind == "gbnf" else text))  # Lark: "lark", "tools"
 
 
 def _lark(gbnf: str) -> str:

@@ -15,8 +15,10 @@ import exsa_lab as xl
 from exsa_lab import loading
 from exsa_lab.conversation.chat import Chat
 from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, EngineNotLoaded, PromptTooLong
 from exsa_lab.testing import ScriptedModel, scripted_engine
+from tests.prompts.tool_models import CLOCK, HERMES, reply_model
 
 LETTERS = "abcdefgh ?S.\n<>\u202e"
 
@@ -407,3 +409,20 @@ def test_thirty_turns_of_the_real_pair_are_those_of_fresh_engines() -> None:
             assert again.prompt_ids == gen.prompt_ids
             assert again.stats.cached_prompt_tokens == 0
             assert again.tokens == gen.tokens
+
+
+def test_a_reply_that_calls_a_tool_and_its_result() -> None:
+    reply = 'Well\n<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>'
+    with scripted_engine(reply_model(HERMES, reply)) as engine:
+        chat = Chat(engine=engine, tools=[CLOCK], max_tokens=120)
+        (call,) = _done(chat.ask("What time is it?")).tool_calls
+        message = chat.messages[-1]
+        assert (message["content"], message["tool_calls"]) == ("Well", [call])
+        answer = _done(chat.ask([{"role": "tool", "tool_call_id": call["id"], "content": "noon"}], max_tokens=4))
+        prompt = bytes(token for token in answer.prompt_ids if token < 256).decode()
+    assert f"assistant\n{reply}\ntool\nnoon\n" in prompt
+
+
+def _done(generation: Generation) -> Generation:
+    generation.result(30)
+    return generation

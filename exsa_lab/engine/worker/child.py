@@ -25,6 +25,7 @@ from exsa_lab.engine.worker.thread import EngineThread
 from exsa_lab.errors import ConfigError, EngineError, ExsaError
 from exsa_lab.events import Event
 from exsa_lab.prompts.encode import Continuation
+from exsa_lab.prompts.tool_format import needed_format
 from exsa_lab.runtime.protocol import Model
 
 PERIOD_S = 0.04
@@ -176,6 +177,7 @@ class Child:
         generation.submitted, generation.has_listeners = submitted, is_watched
         self._generations[id] = generation
         try:
+            generation.tool_format = needed_format(params, self._worker.target)
             self._worker.submit(generation)
         except ExsaError as error:
             generation.fail(error)

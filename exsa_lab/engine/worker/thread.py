@@ -31,6 +31,7 @@ from exsa_lab.runtime.protocol import Model, ProgressCallback
 from exsa_lab.signals import held_interrupts
 from exsa_lab.structure.compiler import Compiler
 from exsa_lab.structure.grammar import Grammar
+from exsa_lab.structure.tools import form_of
 from exsa_lab.trace.positions import Positions, read_positions
 from exsa_lab.trace.trace import Trace
 
@@ -160,7 +161,7 @@ class EngineThread:
     # Commands
 
     def submit(self, generation: Generation) -> None:
-        form = generation.params.form
+        form = form_of(generation.params, generation.tool_format)
         if form is None or (grammar := self._compiler.find(form)) is not None:
             generation.grammar = None if form is None else grammar
             self._put(_Submit(generation))
