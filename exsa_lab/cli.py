@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import sys
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine only)")
     serve.add_argument(
         "--api-key",
-        default=os.environ.get(_KEY_VARIABLE),
+        default=os.environ.get(_KEY_VARIABLE) or None,
         help=f"what clients send (default: ${_KEY_VARIABLE}, or random)",
     )
     serve.add_argument("--n-ctx", type=int, help="tokens that all requests share (default: planned for this machine)")
@@ -157,7 +158,8 @@ def _serve(args: argparse.Namespace, rest: list[str]) -> int:
         # A key of the user's own is not written where it was not: a terminal may be recorded.
         print(server.introduction() if args.api_key is None else f"Serving {engine.target.name} at {server.base_url}.")
         print("Ctrl-C ends it.", flush=True)
-        server.wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
     finally:
         loading.unload()
     return 0

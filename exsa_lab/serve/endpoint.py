@@ -70,6 +70,7 @@ class Endpoint:
 
     async def _answer(self, request: ApiRequest, scope: Scope, receive: Receive, sender: Sender) -> None:
         engine, model = current_engine(request.model)
+        request.check_size(engine.config.n_ctx)
         origin = self._desk.next_origin(scope)
         with (
             self._desk.gate.enter(request.num_texts),

@@ -16,6 +16,10 @@ from exsa_lab.serve.limits import Limits
 DEFAULT_MAX_TOKENS = 1024
 """Tokens of a reply where the request sets no limit."""
 MAX_LOGPROBS = 20
+MOST_CHARACTERS = 32
+"""For each token of the context, beyond which no text fits; finding that out by tokenizing would hold up everybody."""
+LEAST_TOKENS = 4
+"""Of a message, with what the template writes around it."""
 _OWN = (
     *("draft_length", "drafter", "timeout", "reasoning_budget", "regex", "grammar", "choice", "top_k", "min_p"),
     *("repeat_penalty", "penalty_last_n", "suppress_tokens", "overflow", "continue_final", "chat_template_kwargs"),
@@ -59,10 +63,30 @@ class ApiRequest:
     def num_texts(self) -> int:
         return len(self.prompts) * self.num_choices
 
+    def check_size(self, n_ctx: int) -> None:
+        """Raise ApiError where a prompt is far beyond the context's tokens."""
+        for prompt in self.prompts:
+            num = _characters(prompt)
+            if num > MOST_CHARACTERS * n_ctx or (isinstance(prompt, list) and len(prompt) * LEAST_TOKENS > n_ctx):
+                raise ApiError(
+                    400,
+                    f"The prompt has {num:,} characters, and the context holds {n_ctx:,} tokens.",
+                    param="messages" if isinstance(prompt, list) else "prompt",
+                    code="context_length_exceeded",
+                )
+
     def params_of(self, choice: int) -> dict[str, Any]:
         """Keywords for the choice of this number: each has random numbers of its own."""
         seed = self.params.get("seed")
         return self.params if seed is None else {**self.params, "seed": (seed + choice) % 2**64}
+
+
+def _characters(value: object) -> int:
+    """Characters of all texts within."""
+    if isinstance(value, str):
+        return len(value)
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return sum(map(_characters, parts))
 
 
 def read_chat(body: Mapping[str, Any], limits: Limits) -> ApiRequest:

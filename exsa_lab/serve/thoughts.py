@@ -14,7 +14,7 @@ class ThoughtStream:
     """
 
     def __init__(self, thinking: Thinking | None) -> None:
-        self._begin, self._end = (thinking.begin, thinking.end) if thinking else ("", "")
+        self._begin, self._end, self._head = (thinking.begin, thinking.end, thinking.head) if thinking else ("", "", "")
         self._held = ""
         self._has_thought = False
         self._place = "answer" if thinking is None else "thought" if thinking.is_open else "head"
@@ -26,8 +26,7 @@ class ThoughtStream:
             self._enter()
         thought = self._think() if self._place == "thought" else ""
         if self._place == "gap":
-            self._held = self._held.lstrip()
-            self._place = "answer" if self._held else "gap"
+            self._leave()
         if self._place != "answer":
             return thought, ""
         answer, self._held = self._held, ""
@@ -47,6 +46,14 @@ class ThoughtStream:
             self._place, self._held = "thought", text[len(self._begin) :]
         elif not self._begin.startswith(text):
             self._place = "answer"
+
+    def _leave(self) -> None:
+        """Find where the answer begins: after what it begins with, and after blanks."""
+        self._held = self._held.lstrip()
+        if not self._head.startswith(self._held):
+            self._held = self._held.removeprefix(self._head).lstrip()
+            self._head = ""
+            self._place = "answer" if self._held else "gap"
 
     def _think(self) -> str:
         thought, marker, rest = self._held.partition(self._end)

@@ -165,6 +165,18 @@ def test_prompts_of_a_completion() -> None:
     assert request.params["chat"] is False
 
 
+def test_a_prompt_far_beyond_the_context_is_not_even_tokenized() -> None:
+    """A letter for each byte of the largest body keeps the engine busy for ten seconds."""
+    letters = read_chat({"messages": [{"role": "user", "content": "a" * 3_300}]}, LIMITS)
+    messages = read_chat({"messages": MESSAGES * 26}, LIMITS)
+    texts = read_completion({"prompt": ["a", "a" * 3_300]}, LIMITS)
+    for request in (letters, messages, texts):
+        request.check_size(104)
+        with pytest.raises(ApiError) as caught:
+            request.check_size(102)
+        assert caught.value.body["error"]["code"] == "context_length_exceeded"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

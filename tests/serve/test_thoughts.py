@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.serve.thoughts import ThoughtStream
 
-PIECES = ["<think>", "</think>", "<thi", "nk>", "</th", "ink>", " ", "\n", "a", "b<", "é", "</think>x", "", "<", ">"]
+PIECES = ["<start>final:", "<start>", "final:", "<think>", "</think>", "<thi", "nk>", "</th", "ink>", " ", "\n", "a", "b<", "é", "</think>x", "", "<", ">"]
 
 
 def streamed(thinking: Thinking | None, pieces: list[str]) -> tuple[str, str]:
@@ -18,9 +18,9 @@ def streamed(thinking: Thinking | None, pieces: list[str]) -> tuple[str, str]:
     return "".join(thought for thought, _ in told), "".join(answer for _, answer in told)
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=12), st.booleans())
-def test_the_pieces_make_up_what_the_whole_is_split_into(pieces: list[str], is_open: bool) -> None:
-    thinking = Thinking("<think>", "</think>", is_open)
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.booleans(), st.sampled_from(["", "<start>final:"]))
+def test_the_pieces_make_up_what_the_whole_is_split_into(pieces: list[str], is_open: bool, head: str) -> None:
+    thinking = Thinking("<think>", "</think>", is_open, head=head)
     assert streamed(thinking, pieces) == thinking.split("".join(pieces))[:2]
 
 
