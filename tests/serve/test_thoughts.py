@@ -8,7 +8,26 @@ from hypothesis import strategies as st
 from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.serve.thoughts import ThoughtStream
 
-PIECES = ["<start>final:", "<start>", "final:", "<think>", "</think>", "<thi", "nk>", "</th", "ink>", " ", "\n", "a", "b<", "é", "</think>x", "", "<", ">"]
+PIECES = [
+    "<start>final:",
+    "<start>",
+    "final:",
+    "<think>",
+    "</think>",
+    "<thi",
+    "nk>",
+    "</th",
+    "ink>",
+    " ",
+    "\n",
+    "a",
+    "b<",
+    "é",
+    "</think>x",
+    "",
+    "<",
+    ">",
+]
 
 
 def streamed(thinking: Thinking | None, pieces: list[str]) -> tuple[str, str]:
