@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from exsa_lab.trace.trace import Trace
     from exsa_lab.tuner import Tuner
     from exsa_lab.widgets.explore import explore
+    from exsa_lab.widgets.playground import play
     from exsa_lab.widgets.race import race
     from exsa_lab.widgets.step_through import StepThrough
     from exsa_lab.widgets.timeline import show_timeline
@@ -63,6 +64,7 @@ __all__ = [
     "load",
     "load_ipython_extension",
     "map",
+    "play",
     "race",
     "run_experiment",
     "serve",
@@ -90,6 +92,7 @@ _HOMES = {
     "history": "exsa_lab.history_file",
     "load": "exsa_lab.loading",
     "map": "exsa_lab.cluster",
+    "play": "exsa_lab.widgets.playground",
     "race": "exsa_lab.widgets.race",
     "run_experiment": "exsa_lab.experiments",
     "serve": "exsa_lab.serve",

@@ -9,6 +9,7 @@ from exsa_lab.lazy import lazy_members
 if TYPE_CHECKING:
     from exsa_lab.widgets.display import show
     from exsa_lab.widgets.explore import Explorer
+    from exsa_lab.widgets.playground import Playground
     from exsa_lab.widgets.race import Race, race
     from exsa_lab.widgets.static import static_html, static_text
     from exsa_lab.widgets.step_through import StepThrough
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchTimeline",
     "Explorer",
+    "Playground",
     "Race",
     "StepThrough",
     "TokenStrip",
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy_members(
     {
         "BatchTimeline": "exsa_lab.widgets.timeline",
         "Explorer": "exsa_lab.widgets.explore",
+        "Playground": "exsa_lab.widgets.playground",
         "Race": "exsa_lab.widgets.race",
         "StepThrough": "exsa_lab.widgets.step_through",
         "TokenStrip": "exsa_lab.widgets.token_strip",
