@@ -12,6 +12,7 @@ from typing import Any
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
 from exsa_lab.plain import legible
+from exsa_lab.runtime.allocator import return_freed
 from exsa_lab.runtime.context import LlamaContext
 from exsa_lab.runtime.library import captured_log, llama, reason
 from exsa_lab.runtime.protocol import NAME_KEY, ProgressCallback, SpecialToken, TokenRules
@@ -189,3 +190,4 @@ class LlamaModel:
         if self._pointer:
             self._lib.llama_model_free(self._pointer)
             self._pointer = None
+            return_freed()
