@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from itertools import islice
-from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
+from exsa_lab.checks import as_list as as_list
+from exsa_lab.checks import biases, flag, number, prompt_logprobs, stops, suppressed
+from exsa_lab.checks import did_you_mean as did_you_mean
+from exsa_lab.checks import settle as settle
+from exsa_lab.checks import whole as whole
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.events import MAX_TOP
 from exsa_lab.forms import Form, find_form, own_choice, own_format, own_text
@@ -28,9 +29,6 @@ KV_TYPES: tuple[str, ...] = get_args(KVType)
 
 MAX_DRAFT_LENGTH = 16
 """Longest draft in tokens. Beyond it the batch of one sequence outgrows every measured gain."""
-MAX_STOPS = 1_000
-MAX_SHAPED = 10_000
-"""Most tokens with a bias of their own, or suppressed."""
 _TEMPLATE_VARIABLES = frozenset(
     {"messages", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"}
 )
@@ -119,20 +117,20 @@ class SamplingParams:
         settle(
             self,
             max_tokens=whole("max_tokens", self.max_tokens, 1, 1 << 24),
-            temperature=_number("temperature", self.temperature, 0.0, 100.0),
+            temperature=number("temperature", self.temperature, 0.0, 100.0),
             top_k=whole("top_k", self.top_k, 0, 1 << 24),
-            top_p=_number("top_p", self.top_p, 0.0, 1.0),
-            min_p=_number("min_p", self.min_p, 0.0, 1.0),
-            repeat_penalty=_number("repeat_penalty", self.repeat_penalty, 0.01, 100.0),
-            presence_penalty=_number("presence_penalty", self.presence_penalty, -100.0, 100.0),
-            frequency_penalty=_number("frequency_penalty", self.frequency_penalty, -100.0, 100.0),
+            top_p=number("top_p", self.top_p, 0.0, 1.0),
+            min_p=number("min_p", self.min_p, 0.0, 1.0),
+            repeat_penalty=number("repeat_penalty", self.repeat_penalty, 0.01, 100.0),
+            presence_penalty=number("presence_penalty", self.presence_penalty, -100.0, 100.0),
+            frequency_penalty=number("frequency_penalty", self.frequency_penalty, -100.0, 100.0),
             penalty_last_n=whole("penalty_last_n", self.penalty_last_n, -1, 1 << 24),
-            logit_bias=_biases(self.logit_bias),
-            suppress_tokens=_suppressed(self.suppress_tokens),
+            logit_bias=biases(self.logit_bias),
+            suppress_tokens=suppressed(self.suppress_tokens),
             top_logprobs=whole("top_logprobs", self.top_logprobs, 0, MAX_TOP),
-            prompt_logprobs=_prompt_logprobs(self.prompt_logprobs),
-            chat=_flag("chat", self.chat),
-            stop=_stops(self.stop),
+            prompt_logprobs=prompt_logprobs(self.prompt_logprobs),
+            chat=flag("chat", self.chat),
+            stop=stops(self.stop),
         )
         if self.top_p == 0.0:
             raise ConfigError("top_p is 0, which keeps no token.", hint="Use top_k=1 or temperature=0.")
@@ -146,7 +144,7 @@ class SamplingParams:
             length = whole("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH, extra=' or "auto"')
             settle(self, draft_length=length)
         if self.timeout is not None:
-            seconds = _number("timeout", self.timeout, 0.0, math.inf)
+            seconds = number("timeout", self.timeout, 0.0, math.inf)
             settle(self, timeout=None if seconds == math.inf else seconds)
         self._settle_prompt()
         settle(
@@ -158,7 +156,7 @@ class SamplingParams:
         )
         find_form(self.response_format, self.regex, self.grammar, self.choice)
         tools = own_tools(self.tools)
-        is_parallel = _flag("parallel_tool_calls", self.parallel_tool_calls)
+        is_parallel = flag("parallel_tool_calls", self.parallel_tool_calls)
         settle(self, tools=tools, tool_choice=own_tool_choice(self.tool_choice, tools), parallel_tool_calls=is_parallel)
         if callable_tools(self.tools, self.tool_choice):
             forms = {"regex": self.regex, "grammar": self.grammar, "choice": self.choice}
@@ -181,11 +179,11 @@ class SamplingParams:
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} is {shown(getattr(self, name))}.", hint="It must be a text.")
         for name in ("special", "keep_cells"):
-            settle(self, **{name: _flag(name, getattr(self, name))})
+            settle(self, **{name: flag(name, getattr(self, name))})
         if not isinstance(self.overflow, str) or self.overflow not in OVERFLOWS:
             raise ConfigError(f"overflow is {shown(self.overflow)}.", hint=f"It must be one of {', '.join(OVERFLOWS)}.")
         if self.continue_final is not None:
-            settle(self, continue_final=_flag("continue_final", self.continue_final))
+            settle(self, continue_final=flag("continue_final", self.continue_final))
         kwargs = self.chat_template_kwargs
         if not isinstance(kwargs, Mapping):
             raise ConfigError(f"chat_template_kwargs is {shown(kwargs)}.", hint='Such as {"enable_thinking": False}.')
@@ -288,7 +286,7 @@ class EngineConfig:
         for name, (low, high) in _ENGINE_BOUNDS.items():
             settle(self, **{name: whole(name, getattr(self, name), low, high)})
         for name in ("flash_attention", "reproducible", "recalibrate", "lookup_history"):
-            settle(self, **{name: _flag(name, getattr(self, name))})
+            settle(self, **{name: flag(name, getattr(self, name))})
         if not isinstance(self.kv_type, str) or self.kv_type not in KV_TYPES:
             raise ConfigError(f"kv_type is {shown(self.kv_type)}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
         if not isinstance(self.probabilities, bool) and str(self.probabilities) != "auto":
@@ -321,96 +319,3 @@ _ENGINE_BOUNDS: dict[str, tuple[int, int]] = {
     "max_waiting": (1, 1 << 24),
     "default_draft_length": (0, MAX_DRAFT_LENGTH),
 }
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def settle(owner: object, **checked: object) -> None:
-    """Put checked values, such as plain numbers in place of numpy's, into a frozen dataclass while it is made."""
-    for name, value in checked.items():
-        object.__setattr__(owner, name, value)
-
-
-def whole(name: str, value: object, low: int, high: int, *, extra: str = "") -> int:
-    """Return a whole number of any kind, numpy's included, as Python's; raises ConfigError outside of the bounds."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
-    if number is None or not low <= number <= high:
-        raise ConfigError(f"{name} is {shown(value)}.", hint=f"It must be a whole number from {low} to {high}{extra}.")
-    return number
-
-
-def _number(name: str, value: object, low: float, high: float) -> float:
-    try:
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    except (OverflowError, ValueError):
-        number = math.nan
-    if not low <= number <= high:  # NaN fails the comparison
-        raise ConfigError(f"{name} is {shown(value)}.", hint=f"It must be a number from {low:g} to {high:g}.")
-    return int(number) if isinstance(value, Integral) else number
-
-
-def _biases(biases: object) -> dict[int | str, float]:
-    if not isinstance(biases, Mapping) or len(biases) > MAX_SHAPED:
-        raise ConfigError(
-            f"logit_bias is {shown(biases)}.", hint=f"It must be {{token: bias}}, of at most {MAX_SHAPED:,} tokens."
-        )
-    return {
-        _token("logit_bias", key): _number(f"logit_bias[{shown(key)}]", bias, -1e6, 1e6) for key, bias in biases.items()
-    }
-
-
-def _suppressed(tokens: object) -> tuple[int | str, ...]:
-    if isinstance(tokens, str | bytes | bytearray | Mapping) or not isinstance(tokens, Iterable):
-        raise ConfigError(f"suppress_tokens is {shown(tokens)}.", hint="It must be a list of token numbers or texts.")
-    found = tuple(_token("suppress_tokens", token) for token in islice(tokens, MAX_SHAPED + 1))
-    if len(found) > MAX_SHAPED:
-        raise ConfigError(f"suppress_tokens has more than {MAX_SHAPED:,} tokens.", hint="Fewer are enough.")
-    return found
-
-
-def _token(name: str, token: object) -> int | str:
-    """A token by number, or by its text; JSON has texts only for keys, so that digits are a number."""
-    if isinstance(token, str) and not token.isdecimal():
-        if not token:
-            raise ConfigError(f"{name} names an empty text.", hint="A token is given by its number or its text.")
-        return str(token)
-    return whole(f"a token of {name}", int(token) if isinstance(token, str) else token, 0, (1 << 31) - 1)
-
-
-def _prompt_logprobs(value: object) -> bool | int:
-    if type(value).__name__ in ("bool", "bool_"):
-        return True if value else 0
-    return whole("prompt_logprobs", value, 0, MAX_TOP, extra=", or True")
-
-
-def _flag(name: str, value: object) -> bool:
-    if type(value).__name__ in ("bool", "bool_"):  # numpy's is none of Python's numbers
-        return bool(value)
-    raise ConfigError(f"{name} is {shown(value)}.", hint="It must be True or False.")
-
-
-def _stops(stop: object) -> tuple[str, ...]:
-    if stop is None:
-        return ()
-    if isinstance(stop, bytes | bytearray | Mapping) or not isinstance(stop, Iterable):
-        raise ConfigError(f"stop is {shown(stop)}.", hint="It must be a text or a list of texts.")
-    stops = (stop,) if isinstance(stop, str) else tuple(islice(stop, MAX_STOPS + 1))
-    if len(stops) > MAX_STOPS:
-        raise ConfigError(f"stop has more than {MAX_STOPS} texts.", hint="A few are enough.")
-    if not all(isinstance(text, str) and text for text in stops):
-        raise ConfigError(f"stop is {shown(stop)}.", hint="Every stop text must be a non-empty string.")
-    return tuple(map(str, stops))
-
-
-def as_list(name: str, values: object, *, of: str = "texts") -> list[Any]:
-    """Return a list of what was given for one; a lone text or bytes, which would fall into letters, is refused."""
-    if isinstance(values, str | bytes | bytearray | Mapping) or not isinstance(values, Iterable):
-        raise ConfigError(f"{name} is {shown(values)}.", hint=f"It must be a list of {of}.")
-    return list(values)

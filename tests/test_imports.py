@@ -29,6 +29,7 @@ LAYERS = [
         "files",
         "signals",
         "config",
+        "checks",
         "events",
         "listening",
         "hardware",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from exsa_lab.awaiting import stream_events, wait_for
 from exsa_lab.config import EngineConfig, SamplingParams
-from exsa_lab.engine.stats import Stats, StepRecord
+from exsa_lab.engine.stats import EngineView, Stats
 from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, GenerationCancelled, IncompleteForm
 from exsa_lab.events import Event, PromptTokenEvent, State, StateEvent, TokenEvent
 from exsa_lab.listening import Listener, Subscription
@@ -27,24 +27,7 @@ from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
 _Callback = TypeVar("_Callback")
-
-
-class EngineView(Protocol):
-    """What views ask of the engine of a generation."""
-
-    config: EngineConfig
-
-    @property
-    def state(self) -> str: ...
-
-    @property
-    def model_names(self) -> dict[str, str | None]: ...
-
-    @property
-    def started(self) -> float: ...
-
-    @property
-    def steps(self) -> Sequence[StepRecord]: ...
+_UNFINISHED = "the text ends inside the thought: raise max_tokens, go on with .more(), or set reasoning_budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +135,7 @@ class Generation:
     @property
     def remarks(self) -> list[str]:
         """What a user should know: of the prompt, and of an answer that never began."""
-        if self.state.is_final and self.is_thinking:
-            unfinished = (
-                "the text ends inside the thought: raise max_tokens, go on with .more(), or set reasoning_budget"
-            )
-            return [*self.notes, unfinished]
-        return list(self.notes)
+        return [*self.notes, *([_UNFINISHED] if self.state.is_final and self.is_thinking else [])]
 
     @property
     def prompt_logprobs(self) -> list[PromptTokenEvent]:

@@ -1,9 +1,12 @@
-"""Numbers of one generation, and of the engine."""
+"""Numbers of one generation, and of the engine; and what views ask of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from exsa_lab.config import EngineConfig
 
 
 @dataclass(slots=True)
@@ -97,3 +100,21 @@ class EngineStatus:
     generated_tokens: int = 0
     max_draft_length: int = 0
     """The longest draft that the target's memory can take back; 0 where it cannot, see ``engine.notes``."""
+
+
+class EngineView(Protocol):
+    """What views ask of the engine of a generation."""
+
+    config: EngineConfig
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def model_names(self) -> dict[str, str | None]: ...
+
+    @property
+    def started(self) -> float: ...
+
+    @property
+    def steps(self) -> Sequence[StepRecord]: ...
