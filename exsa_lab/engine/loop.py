@@ -67,8 +67,8 @@ class Loop:
     def add(self, sequence: Sequence) -> None:
         self.drafting.begin(sequence)
         if self.slots.max_rollback != UNLIMITED:
-            every = self.slots.checkpoints.every
-            sequence.checkpoints = checkpoint_places(sequence.tokens, self.target.is_end, every)
+            with_tail = self.slots.checkpoints.have_room
+            sequence.checkpoints = checkpoint_places(sequence.tokens, self.target.is_end, with_tail=with_tail)
         self._scheduler.add(sequence)
         self.reporter.events(sequence)
         if sequence.finish_reason is not None:

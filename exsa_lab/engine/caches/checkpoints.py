@@ -7,18 +7,21 @@ of the state there is kept in main memory.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from exsa_lab.runtime.protocol import State
 
-EVERY, EVERY_LARGE = 128, 512
-"""Tokens of a prompt after which a state is kept, wherever they end; the second where states are large."""
-ROOM = 64
-"""States that the budget must hold for the first: those of several prompts."""
+EVERY = 512
+"""Tokens of a prompt after which a state is kept, wherever they end."""
 LEAST = 64
 """Tokens that are worth a state: fewer are read again as quickly."""
+TAIL = (256, 128, 64, 32)
+"""Tokens before the end of a prompt: where a question follows a document, the next one parts from it there."""
+ROOM = 64
+"""States that the budget must hold for those of the tail: those of several prompts."""
 _TOKEN_BYTES = 8
 
 
@@ -56,9 +59,9 @@ class Checkpoints:
         return sum(checkpoint.num_bytes for checkpoint in self._kept)
 
     @property
-    def every(self) -> int:
-        """After how many tokens a state is to be kept."""
-        return EVERY if ROOM * self._most_bytes <= self._max_bytes else EVERY_LARGE
+    def have_room(self) -> bool:
+        """Whether states are small enough to keep some that may never be used."""
+        return ROOM * self._most_bytes <= self._max_bytes
 
     def add(self, tokens: list[int]) -> Checkpoint | None:
         """Return a new checkpoint whose state is to be filled in; None where there is one of these tokens."""
@@ -104,23 +107,27 @@ class Checkpoints:
         return sorted(found, key=lambda each: -each.length)
 
 
-def checkpoint_places(prompt: Sequence[int], is_end: Callable[[int], bool], every: int = EVERY) -> list[int]:
+def checkpoint_places(prompt: Sequence[int], is_end: Callable[[int], bool], *, with_tail: bool = False) -> list[int]:
     """Return after how many tokens of a prompt states are worth keeping, in order.
 
-    After each message that ends with an end token, after ``every`` tokens, and before the last token: that one is
+    After each message that ends with an end token, after every `EVERY` tokens, and before the last token: that one is
     always read, for its logits. No place is less than `LEAST` tokens after the one before, but for the last, which the
-    same prompt would need.
+    same prompt would need. ``with_tail`` adds places at the distances `TAIL` from the end, ever closer to it: a prompt
+    that parts from this one near its end then reads at most twice as many tokens again.
 
     Example:
         >>> checkpoint_places(range(100, 400), lambda token: token == 200)
-        [101, 229, 299]
+        [101, 299]
     """
     last = len(prompt) - 1
     places: list[int] = []
     for place in range(LEAST, last):
         since = place - (places[-1] if places else 0)
-        if since >= every or (since >= LEAST and is_end(prompt[place - 1])):
+        if since >= EVERY or (since >= LEAST and is_end(prompt[place - 1])):
             places.append(place)
+    for place in (last - distance for distance in TAIL) if with_tail else ():
+        if place >= LEAST and all(abs(place - other) >= TAIL[-1] for other in places):
+            bisect.insort(places, place)
     if last >= LEAST:
         places.append(last)
     return places

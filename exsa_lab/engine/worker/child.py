@@ -29,7 +29,7 @@ from exsa_lab.prompts.tool_format import needed_format
 from exsa_lab.runtime.protocol import Model
 
 PERIOD_S = 0.04
-"""Events that come within so long are sent together, up to an end: each message takes time from the decoding."""
+"""Events within so long are sent together, but for a first token and an end: a message takes time from the decoding."""
 BEAT_S = 1.0
 """Longest silence, as long as this process can run Python at all."""
 MODEL_CALLS = ("tokenize", "token_bytes", "token_label", "is_end")
@@ -73,7 +73,8 @@ class Outbox:
     def mark(self, generation: ToldGeneration) -> None:
         with self._lock:
             self._dirty[generation.id] = generation
-        if generation.state.is_final:  # somebody may wait for it
+        # Somebody may wait for its end, or look out for its first token.
+        if generation.state.is_final or (generation.tokens and not generation.num_tokens_sent):
             self._is_urgent.set()
         self._has_news.set()
 

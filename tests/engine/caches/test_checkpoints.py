@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exsa_lab.engine.caches.checkpoints import EVERY, EVERY_LARGE, LEAST, Checkpoint, Checkpoints, checkpoint_places
+from exsa_lab.engine.caches.checkpoints import EVERY, LEAST, Checkpoint, Checkpoints, checkpoint_places
 from exsa_lab.engine.caches.operations import Restore, Save, Share, Truncate
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.kv_slots import SlotTable
@@ -43,8 +43,23 @@ def test_states_are_kept_at_message_ends_and_before_the_last_token() -> None:
     prompt = [0] * 300
     prompt[99] = prompt[110] = prompt[199] = END
     assert checkpoint_places(prompt, lambda token: token == END) == [100, 200, 299]
-    assert checkpoint_places([0] * 300, lambda _: False) == [128, 256, 299]
-    assert checkpoint_places([0] * 300, lambda _: False, 250) == [250, 299]
+
+
+def test_places_at_the_end_of_a_prompt_come_ever_closer_to_it() -> None:
+    assert checkpoint_places([0] * 1001, lambda _: False, with_tail=True) == [512, 744, 872, 936, 968, 1000]
+    assert checkpoint_places([0] * 201, lambda _: False, with_tail=True) == [72, 136, 168, 200]
+    prompt = [0] * 201
+    prompt[139] = END  # the end of a message is worth more than a place close to it
+    assert checkpoint_places(prompt, lambda token: token == END, with_tail=True) == [72, 140, 200]
+
+
+@given(st.integers(65, 3000), st.integers(1, 256))
+def test_a_prompt_that_parts_near_the_end_reads_at_most_twice_as_much_again(length: int, distance: int) -> None:
+    last = length - 1
+    parts_at = last - distance
+    before = max((place for place in checkpoint_places([0] * length, lambda _: False, with_tail=True)
+                  if place <= parts_at), default=0)  # fmt: skip
+    assert parts_at - before < max(64, distance) or before == 0
 
 
 @given(length=st.integers(0, 4 * EVERY), ends=st.sets(st.integers(0, 4 * EVERY)))
@@ -98,13 +113,13 @@ def test_prefixes_come_longest_first_and_only_filled_ones() -> None:
     assert checkpoints.prefixes([2, 2, 3, 4], most=3) == []
 
 
-def test_large_states_are_kept_less_often() -> None:
+def test_large_states_leave_no_room_for_those_that_may_never_be_used() -> None:
     checkpoints = Checkpoints(max_bytes=64 * 1008)
-    assert checkpoints.every == EVERY
+    assert checkpoints.have_room
     filled(checkpoints, [1], 1000)
-    assert checkpoints.every == EVERY
+    assert checkpoints.have_room
     filled(checkpoints, [2], 1001)
-    assert checkpoints.every == EVERY_LARGE
+    assert not checkpoints.have_room
 
 
 # The slot table
