@@ -34,8 +34,6 @@ class DraftStep:
     planned: dict[int, int] = field(default_factory=dict)
     """Sequence id -> index in the plan."""
     outcomes: list[DraftOutcome] = field(default_factory=list)
-    plain: list[Sequence] = field(default_factory=list)
-    """Sequences that took a plain step by what was decided before."""
 
 
 class Drafting:
@@ -91,21 +89,11 @@ class Drafting:
         """
         return most if self.costs is None else self.costs.cheapest_step(least, most, least)
 
-    def needs_reports(self, work: list[Work]) -> bool:
-        """Whether the next drafts depend on what is still to be learned of the last step: lookup on its tokens."""
-        decoding = [item.sequence for item in work if item.is_decode and item.has_output]
-        automatic = [sequence for sequence in decoding if self._is_automatic(sequence)]
-        if any(self._fixed_drafter(sequence) == "ngram" for sequence in decoding if sequence not in automatic):
-            return True
-        if not automatic or self._policy is None:
-            return False
-        mode = self._policy.next_mode(len(automatic), len(work) - len(automatic))
-        return mode is None or mode.drafter in ("auto", "ngram")
-
-    def draft(self, work: list[Work], *, room: int) -> dict[int, Draft]:
+    def draft(self, work: list[Work], *, room: int, report: Callable[[], None]) -> dict[int, Draft]:
         """Propose drafts for the decoding sequences of a step, by sequence id.
 
-        ``room`` bounds the draft tokens of the whole step (cells and batch capacity left).
+        ``room`` bounds the draft tokens of the whole step (cells and batch capacity left). ``report`` is called where
+        a draft depends on what is still to be learned of the last step: lookup on its tokens.
         """
         self.step = DraftStep()
         if self._config.reproducible and len(work) > 1:
@@ -124,10 +112,10 @@ class Drafting:
                 elif self._is_automatic(item.sequence):
                     automatic.append(item.sequence)
                 else:
-                    fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model)
+                    fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model, report)
         if automatic and all(item.is_decode for item in work):
             others = Others(len(work) - len(automatic), fixed_tokens, sum(item.num_tokens - 1 for item in work))
-            self._draft_automatic(automatic, others, room - fixed_tokens, drafts, to_model)
+            self._draft_automatic(automatic, others, room - fixed_tokens, drafts, to_model, report)
         else:
             # A step that reads a prompt drafts nothing: whoever waits for a first token would pay for it.
             drafts |= {sequence.id: Draft("none", DraftReason.PROMPTS) for sequence in automatic}
@@ -154,13 +142,16 @@ class Drafting:
         looked_up = sequence.ngrams.learn(committed) if sequence.ngrams is not None else []
         if self._policy is None:
             return
-        self._policy.rates.observe_lookup(sequence.history, looked_up)
+        rates, tokens = self._policy.rates, len(draft.tokens)
+        rates.observe_lookup(sequence.history, looked_up)
+        if draft.drafter == "model":
+            rates.observe_model(sequence.history, draft.confidences, min(tokens, verdict.accepted))
+            if draft.peeked is not None and verdict.accepted == tokens:
+                rates.observe_token(sequence.history, draft.peeked[1], verdict.token == draft.peeked[0])
         index = step.planned.get(sequence.id)
         if index is not None:
-            step.outcomes[index] = _outcome(draft, verdict, len(committed))
-        elif draft.drafter == "model" and draft.tokens:
-            accepted = min(len(draft.tokens), verdict.accepted)
-            self._policy.rates.observe_model(sequence.history, draft.confidences, accepted)
+            decodes = tokens + (draft.peeked is not None) if draft.drafter == "model" else 0
+            step.outcomes[index] = DraftOutcome(len(committed), tokens, decodes)
 
     def finish_step(
         self, step: DraftStep, num_tokens: int, num_sequences: int, seconds: float, draft_seconds: float
@@ -174,11 +165,7 @@ class Drafting:
         # Whole steps, as what Python does with the logits grows with their number, too.
         self.costs.observe("target", num_tokens, num_sequences, seconds - draft_seconds)
         if step.plan is not None:
-            self._policy.observe(step.plan, step.outcomes, seconds, draft_seconds)
-        elif step.plain and self._policy.observe_plain(len(step.plain), seconds):
-            running = [sequence for sequence in step.plain if sequence.slot is not None]
-            if running:
-                self._policy.watch([self._request(sequence, MAX_DRAFT_LENGTH) for sequence in running])
+            self._policy.observe(step.plan, step.outcomes, seconds)
 
     # Lengths
 
@@ -186,7 +173,12 @@ class Drafting:
         return self._policy is not None and self.max_length > 0 and sequence.params.draft_length == "auto"
 
     def _draft_fixed(
-        self, sequence: Sequence, room: int, drafts: dict[int, Draft], to_model: list[ModelRequest]
+        self,
+        sequence: Sequence,
+        room: int,
+        drafts: dict[int, Draft],
+        to_model: list[ModelRequest],
+        report: Callable[[], None],
     ) -> int:
         """The user's own length (or the default, where nothing was measured); returns the tokens it may take."""
         wanted = sequence.params.draft_length
@@ -198,6 +190,7 @@ class Drafting:
             drafts[sequence.id] = Draft("none", reason)
             return 0
         if drafter == "ngram":
+            report()
             draft = drafts[sequence.id] = draft_by_lookup(sequence, length, DraftReason.FIXED)
             # A change of the batch's shape costs more than tokens of padding.
             draft.padding = length - len(draft.tokens) if self._keeps_shapes else 0
@@ -226,13 +219,16 @@ class Drafting:
         room: int,
         drafts: dict[int, Draft],
         to_model: list[ModelRequest],
+        report: Callable[[], None],
     ) -> None:
         """Ask the policy; looked-up drafts are ready at once, model drafts are added to ``to_model``."""
         assert self._policy is not None
-        if self._policy.is_plain(len(sequences), others.sequences):
+        if self._policy.rests(len(sequences)):
             drafts |= {sequence.id: Draft("none", DraftReason.NOT_WORTH_IT) for sequence in sequences}
-            self.step.plain = sequences
             return
+        mode = self._policy.next_mode(len(sequences))
+        if mode is None or mode.drafter in ("auto", "ngram"):
+            report()
         requests = [self._request(sequence, room) for sequence in sequences]
         plan = self._policy.choose(requests, others, room=max(0, room))
         self.step.plan = plan
@@ -240,6 +236,7 @@ class Drafting:
         self.step.outcomes = [DraftOutcome() for _ in sequences]
         for index, (sequence, request, choice) in enumerate(zip(sequences, requests, plan.choices, strict=True)):
             if choice.drafter == "ngram":
+                report()
                 drafts[sequence.id] = draft_by_lookup(sequence, choice.k, choice.reason)
             elif choice.drafter == "model":
                 limit = choice.k if plan.is_lockstep else request.limit
@@ -295,16 +292,3 @@ class Drafting:
 
 def _decider(plan: StepPlan, index: int) -> Callable[[float], Take]:
     return lambda confidence: plan.take(index, confidence)
-
-
-def _outcome(draft: Draft, verdict: Verdict, committed: int) -> DraftOutcome:
-    peeked_right = None
-    if draft.peeked is not None and verdict.accepted == len(draft.tokens):
-        peeked_right = verdict.token == draft.peeked[0]
-    return DraftOutcome(
-        committed=committed,
-        verified=len(draft.tokens),
-        confidences=tuple(draft.confidences),
-        peeked=draft.peeked[1] if draft.peeked else None,
-        peeked_right=peeked_right,
-    )

@@ -171,12 +171,10 @@ class Loop:
                 publish(sequence)
 
     def _draft(self, work: list[Work]) -> dict[int, Draft]:
-        if self.drafting.needs_reports(work):
-            self.flush()
         begin = time.perf_counter()
         num_tokens = sum(item.num_tokens for item in work)
         room = min(self.slots.num_cells_available, self.context.n_batch) - num_tokens
-        drafts = self.drafting.draft(work, room=room)
+        drafts = self.drafting.draft(work, room=room, report=self.flush)
         num_drafted = sum(len(draft.fed) for draft in drafts.values())
         self.slots.make_room(num_tokens + num_drafted)
         self._perform_slot_operations()

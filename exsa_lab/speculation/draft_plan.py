@@ -1,4 +1,4 @@
-"""What goes in and out of the draft length policy for one step."""
+"""What goes in and out of the draft length policy for one step, and the decisions while a draft model drafts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ class DraftRequest:
     """Tokens it may still generate."""
 
 
-@dataclass(frozen=True, slots=True)
-class DraftChoice:
+class DraftChoice(NamedTuple):
     """One sequence's draft in one step: who drafts, how many tokens, and why."""
 
     drafter: DrafterName
@@ -38,26 +37,15 @@ class DraftChoice:
     reason: DraftReason
 
 
-@dataclass(frozen=True, slots=True)
-class DraftOutcome:
+class DraftOutcome(NamedTuple):
     """What became of one sequence's draft."""
 
     committed: int = 1
     """Tokens committed, accepted draft tokens and the target's own."""
     verified: int = 0
     """Draft tokens that took part in the verification."""
-    confidences: tuple[float | None, ...] = ()
-    """Draft model: confidence of each verified token, where it was asked for. Lookup is learned from
-    `NgramIndex.learn` instead."""
-    peeked: float | None = None
-    """Draft model: confidence of the token that was looked at and not taken."""
-    peeked_right: bool | None = None
-    """Whether that token is the one that came; None where the text took another turn before."""
-
-    @property
-    def accepted(self) -> int:
-        """Draft tokens that were committed."""
-        return min(self.verified, self.committed - 1)
+    decodes: int = 0
+    """Tokens that the draft model computed, the one it stopped short of taking included."""
 
 
 class Others(NamedTuple):
@@ -82,33 +70,6 @@ class Take(Enum):
     MORE = "take it and draft on"
 
 
-@dataclass(slots=True)
-class StepCosts:
-    """Costs of one step in seconds, all at the speed of calibration."""
-
-    verify: list[float]
-    """Target decode by number of tokens."""
-    draft: list[float]
-    """Draft decode by number of tokens; empty without a draft model."""
-    base_tokens: int
-    """Tokens of the step without any draft."""
-    plain_seconds: float
-    """A step in which each deciding sequence takes one token and nothing else happens."""
-    max_tokens: int
-    """Most tokens of the step."""
-    return_seconds: float = 0.0
-    """What any draft adds beside its tokens: the next plain step is dearer."""
-    certain_seconds: float = 0.0
-    """What `Others.certain` adds: no cost of drafting, and none of a plain step."""
-
-    def seconds(self, num_drafted: int) -> float:
-        """The step with so many draft tokens, without those that prefill would have cost anyway."""
-        if not num_drafted:
-            return self.plain_seconds
-        extra = self.verify[self.base_tokens + num_drafted] - self.verify[self.base_tokens]
-        return self.plain_seconds + extra + self.return_seconds
-
-
 class Mode(NamedTuple):
     """Who drafts, and how many tokens for each sequence, for a stretch of steps."""
 
@@ -118,6 +79,28 @@ class Mode(NamedTuple):
 
 
 PLAIN = Mode("none", 0)
+FREE = Mode("auto", MAX_DRAFT_LENGTH)
+"""Where a change of shape costs nothing: any length, by either drafter."""
+
+
+class StepCosts(NamedTuple):
+    """Seconds of one step at the speed of calibration."""
+
+    target: list[float]
+    """The target's decode by number of draft tokens, 0 for a plain step; as long as there is room."""
+    draft: list[float]
+    """One decode of the draft by number of sequences; empty without a draft model."""
+    certain: float = 0.0
+    """What `Others.certain` adds: no cost of drafting, and none of a plain step."""
+
+    @property
+    def plain(self) -> float:
+        """A step without any draft."""
+        return self.target[0]
+
+    def seconds(self, drafter: DrafterName, num: int, k: int) -> float:
+        """A step in which so many sequences draft k tokens each."""
+        return self.target[num * k] + (k * self.draft[num] if drafter == "model" else 0.0)
 
 
 @dataclass(slots=True)
@@ -132,30 +115,30 @@ class StepPlan:
     choices: list[DraftChoice]
     costs: StepCosts
     rates: AcceptanceRates
-    seconds_per_token: float
-    """What a token is worth: what it takes at the goodput that is expected of this step."""
-    longest: int = 0
-    """Most tokens of a model draft."""
+    mode: Mode = PLAIN
     width: int | None = None
     """Draft tokens to which every draft is filled up, so that the batch keeps its shape; None leaves it free."""
-    is_lockstep: bool = False
-    """Whether all of the model's drafts take the length chosen, so that the draft's batches keep their shape, too."""
-    mode: Mode = PLAIN
-    """Where a change of shape costs something: the mode of the step."""
-    other_sequences: int = 0
-    """Sequences that share the step without being decided here."""
+    longest: int = 0
+    """Most tokens of a model draft."""
+    seconds_per_token: float = 0.0
+    """What a token is worth: what it takes at the goodput that is expected of this step."""
     is_probe: bool = False
     """Whether the model's token is only to be compared with what comes."""
-    _taken: list[int] = field(default_factory=list)
-    _alive: list[float] = field(default_factory=list)
-    _total: int = 0
-    _num_drafting: int = 0
+    change_seconds: float = 0.0
+    """What the change of the batch's shape is expected to take in this step: two steps share it."""
+    _taken: list[int] = field(init=False)
+    _ends: list[int] = field(init=False)
+    """How long each draft is expected to become."""
+    _alive: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._taken = [0] * len(self.choices)
-        self._alive = [1.0] * len(self.choices)
-        self._total = self.costs.base_tokens + sum(choice.k for choice in self.choices)
-        self._num_drafting = sum(choice.drafter == "model" for choice in self.choices)
+        self._ends = [choice.k for choice in self.choices]
+        self._taken, self._alive = [0] * len(self.choices), [1.0] * len(self.choices)
+
+    @property
+    def is_lockstep(self) -> bool:
+        """Whether all of the model's drafts take the length chosen, so that the draft's batches keep their shape."""
+        return self.mode.drafter == "model"
 
     def take(self, index: int, confidence: float) -> Take:
         """Decide about the draft model's next token of ``requests[index]``, before it is drawn.
@@ -163,52 +146,35 @@ class StepPlan:
         ``confidence`` is the probability of the most probable token there. The token is taken where it, or a run
         that starts with it, is expected to save more time than it takes.
         """
-        taken, choice = self._taken[index], self.choices[index]
+        choice, taken = self.choices[index], self._taken[index]
         if self.is_probe:
             return Take.STOP
         if self.is_lockstep:
-            self._taken[index] = taken + 1
-            return Take.MORE if taken + 1 < choice.k else Take.LAST
-        history = self.requests[index].history
-        chance = self.rates.chance(history, confidence)
-        run = self._best_run(index, self._alive[index] * chance)
-        if run == 0:
-            self._total -= max(0, choice.k - taken)
-            self._num_drafting -= 1
-            return Take.STOP
-        self._taken[index], self._alive[index] = taken + 1, self._alive[index] * chance
-        self._total += taken >= choice.k
-        if run > 1:
-            return Take.MORE
-        self._total -= max(0, choice.k - taken - 1)
-        self._num_drafting -= 1
-        return Take.LAST
+            run = choice.k - taken
+        else:
+            self._alive[index] *= self.rates.chance(self.requests[index].history, confidence)
+            run = self._best_run(index)
+        self._taken[index] = taken + (run > 0)
+        self._ends[index] = max(taken + run, choice.k) if run > 1 else taken + run
+        return Take.MORE if run > 1 else Take.LAST if run else Take.STOP
 
-    def _best_run(self, index: int, alive: float) -> int:
-        """How many more tokens pay, the one at hand being accepted with probability ``alive``: 0, 1, or a run."""
-        request, taken = self.requests[index], self._taken[index]
-        without = self._total - max(0, self.choices[index].k - taken)
-        room = min(request.limit, self.longest) - taken
-        # Sequences that draft together share the decodes.
-        decode = self.costs.draft[self._num_drafting] / self._num_drafting
-        rate, value = self.rates.model_rate(request.history), 0.0
-        first = 0.0
-        for run in range(1, room + 1):
-            value += alive * self.seconds_per_token - self._verify(without + run) + self._verify(without + run - 1)
-            if run == 1:
-                first = value
-            else:
-                value -= decode
-                if value > max(first, 0.0):
-                    return run
-            alive *= rate
-        return int(first > 0.0)
-
-    def _verify(self, num_tokens: int) -> float:
-        """Seconds of the target; a batch that keeps its shape costs the same with fewer draft tokens."""
-        if self.width is not None:
-            return 0.0
-        costs = self.costs
-        if num_tokens == costs.base_tokens:
-            return costs.verify[num_tokens]
-        return costs.verify[min(num_tokens, costs.max_tokens)] + costs.return_seconds
+    def _best_run(self, index: int) -> int:
+        """How many more tokens pay, the one at hand included, or 2 for any more."""
+        taken, alive = self._taken[index], self._alive[index]
+        others = sum(self._ends) - self._ends[index] + taken
+        # Sequences that draft together share the decodes; that of the token at hand is over.
+        num = sum(end > taken for end, taken in zip(self._ends, self._taken, strict=True))
+        decode, rate = self.costs.draft[num] / num, self.rates.model_rate(self.requests[index].history)
+        value, best, best_run = decode, 0.0, 0
+        before = self.costs.target[others] if self.width is None else 0.0
+        longest = min(self.longest, self.requests[index].limit) - taken
+        for run in range(1, min(longest, len(self.costs.target) - 1 - others) + 1):
+            # A batch that keeps its width costs the same with fewer draft tokens.
+            after = self.costs.target[others + run] if self.width is None else 0.0
+            value += alive * self.seconds_per_token - (after - before) - decode
+            if value > best:
+                best, best_run = value, run
+            if best_run > 1:
+                break
+            alive, before = alive * rate, after
+        return best_run

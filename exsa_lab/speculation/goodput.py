@@ -10,19 +10,16 @@ Goodput, expected tokens per second of the whole step, is what TurboSpec maximis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-
-from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
-from exsa_lab.speculation.draft_plan import StepCosts
+from exsa_lab.config import DrafterName
+from exsa_lab.speculation.draft_plan import FREE, Mode, StepCosts
 
 SMALL = 0.02
 """Survival below which a draft token is not looked at."""
 
 
-@dataclass(slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One sequence's possible draft."""
 
     drafter: DrafterName
@@ -31,68 +28,73 @@ class Candidate:
     catch_up: float = 0.0
     """Seconds of the draft's catching up that this step pays."""
 
+    def worth(self, decode: float) -> float:
+        """Expected tokens, less those that plain decoding would make meanwhile; ``decode`` is a decode in tokens."""
+        fee = decode if self.drafter == "model" else 0.0
+        return sum(alive - fee for alive in self.survival if alive > fee)
+
 
 NOTHING = Candidate("none", [])
 
 
-def best_length(candidate: Candidate, costs: StepCosts) -> tuple[int, float]:
-    """Return the best draft length of a step of one sequence, and its goodput in tokens per second."""
-    expected, best, best_count = 1.0, 1.0 / costs.plain_seconds, 0
-    verify, base = costs.verify, costs.base_tokens
-    seconds = costs.plain_seconds - verify[base] + costs.return_seconds + candidate.catch_up
-    decode = costs.draft[1] if candidate.drafter == "model" else 0.0
-    for count, survival in enumerate(candidate.survival[: costs.max_tokens - base], start=1):
-        if survival < SMALL:
-            break
-        expected += survival
-        seconds += decode
-        rate = expected / (seconds + verify[base + count])
-        if rate > best:
-            best, best_count = rate, count
-    return best_count, best
-
-
 def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[list[int], float]:
-    """Return the draft lengths of a step of several sequences, and its goodput in tokens per second."""
+    """Return the best draft lengths of a step, and its goodput in tokens per second."""
     num = len(candidates)
-    survival = np.zeros((num, MAX_DRAFT_LENGTH))
-    for row, candidate in zip(survival, candidates, strict=True):
-        row[: len(candidate.survival)] = candidate.survival
     num_model = sum(candidate.drafter == "model" for candidate in candidates)
     # Draft models go in lockstep: each token's share of a decode.
-    decode = costs.draft[num_model] / num_model if num_model else 0.0
-    fees = np.array([decode * (candidate.drafter == "model") for candidate in candidates])[:, None]
-    seconds = np.broadcast_to(fees, survival.shape).copy()
-    seconds[:, 0] += [candidate.catch_up for candidate in candidates]
-    worth = np.where(survival > SMALL, survival - fees * (num / costs.plain_seconds), -1.0).ravel()
-    order = np.argsort(-worth, kind="stable")[: min(int((worth > -1.0).sum()), costs.max_tokens - costs.base_tokens)]
-    if not len(order):
-        return [0] * num, num / costs.plain_seconds
-    verify = np.array(costs.verify[costs.base_tokens : costs.base_tokens + len(order) + 1])
-    total = costs.plain_seconds + verify[1:] - verify[0] + costs.return_seconds + np.cumsum(seconds.ravel()[order])
-    rates = (num + np.cumsum(survival.ravel()[order])) / total
-    best = int(rates.argmax())
-    if rates[best] <= num / costs.plain_seconds:
-        return [0] * num, num / costs.plain_seconds
-    lengths = np.bincount(order[: best + 1] // MAX_DRAFT_LENGTH, minlength=num)
-    return lengths.tolist(), float(rates[best])
-
-
-def worth(candidate: Candidate, costs: StepCosts, num_sequences: int) -> float:
-    """What a draft is expected to bring, in tokens: to choose between two drafters of one of many sequences."""
-    fee = 0.0
-    if candidate.drafter == "model":
-        fee = costs.draft[num_sequences] / costs.plain_seconds
-    return sum(max(0.0, survival - fee) for survival in candidate.survival)
-
-
-def perfect_gain(costs: StepCosts, num_sequences: int, longest: int, *, uses_model: bool) -> float:
-    """Return the best speed-up of drafts that are always right; one sequence drafts, or all do."""
-    best = 1.0
-    for drafting in {1, num_sequences}:
-        for k in range(1, longest + 1):
-            if costs.base_tokens + k * drafting > costs.max_tokens:
+    share = costs.draft[num_model] / num_model if num_model and costs.draft else 0.0
+    tokens = []
+    for index, (drafter, survival, seconds) in enumerate(candidates):
+        decode = share if drafter == "model" else 0.0
+        fee = decode * num / costs.target[0]
+        for alive in survival:
+            if alive < SMALL:
                 break
-            seconds = costs.seconds(k * drafting) + (k * costs.draft[drafting] if uses_model else 0.0)
-            best = max(best, (num_sequences + k * drafting) / num_sequences * costs.plain_seconds / seconds)
-    return best
+            tokens.append((fee - alive, index, alive, seconds + decode))
+            seconds = 0.0
+    tokens.sort()
+    expected, drafting, best, best_count = float(num), 0.0, num / costs.target[0], 0
+    for count, ((_, _, alive, seconds), verify) in enumerate(zip(tokens, costs.target[1:], strict=False), start=1):
+        expected += alive
+        drafting += seconds
+        rate = expected / (verify + drafting)
+        if rate > best:
+            best, best_count = rate, count
+    lengths = [0] * num
+    for _, index, _, _ in tokens[:best_count]:
+        lengths[index] += 1
+    return lengths, best
+
+
+def search(
+    mode: Mode, options: Sequence[Sequence[Candidate]], costs: StepCosts
+) -> tuple[list[Candidate], list[int], float]:
+    """Return who drafts for each sequence in a mode, how many tokens, and the goodput in tokens per second.
+
+    ``options[i]`` are the possible drafts of sequence i.
+    """
+    num, decode = len(options), costs.draft[len(options)] / costs.plain if costs.draft else 0.0
+    if mode is not FREE:
+        options = [
+            [
+                Candidate(name, survival[: mode.k], paid)
+                for name, survival, paid in some
+                if mode.drafter in ("auto", name)
+            ]
+            for some in options
+        ]
+    if num == 1:
+        if mode is not FREE:
+            costs = StepCosts([costs.target[mode.k]] * (mode.k + 1), costs.draft)
+        found = [(*best_lengths([candidate], costs), candidate) for candidate in options[0] or [NOTHING]]
+        lengths, rate, candidate = max(found, key=lambda one: one[1])
+        return [candidate], lengths, rate
+    candidates = [max(some, key=lambda one: one.worth(decode), default=NOTHING) for some in options]
+    if mode is FREE:
+        return candidates, *best_lengths(candidates, costs)
+    # The width is paid for, whatever is drafted, and so are the draft's decodes.
+    seconds = costs.seconds(mode.drafter, num, mode.k)
+    if mode.drafter == "model":  # after a draft that was accepted whole, its last token is one decode more
+        seconds += costs.draft[num] * min(1.0, sum(sum(candidate.survival[-1:]) for candidate in candidates))
+    expected = num + sum(sum(candidate.survival) for candidate in candidates)
+    return candidates, [len(candidate.survival) for candidate in candidates], expected / seconds

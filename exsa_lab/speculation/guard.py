@@ -27,7 +27,7 @@ class LossGuard:
 
     def __init__(self, allowance: float = ALLOWANCE) -> None:
         self._most = MOST * allowance
-        self.balance: dict[DrafterName, float] = {"model": allowance, "ngram": allowance}
+        self.balance: dict[DrafterName, float] = {"ngram": allowance, "model": allowance}
 
     def covers(self, drafter: DrafterName, loss: float, num_sequences: int = 1) -> bool:
         """Whether the drafter may risk so many plain steps of so many sequences."""

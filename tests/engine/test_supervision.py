@@ -34,7 +34,7 @@ ERRORS = [
 MODEL_CALLS = ("tokenize", "token_bytes", "token_label", "is_end", "logits")
 PARTS = [
     *("drafting.draft", "drafting.begin", "drafting.observe_round", "drafting.finish_step"),
-    *("drafting.needs_reports", "_scheduler.schedule", "slots.extend"),
+    *("_scheduler.schedule", "slots.extend"),
 ]
 CONTEXT_CALLS = ("submit", "collect", "remove", "copy", "clear_abort")
 

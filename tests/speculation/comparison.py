@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
-from exsa_lab.speculation import acceptance_rates, draft_length, guard, modes
+from exsa_lab.speculation import acceptance_rates, draft_length, guard
 from tests.speculation.simulator import KINDS, MACHINES, PLAIN, automatic, best_fixed, run, waves
 
 ENOUGH = 0.97
@@ -67,11 +67,9 @@ TUNED: dict[str, tuple[ModuleType, float]] = {
     "MIN_GAIN": (draft_length, 1.0),
     "PROBES": (draft_length, 0.0),
     "FIRST_GAP": (draft_length, 0.0),
-    "_REST": (draft_length, 0.0),
-    "_WATCH_EVERY": (draft_length, 0.0),
-    "_MOST_STRETCH": (draft_length, 1.0),
-    "RECENT": (modes, 0.0),
-    "USUAL": (modes, 0.0),
+    "REST": (draft_length, 0.0),
+    "MOST_STRETCH": (draft_length, 1.0),
+    "MEMORY": (draft_length, 0.0),
     "SHARE": (guard, 0.0),
     "ALLOWANCE": (draft_length, 0.0),
     "MOST": (guard, 0.0),
@@ -113,17 +111,20 @@ def summary(cells: Sequence[Cell]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--machines", default="", help="only those whose name contains this")
+    parser.add_argument(
+        "--machines", default="", help="only those whose name contains one of these, separated by commas"
+    )
     parser.add_argument("--at-once", default="1,4,16,64", help="requests at once, separated by commas")
     parser.add_argument("--vary", action="store_true", help="halve and double each tuned number instead")
     chosen = parser.parse_args()
     nums = [int(word) for word in chosen.at_once.split(",")]
+    names = [name for name in MACHINES if any(part in name for part in chosen.machines.split(","))]
     if chosen.vary:
-        vary([name for name in MACHINES if chosen.machines in name], nums)
+        vary(names, nums)
         return
     cells = []
     print(f"{'machine':16}{'kind':13}{'at once':>8}{'auto/plain':>11}{'auto/best':>11}  best fixed setting")
-    for name in (name for name in MACHINES if chosen.machines in name):
+    for name in names:
         for num in nums:
             for kind in KINDS:
                 cell = compare(name, kind, num)

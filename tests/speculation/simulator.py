@@ -426,7 +426,7 @@ class Automatic:
         self.policy.interrupt()
 
     def step(self, clock: Clock, states: Sequence[State]) -> float:
-        if self.policy.is_plain(len(states), 0):
+        if self.policy.rests(len(states)):
             return self._plain_step(clock, states)
         requests = [self._request(state) for state in states]
         plan = self.policy.choose(requests)
@@ -443,15 +443,17 @@ class Automatic:
         outcomes = []
         for i, (state, draft) in enumerate(zip(states, drafts, strict=True)):
             self._learn(state, starts[i])
-            right = None
             committed = state.done - starts[i]
-            if peeks[i] is not None and committed == draft.length + 1:
-                right = state.text.is_right[starts[i] + draft.length]
-            outcomes.append(DraftOutcome(committed, draft.length, tuple(confidences[i]), peeks[i], right))
+            if draft.drafter == "model":
+                self.policy.rates.observe_model(state.history, confidences[i], min(draft.length, committed - 1))  # type: ignore[arg-type]
+                if peeks[i] is not None and committed == draft.length + 1:
+                    right = state.text.is_right[starts[i] + draft.length]
+                    self.policy.rates.observe_token(state.history, peeks[i], right)  # type: ignore[arg-type]
+            outcomes.append(DraftOutcome(committed, draft.length, draft.decodes))
             self.reasons[plan.choices[i].reason] = self.reasons.get(plan.choices[i].reason, 0) + 1
         draft_seen, verify_seen = clock.observed(draft_s) if draft_s else 0.0, clock.observed(verify_s)
         self.policy.costs.observe("target", max(total, width), len(states), verify_seen)
-        self.policy.observe(plan, outcomes, draft_seen + verify_seen, draft_seen)
+        self.policy.observe(plan, outcomes, draft_seen + verify_seen)
         return draft_s + verify_s + deciding
 
     def _plain_step(self, clock: Clock, states: Sequence[State]) -> float:
@@ -461,9 +463,6 @@ class Automatic:
             self._learn(state, start)
         seen = clock.observed(seconds)
         self.policy.costs.observe("target", num, num, seen)
-        running = [state for state in states if state.left]
-        if self.policy.observe_plain(num, seen) and running:
-            self.policy.watch([self._request(state) for state in running])
         return seconds
 
     def _learn(self, state: State, start: int) -> None:

@@ -12,7 +12,7 @@ from exsa_lab.config import DrafterName
 from exsa_lab.costs.model import CostModel
 from exsa_lab.events import DraftReason
 from exsa_lab.speculation.acceptance_rates import DraftHistory
-from exsa_lab.speculation.draft_length import FIRST_GAP, PROBES, DraftLengthPolicy
+from exsa_lab.speculation.draft_length import FIRST_GAP, PROBES, REST, WIDTHS, DraftLengthPolicy
 from exsa_lab.speculation.draft_plan import PLAIN, DraftOutcome, DraftRequest, Mode, Others, StepPlan, Take
 from exsa_lab.speculation.guard import ALLOWANCE
 
@@ -56,26 +56,38 @@ def enrich(policy: DraftLengthPolicy) -> None:
         policy.guard.settle(name, 1e3)
 
 
-def seconds_of(plan: StepPlan, policy: DraftLengthPolicy) -> tuple[float, float]:
-    """What the step takes on a machine that is as calibrated: in all, and for drafting."""
+def seconds_of(plan: StepPlan, policy: DraftLengthPolicy) -> float:
+    """What the step takes on a machine that is as calibrated."""
     lengths = [choice.k for choice in plan.choices]
     drafts = max((k for k, choice in zip(lengths, plan.choices, strict=True) if choice.drafter == "model"), default=0)
-    draft_s = drafts * policy.costs.draft_seconds(1)
     width = sum(lengths) if plan.width is None else len(lengths) * plan.width
     num = len(lengths)
-    return policy.costs.step_seconds(num + width * (not plan.is_probe), num) + draft_s, draft_s
+    return policy.costs.step_seconds(num + width * (not plan.is_probe), num) + drafts * policy.costs.draft_seconds(1)
 
 
 def finish(policy: DraftLengthPolicy, plan: StepPlan, *, is_right: bool) -> None:
     """All drafts of a step are accepted, or none."""
     outcomes = []
-    for choice in plan.choices:
+    for request, choice in zip(plan.requests, plan.choices, strict=True):
         if plan.is_probe and choice.drafter == "model":
-            outcomes.append(DraftOutcome(peeked=0.8, peeked_right=is_right))
+            policy.rates.observe_token(request.history, 0.8, is_right)
+            outcomes.append(DraftOutcome(decodes=1))
             continue
-        confidences = (0.8,) * choice.k if choice.drafter == "model" else ()
-        outcomes.append(DraftOutcome(1 + choice.k * is_right, choice.k, confidences))
-    policy.observe(plan, outcomes, *seconds_of(plan, policy))
+        decodes = choice.k if choice.drafter == "model" else 0
+        policy.rates.observe_model(request.history, [0.8] * decodes, decodes * is_right)
+        outcomes.append(DraftOutcome(1 + choice.k * is_right, choice.k, decodes))
+    policy.observe(plan, outcomes, seconds_of(plan, policy))
+
+
+def go_on(policy: DraftLengthPolicy, requests: list[DraftRequest], *, is_right: bool = False) -> StepPlan:
+    """Let the policy rest as long as it likes, and one step more."""
+    rests = 0
+    while policy.rests(len(requests)):
+        rests += 1
+        assert rests < 100
+    plan = policy.choose(requests)
+    finish(policy, plan, is_right=is_right)
+    return plan
 
 
 # Choices
@@ -174,7 +186,6 @@ def test_another_request_that_is_plain_takes_nothing_from_those_that_draft() -> 
     assert beside.choices[0].k <= alone.choices[0].k
     assert beside.choices[1].k == 0
     assert beside.choices[1].reason is DraftReason.NO_DRAFTER
-    assert beside.other_sequences == 2
 
 
 def test_tokens_without_a_choice_cost_a_draft_nothing_but_where_they_put_it_on_the_curve() -> None:
@@ -260,7 +271,7 @@ def test_losses_are_charged_and_gains_credited_by_the_clock() -> None:
     plan = policy.choose([request_for(**COPY)])
     before, plain = policy.guard.balance["ngram"], policy.costs.step_seconds(1)
     k = plan.choices[0].k
-    seconds, _ = seconds_of(plan, policy)
+    seconds = seconds_of(plan, policy)
     policy.observe(plan, [DraftOutcome(1, k)], seconds)
     steps = seconds / plain
     assert policy.guard.balance["ngram"] == pytest.approx(before - (steps - 1) + 0.01 * steps)
@@ -274,7 +285,7 @@ def test_another_programs_pause_is_not_charged_in_full() -> None:
     plan = policy.choose([request_for(**COPY)])
     before = policy.guard.balance["ngram"]
     policy.observe(plan, [DraftOutcome(1, plan.choices[0].k)], 10.0)
-    expected = seconds_of(plan, policy)[0] / policy.costs.step_seconds(1)
+    expected = seconds_of(plan, policy) / policy.costs.step_seconds(1)
     assert before - policy.guard.balance["ngram"] < 2 * expected
 
 
@@ -290,7 +301,7 @@ def test_whatever_is_drafted_and_refused_the_loss_is_bounded(name: str, drafter:
     for _ in range(num):
         plan = policy.choose([request])
         finish(policy, plan, is_right=False)
-        seconds += seconds_of(plan, policy)[0]
+        seconds += seconds_of(plan, policy)
         if plan.width is not None and plan.width != width:
             seconds, width = seconds + 3.8 * MS, plan.width
     dearest = 17 * max(policy.costs.step_seconds(17) / plain, 1.0)
@@ -304,6 +315,8 @@ def probe_steps(policy: DraftLengthPolicy, requests: list[DraftRequest], num: in
     """The steps of ``num`` in which the draft model only proposes."""
     probes = []
     for step in range(num):
+        if policy.rests(len(requests)):
+            continue
         plan = policy.choose(requests)
         if plan.is_probe:
             probes.append(step)
@@ -322,7 +335,7 @@ def test_a_draft_model_that_fails_is_probed_ever_more_rarely(name: str) -> None:
     starts = [probes[0], *(b for a, b in itertools.pairwise(probes) if b > a + 1)]
     gaps = [b - a for a, b in itertools.pairwise([0, *starts])]
     assert len(probes) == PROBES * len(starts)
-    assert gaps[0] == pytest.approx(FIRST_GAP, abs=2)
+    assert gaps[0] == pytest.approx(FIRST_GAP, abs=REST + 2)
     assert all(gap >= 1.9 * before for before, gap in itertools.pairwise(gaps))
 
 
@@ -332,6 +345,8 @@ def test_a_draft_model_that_turns_good_is_found_by_a_probe(name: str) -> None:
     request = request_for("model")
     teach(policy, request, is_right=False, rounds=200)
     for _ in range(20 * FIRST_GAP):
+        if policy.rests(1):
+            continue
         plan = policy.choose([request])
         if plan.choices[0].reason is DraftReason.MEASURED_GAIN:
             return
@@ -379,13 +394,15 @@ def test_a_batch_rests_after_a_step_that_was_not_worth_a_draft() -> None:
     plan = policy.choose(requests)
     assert not any(choice.k for choice in plan.choices)
     finish(policy, plan, is_right=False)
-    assert not policy.is_plain(1, 0), "a lone sequence is weighed as soon as it has a longer match"
-    rests = 0
-    while policy.is_plain(4, 0):
-        assert not policy.observe_plain(4, policy.costs.step_seconds(4, 4)), "nothing to watch where shapes are free"
-        rests += 1
-        assert rests < 10
-    assert rests >= 1
+    assert not policy.rests(1), "another company"
+    assert [policy.rests(4) for _ in range(REST + 1)] == [True] * REST + [False]
+
+
+def test_a_lone_sequence_is_weighed_as_soon_as_it_has_a_longer_match() -> None:
+    policy = policy_on(has_draft=False)
+    assert go_on(policy, [request_for()]).choices[0].k == 0
+    assert not policy.rests(1)
+    assert policy.choose([request_for(**COPY)]).choices[0].k > 0
 
 
 def test_a_batch_that_drafts_does_not_rest() -> None:
@@ -393,7 +410,7 @@ def test_a_batch_that_drafts_does_not_rest() -> None:
     plan = policy.choose([request_for(**COPY) for _ in range(2)])
     assert any(choice.k for choice in plan.choices)
     finish(policy, plan, is_right=True)
-    assert not policy.is_plain(2, 0)
+    assert not policy.rests(2)
 
 
 @pytest.mark.parametrize("name", ["tiles", "graphs"])
@@ -401,64 +418,122 @@ def test_a_prompt_ends_what_was_decided_before(name: str) -> None:
     policy = policy_on(name)
     requests = [request_for("ngram") for _ in range(2)]
     finish(policy, policy.choose(requests), is_right=False)
-    assert policy.is_plain(2, 0)
+    assert policy.rests(2)
     policy.interrupt()
-    assert not policy.is_plain(2, 0)
+    assert not policy.rests(2)
 
 
 def test_where_shapes_cost_something_the_next_mode_is_known_for_the_same_company_only() -> None:
     policy = policy_on("graphs")
     request = request_for("ngram")
-    assert policy.next_mode(1, 0) is None
+    assert policy.next_mode(1) is None
     finish(policy, policy.choose([request]), is_right=False)
-    assert policy.next_mode(1, 0) == PLAIN
-    assert policy.is_plain(1, 0)
-    assert policy.next_mode(2, 0) is None
-    assert policy.next_mode(1, 1) is None
-    assert not policy.is_plain(2, 0)
+    assert policy.next_mode(1) == PLAIN
+    assert policy.rests(1)
+    assert policy.next_mode(2) is None
+    assert not policy.rests(2)
 
 
-def test_watching_plain_steps_finds_the_text_that_turned() -> None:
+def test_between_rests_the_text_that_turned_is_found() -> None:
     policy = policy_on("graphs", has_draft=False)
     writing, copying = request_for("ngram"), request_for("ngram", **COPY)
     finish(policy, policy.choose([writing]), is_right=False)
-    for _ in range(200):
-        assert policy.is_plain(1, 0)
-        if policy.observe_plain(1, policy.costs.step_seconds(1)):
-            policy.watch([copying])
-        if not policy.is_plain(1, 0):
+    for _ in range(40):
+        go_on(policy, [copying])
+        if policy.next_mode(1) != PLAIN:
             break
-    mode = policy.next_mode(1, 0)
-    assert mode is not None
-    assert mode.drafter == "ngram"
+    assert not policy.rests(1)
     assert policy.choose([copying]).choices[0].drafter == "ngram"
 
 
-def test_large_batches_are_watched_more_rarely() -> None:
+@pytest.mark.parametrize(("num", "rest"), [(1, REST), (32, REST + 4)])
+def test_large_batches_are_weighed_more_rarely(num: int, rest: int) -> None:
     policy = policy_on("graphs")
-    requests = [request_for("ngram") for _ in range(32)]
+    requests = [request_for("ngram") for _ in range(num)]
     finish(policy, policy.choose(requests), is_right=False)
-    watched = []
-    for _ in range(20):
-        watched.append(policy.observe_plain(32, policy.costs.step_seconds(32)))
-        if watched[-1]:
-            policy.watch(requests)
-    assert watched.count(True) == 20 // 8
+    assert [policy.rests(num) for _ in range(rest + 1)] == [True] * rest + [False]
 
 
 # Modes
 
 
-def test_who_leaves_a_mode_pays_the_way_back() -> None:
+def test_who_changes_the_mode_pays_the_way() -> None:
     policy = policy_on("graphs", has_draft=False)
-    request = request_for("ngram", **COPY)
-    finish(policy, policy.choose([request]), is_right=True)
-    policy._decided = (1, 0, PLAIN)
-    before, plain = policy.guard.balance["ngram"], policy.costs.step_seconds(1)
-    policy.observe_plain(1, plain)
-    assert policy.guard.balance["ngram"] == pytest.approx(before + 0.01 - 3.8 * MS / plain)
-    policy.observe_plain(1, plain)
-    assert policy.guard.balance["ngram"] == pytest.approx(before + 0.02 - 3.8 * MS / plain), "once"
+    writing, copying = request_for("ngram"), request_for("ngram", **COPY)
+    plain, share = policy.costs.step_seconds(1), 0.01
+    finish(policy, policy.choose([writing]), is_right=False)
+    before = policy.guard.balance["ngram"]
+    while policy.next_mode(1) == PLAIN:
+        steps = REST + 1
+        go_on(policy, [copying])
+        before += share * steps
+    assert policy.guard.balance["ngram"] == pytest.approx(before - 3.8 * MS / plain, abs=0.05)
+
+
+def test_a_change_at_a_prompt_is_free() -> None:
+    policy = policy_on("graphs", has_draft=False)
+    before = policy.guard.balance["ngram"]
+    plan = policy.choose([request_for("ngram", **COPY)])
+    assert plan.mode.drafter == "ngram"
+    assert plan.change_seconds == pytest.approx(3.8 * MS / 2)
+    assert policy.guard.balance["ngram"] == before
+    plain, k = policy.costs.step_seconds(1), plan.mode.k
+    seconds = policy.costs.step_seconds(1 + k)
+    policy.observe(plan, [DraftOutcome(1 + k, k)], seconds + plan.change_seconds)
+    gain = k - seconds / plain + 1 + 0.01 * seconds / plain
+    assert policy.guard.balance["ngram"] == pytest.approx(min(before + gain, 4 * before))
+
+
+@pytest.mark.parametrize(
+    ("drafter", "has_draft", "num", "names"),
+    [
+        ("auto", True, 1, {"ngram", "auto"}),
+        ("auto", True, 2, {"ngram", "model"}),
+        ("auto", False, 1, {"ngram"}),
+        ("model", True, 1, {"auto"}),
+        ("model", False, 1, set()),
+        ("ngram", True, 1, {"ngram"}),
+        ("none", True, 1, set()),
+    ],
+)
+def test_only_modes_that_a_request_allows(drafter: DrafterName, has_draft: bool, num: int, names: set[str]) -> None:
+    policy = policy_on("graphs", has_draft=has_draft)
+    policy.choose([request_for(drafter, **COPY) for _ in range(num)])
+    assert set(policy._recent) == {Mode(name, k) for name in names for k in WIDTHS[name]}  # type: ignore[index]
+
+
+def test_a_change_pays_only_over_enough_tokens() -> None:
+    for tokens_left, changes in ((4, False), (400, True)):
+        policy = policy_on("graphs", has_draft=False)
+        enrich(policy)
+        finish(policy, policy.choose([request_for("ngram")]), is_right=False)
+        for _ in range(40):
+            go_on(policy, [request_for("ngram", tokens_left=tokens_left, **COPY)])
+        assert (policy.next_mode(1) != PLAIN) == changes
+
+
+def test_a_mode_is_kept_over_a_step_without_a_match_and_left_where_the_text_turned() -> None:
+    policy = policy_on("graphs", has_draft=False)
+    enrich(policy)
+    for _ in range(20):
+        go_on(policy, [request_for("ngram", **COPY)], is_right=True)
+    writing = request_for("ngram")
+    assert go_on(policy, [writing]).mode.drafter == "ngram"
+    assert go_on(policy, [writing]).mode.drafter == "ngram"
+    for _ in range(100):
+        go_on(policy, [writing])
+    assert policy.next_mode(1) == PLAIN
+
+
+def test_a_new_request_begins_with_the_usual_costs() -> None:
+    policy = policy_on("graphs", has_draft=False)
+    enrich(policy)
+    for _ in range(100):
+        go_on(policy, [request_for("ngram", **COPY)], is_right=True)
+    while policy.next_mode(1) != PLAIN:
+        go_on(policy, [request_for("ngram")])
+    policy.interrupt()
+    assert policy.choose([request_for("ngram")]).mode.drafter == "ngram", "the last request's end is not the next one's"
 
 
 def in_use(policy: DraftLengthPolicy, requests: list[DraftRequest]) -> StepPlan:
@@ -472,7 +547,7 @@ def in_use(policy: DraftLengthPolicy, requests: list[DraftRequest]) -> StepPlan:
 def test_the_price_of_a_change_decides_whether_there_are_modes() -> None:
     for price, has_modes in ((0.0, False), (0.0001, False), (0.0038, True)):
         costs = CostModel.from_measurements({1: 0.00116, 8: 0.002}, {1: 0.0003}, switch_seconds={"target": price})
-        assert (DraftLengthPolicy(costs, has_draft=True).modes is not None) == has_modes
+        assert (DraftLengthPolicy(costs, has_draft=True).price > 0) == has_modes
 
 
 def test_a_batch_drafts_in_lockstep_where_shapes_cost_something() -> None:
@@ -494,11 +569,14 @@ def test_the_width_stays_while_nothing_else_changes() -> None:
     """Right two times in three: one length is found and kept, whatever single steps bring."""
     policy, request, widths = policy_on("graphs"), request_for("model"), []
     for step in range(300):
+        if policy.rests(1):
+            continue
         plan = policy.choose([request])
         widths.append(plan.width)
         k = plan.choices[0].k
         accepted = min(k, (0, 4, 2, 1, 3, 0, 5)[step % 7])
-        policy.observe(plan, [DraftOutcome(1 + accepted, k, (0.7,) * k)], *seconds_of(plan, policy))
+        policy.rates.observe_model(request.history, [0.7] * k, accepted)
+        policy.observe(plan, [DraftOutcome(1 + accepted, k, k)], seconds_of(plan, policy))
     assert sum(a != b for a, b in itertools.pairwise(widths)) <= 4
 
 
@@ -518,7 +596,7 @@ def test_a_mode_decided_on_gives_way_to_a_smaller_budget() -> None:
     requests = [request_for(**COPY) for _ in range(3)]
     enrich(policy)
     finish(policy, policy.choose(requests), is_right=True)
-    assert policy.next_mode(3, 0) not in (None, PLAIN)
+    assert policy.next_mode(3) not in (None, PLAIN)
     plan = policy.choose(requests, room=4)
     assert sum(choice.k for choice in plan.choices) <= 4
     assert not plan.width

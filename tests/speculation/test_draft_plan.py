@@ -10,20 +10,22 @@ from hypothesis import strategies as st
 
 from exsa_lab.events import DraftReason
 from exsa_lab.speculation.acceptance_rates import AcceptanceRates, DraftHistory
-from exsa_lab.speculation.draft_plan import DraftChoice, DraftOutcome, DraftRequest, StepCosts, StepPlan, Take
+from exsa_lab.speculation.draft_plan import DraftChoice, DraftRequest, Mode, StepCosts, StepPlan, Take
 
-VERIFY = [0.0, *(1.0 + 0.1 * n for n in range(80))]
+TARGET = [1.0 + 0.1 * n for n in range(80)]
 DRAFT = [0.0, *(0.1 + 0.01 * n for n in range(8))]
 
 
 def plan_of(
-    num: int, k: int, *, limit: int = 16, longest: int = 16, max_tokens: int = 80, **settings: object
+    num: int, k: int, *, limit: int = 16, longest: int = 16, max_drafted: int = 80, **settings: object
 ) -> StepPlan:
     """A plan in which so many sequences draft k tokens each with the model."""
     requests = [DraftRequest(DraftHistory(), "model", limit) for _ in range(num)]
     choices = [DraftChoice("model", k, DraftReason.MEASURED_GAIN)] * num
-    costs = StepCosts(VERIFY, DRAFT, num, VERIFY[num], max_tokens)
-    return StepPlan(requests, choices, costs, AcceptanceRates(), 0.5, longest, **settings)  # type: ignore[arg-type]
+    costs = StepCosts(TARGET[:max_drafted], DRAFT)
+    plan = StepPlan(requests, choices, costs, AcceptanceRates(), **settings)  # type: ignore[arg-type]
+    plan.seconds_per_token, plan.longest = 0.5, longest
+    return plan
 
 
 def draft(plan: StepPlan, confidence: float) -> list[int]:
@@ -41,14 +43,12 @@ def draft(plan: StepPlan, confidence: float) -> list[int]:
     return taken
 
 
-def test_a_step_costs_what_it_adds_to_the_plain_one() -> None:
-    costs = StepCosts([0.0, 1.0, 1.5, 1.75, 3.0], [], 2, 1.0, 4, return_seconds=0.125)
-    assert [costs.seconds(n) for n in range(3)] == [1.0, 1.375, 2.625]
-
-
-@pytest.mark.parametrize(("committed", "verified", "accepted"), [(1, 4, 0), (3, 4, 2), (5, 4, 4), (2, 0, 0), (1, 0, 0)])
-def test_the_targets_own_token_is_no_accepted_one(committed: int, verified: int, accepted: int) -> None:
-    assert DraftOutcome(committed, verified).accepted == accepted
+def test_a_step_costs_what_it_verifies_and_what_the_draft_decodes() -> None:
+    costs = StepCosts([1.0, 1.5, 1.75, 3.0, 3.5], [0.0, 0.25, 0.375])
+    assert costs.plain == 1.0
+    assert costs.seconds("ngram", 2, 2) == 3.5
+    assert costs.seconds("model", 1, 3) == 3.75
+    assert costs.seconds("model", 2, 1) == 2.125
 
 
 def test_a_doubtful_token_ends_the_draft() -> None:
@@ -72,7 +72,7 @@ def test_a_token_is_looked_past_where_a_run_pays_and_it_alone_does_not() -> None
     def first(limit: int) -> Take:
         plan = plan_of(1, limit, limit=limit)
         plan.rates.observe_model(plan.requests[0].history, [0.999] * 60, 60)
-        plan.costs.verify[:] = [0.0, 1.0, *[2.0] * 8, *[99.0] * 70]
+        plan.costs.target[:] = [1.0, *[2.0] * 8, *[99.0] * 70]
         plan.seconds_per_token = 0.6
         return plan.take(0, 0.999)
 
@@ -89,7 +89,7 @@ def test_no_draft_grows_beyond_its_limits(num: int, k: int, limit: int, longest:
 
 @pytest.mark.parametrize("confidence", [0.01, 0.999])
 def test_in_lockstep_the_length_is_kept_whatever_the_confidence(confidence: float) -> None:
-    plan = plan_of(3, 3, is_lockstep=True, width=3)
+    plan = plan_of(3, 3, mode=Mode("model", 3), width=3)
     takes = [[plan.take(index, confidence) for index in range(3)] for _ in range(3)]
     assert takes == [[Take.MORE] * 3, [Take.MORE] * 3, [Take.LAST] * 3]
 
@@ -107,11 +107,11 @@ def test_where_the_batch_keeps_its_shape_only_the_drafts_decode_is_saved() -> No
 
 def test_what_one_draft_leaves_another_does_not_pay_for() -> None:
     """The curve rises steeply: once the first sequence stopped, the second one's tokens are cheap again."""
-    verify = [0.0, 1.0, 1.0, 1.1, 1.2, *(float(n) for n in range(2, 80))]
+    target = [1.0, 1.1, 1.2, *(float(n) for n in range(2, 80))]
 
     def second(confidence_of_first: float) -> int:
         plan = plan_of(2, 2)
-        plan.costs.verify[:] = verify[: len(plan.costs.verify)]
+        plan.costs.target[:] = target
         plan.take(0, confidence_of_first)
         return next(n for n in itertools.count() if plan.take(1, 0.97) is not Take.MORE)
 

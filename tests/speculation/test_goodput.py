@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from exsa_lab.config import DrafterName
 from exsa_lab.costs.model import CostModel
-from exsa_lab.speculation.draft_plan import StepCosts
-from exsa_lab.speculation.goodput import NOTHING, SMALL, Candidate, best_length, best_lengths, perfect_gain, worth
-from tests.speculation.simulator import MACHINES
+from exsa_lab.speculation.draft_plan import FREE, Mode, StepCosts
+from exsa_lab.speculation.goodput import NOTHING, SMALL, Candidate, best_lengths, search
 
 survivals = st.lists(st.floats(0.021, 1), max_size=4).map(lambda values: sorted(values, reverse=True))
 cost_tables = st.lists(st.floats(0.1, 5), min_size=16, max_size=16)
@@ -27,13 +26,12 @@ def goodput(candidates: list[Candidate], costs: StepCosts, lengths: tuple[int, .
     share = costs.draft[num_model] / num_model if num_model else 0.0
     drafting = [(c, k) for c, k in zip(candidates, lengths, strict=True) if k]
     seconds = sum(share * k * (c.drafter == "model") + c.catch_up for c, k in drafting)
-    return expected / (costs.seconds(sum(lengths)) + seconds)
+    return expected / (costs.target[sum(lengths)] + seconds)
 
 
 def all_lengths(candidates: list[Candidate], costs: StepCosts) -> list[tuple[int, ...]]:
     ranges = [range(len(candidate.survival) + 1) for candidate in candidates]
-    room = costs.max_tokens - costs.base_tokens
-    return [lengths for lengths in itertools.product(*ranges) if sum(lengths) <= room]
+    return [lengths for lengths in itertools.product(*ranges) if sum(lengths) < len(costs.target)]
 
 
 def best_of_all(candidates: list[Candidate], costs: StepCosts) -> float:
@@ -43,8 +41,9 @@ def best_of_all(candidates: list[Candidate], costs: StepCosts) -> float:
 def make_costs(
     table: list[float], draft: list[float], num: int, *, extra: int = 0, room: int = 99, back: float = 0.0
 ) -> StepCosts:
-    base = num + extra
-    return StepCosts([0.0, *table], draft, base, table[num - 1], min(len(table), base + room), back)
+    """``table`` begins with one token; ``extra`` tokens of others share the step."""
+    plain, *more = table[num + extra - 1 :][: room + 1]
+    return StepCosts([plain, *(seconds + back for seconds in more)], draft)
 
 
 @settings(deadline=None)
@@ -59,7 +58,6 @@ def test_lookups_get_the_best_lengths_on_any_cost_curve(
     drafts: list[list[float]], table: list[float], extra: int, room: int, back: float
 ) -> None:
     candidates = [Candidate("ngram", survival) for survival in drafts]
-    table = sorted(table) if extra else table  # beside others, a falling curve would make a draft's price negative
     costs = make_costs(table, [], len(drafts), extra=extra, room=room, back=back)
     lengths, rate = best_lengths(candidates, costs)
     assert rate == pytest.approx(best_of_all(candidates, costs))
@@ -74,7 +72,7 @@ def test_one_sequence_gets_the_best_length_on_any_cost_curve(
 ) -> None:
     costs = make_costs(table, [0.0, decode], 1, room=room, back=back)
     for candidate in (Candidate("model", survival, catch_up), Candidate("ngram", survival)):
-        length, rate = best_length(candidate, costs)
+        (length,), rate = best_lengths([candidate], costs)
         assert rate == pytest.approx(best_of_all([candidate], costs))
         assert goodput([candidate], costs, (length,)) == pytest.approx(rate)
         assert length <= room
@@ -113,68 +111,73 @@ def test_never_worse_than_plain(
     num = len(candidates)
     costs = make_costs(table, [0.1 * n for n in range(num + 1)], num, back=back)
     lengths, rate = best_lengths(candidates, costs)
-    plain = num / costs.plain_seconds
+    plain = num / costs.plain
     assert rate >= plain
     assert rate > plain or not any(lengths)
-    assert best_length(candidates[0], make_costs(table, [0.0, 0.1], 1))[1] >= 1 / table[0]
 
 
 def test_the_search_looks_over_a_jump() -> None:
     verify = CostModel.from_measurements(JUMPY).target.table(20)
-    costs = StepCosts(verify, [], 1, verify[1], 17)
+    costs = StepCosts(verify[1:18], [])
     candidate = Candidate("ngram", [0.99**j for j in range(1, 17)])
-    assert best_length(candidate, costs)[0] == 7  # not 1, where the jump begins
-    assert best_lengths([candidate], costs)[0] == [7]
+    assert best_lengths([candidate], costs)[0] == [7]  # not 1, where the jump begins
 
 
-def test_others_in_the_step_make_draft_tokens_no_cheaper() -> None:
-    """Many tokens beside would otherwise dilute every cost and make any draft look good."""
-    verify = [0.0, *(1.0 + 0.5 * n for n in range(600))]
-    draft = Candidate("ngram", [0.45])
-    alone = StepCosts(verify, [], 1, verify[1], 10)
-    beside = StepCosts(verify, [], 401, verify[1], 410)
-    assert best_lengths([draft], alone) == best_lengths([draft], beside)
-
-
-def test_catching_up_and_the_way_back_count() -> None:
-    draft = [0.0, 0.05]
-    for costs, catch_up, length in (
-        (StepCosts([0.0, 1.0, 1.2], draft, 1, 1.0, 2), 0.0, 1),
-        (StepCosts([0.0, 1.0, 1.2], draft, 1, 1.0, 2), 0.4, 0),
-        (StepCosts([0.0, 1.0, 1.2], draft, 1, 1.0, 2, return_seconds=0.4), 0.0, 0),
-    ):
+def test_catching_up_counts() -> None:
+    for catch_up, length in ((0.0, 1), (0.4, 0)):
         candidate = Candidate("model", [0.5], catch_up)
-        assert best_length(candidate, costs)[0] == length
-        assert best_lengths([candidate], costs)[0] == [length]
+        assert best_lengths([candidate], StepCosts([1.0, 1.2], [0.0, 0.05]))[0] == [length]
 
 
 def test_tokens_that_hardly_ever_come_are_not_looked_at() -> None:
-    costs = StepCosts([0.0, *[1.0] * 20], [], 1, 1.0, 17)
+    costs = StepCosts([1.0] * 17, [])
     candidate = Candidate("ngram", [0.5, SMALL / 2, SMALL / 2])
-    assert best_length(candidate, costs)[0] == 1
-    assert best_lengths([candidate, NOTHING], StepCosts([0.0, *[1.0] * 20], [], 2, 1.0, 18))[0] == [1, 0]
+    assert best_lengths([candidate], costs)[0] == [1]
+    assert best_lengths([candidate, NOTHING], costs)[0] == [1, 0]
 
 
 def test_of_two_drafters_the_one_that_brings_more_is_worth_more() -> None:
-    costs = StepCosts([0.0, 1.0, 1.2], [0.0, 0.3], 1, 1.0, 2)
     free, paid = Candidate("ngram", [0.5, 0.4]), Candidate("model", [0.5, 0.4])
-    assert worth(free, costs, 1) == pytest.approx(0.9)
-    assert worth(paid, costs, 1) == pytest.approx(0.3)
-    assert worth(Candidate("model", [0.9, 0.8]), costs, 1) > worth(free, costs, 1)
-    assert worth(NOTHING, costs, 1) == 0.0
+    assert free.worth(0.3) == pytest.approx(0.9)
+    assert paid.worth(0.3) == pytest.approx(0.3)
+    assert Candidate("model", [0.9, 0.8]).worth(0.3) > free.worth(0.3)
+    assert NOTHING.worth(0.3) == 0.0
 
 
-def test_perfect_drafts_gain_what_the_curve_allows() -> None:
-    curve = MACHINES["2 cores Q8_0"].target
-    verify = CostModel.from_measurements(curve).target.table(20)
-    costs = StepCosts(verify, [0.0, verify[1]], 1, verify[1], 17)
-    assert perfect_gain(costs, 1, 15, uses_model=False) == pytest.approx(16 / 5.7)
-    assert perfect_gain(costs, 1, 15, uses_model=True) == 1.0, "a draft as dear as the target never wins"
-    steep = [5.0 * n for n in range(21)]
-    assert perfect_gain(StepCosts(steep, [], 1, steep[1], 17), 1, 15, uses_model=False) == pytest.approx(1.0)
+# Modes
+
+STEPS = StepCosts([1.0 + 0.05 * n for n in range(65)], [0.0, 0.2, 0.21, 0.22, 0.23])
+COPIED, GUESSED = Candidate("ngram", [0.9**n for n in range(1, 16)]), Candidate("model", [0.5**n for n in range(1, 16)])
 
 
-def test_in_a_batch_one_that_drafts_may_win_where_all_together_cannot() -> None:
-    verify = [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 9.0, 9.0, 9.0, 9.0]
-    costs = StepCosts(verify, [], 4, verify[4], 9)
-    assert perfect_gain(costs, 4, 1, uses_model=False) == pytest.approx(5 / 4)
+def test_where_nothing_can_be_drafted_a_step_costs_what_its_width_does() -> None:
+    assert search(FREE, [[], []], STEPS) == ([NOTHING, NOTHING], [0, 0], 2 / STEPS.plain)
+    assert search(Mode("ngram", 7), [[]], STEPS) == ([NOTHING], [0], 1 / STEPS.target[7])
+    assert search(Mode("ngram", 7), [[], []], STEPS) == ([NOTHING, NOTHING], [0, 0], 2 / STEPS.target[14])
+
+
+@pytest.mark.parametrize("k", [3, 7])
+def test_in_a_mode_no_draft_is_longer_than_it_and_nobody_else_drafts(k: int) -> None:
+    for num in (1, 2):
+        candidates, lengths, rate = search(Mode("ngram", k), [[COPIED, GUESSED]] * num, STEPS)
+        assert [candidate.drafter for candidate in candidates] == ["ngram"] * num
+        assert lengths == [k] * num
+        assert rate == pytest.approx(num * (1 + sum(COPIED.survival[:k])) / STEPS.target[num * k])
+
+
+def test_in_a_mode_of_auto_the_drafter_that_promises_more_drafts() -> None:
+    for options, drafter in (([COPIED, GUESSED], "ngram"), ([Candidate("ngram", [0.1]), GUESSED], "model")):
+        candidates, lengths, rate = search(Mode("auto", 7), [options], STEPS)
+        assert candidates[0].drafter == drafter
+        decodes = lengths[0] * STEPS.draft[1] * (drafter == "model")
+        expected = 1 + sum(candidates[0].survival[: lengths[0]])
+        assert rate == pytest.approx(expected / (STEPS.target[7] + decodes))
+
+
+def test_a_batch_of_the_model_goes_in_lockstep_and_reads_accepted_drafts_later() -> None:
+    candidates, lengths, rate = search(Mode("model", 3), [[COPIED, GUESSED]] * 2, STEPS)
+    assert [candidate.drafter for candidate in candidates] == ["model"] * 2
+    assert lengths == [3, 3]
+    whole = 2 * GUESSED.survival[2]
+    expected = 2 * (1 + sum(GUESSED.survival[:3]))
+    assert rate == pytest.approx(expected / (STEPS.target[6] + (3 + whole) * STEPS.draft[2]))
