@@ -12,6 +12,7 @@ import traitlets
 from IPython.display import display, update_display
 
 from exsa_lab.errors import ExsaError
+from exsa_lab.widgets.captured import CapturedDisplay, capturing_output
 from exsa_lab.widgets.rows import visible
 from exsa_lab.widgets.scripts import live_bundle
 
@@ -33,6 +34,7 @@ class LiveWidget(anywidget.AnyWidget):
 
     def __init__(self, **values: Any) -> None:
         self._is_displayed = False
+        self._captured: CapturedDisplay | None = None
         self._display_lock = threading.Lock()  # guards _is_displayed: what is shown must not be older than its renewal
         super().__init__(view_id=uuid.uuid4().hex, **values)
         self.on_msg(self._receive)
@@ -60,12 +62,17 @@ class LiveWidget(anywidget.AnyWidget):
         with self._display_lock:
             display(self.bundle(), raw=True, display_id=self.view_id)
             self._is_displayed = True
+            output = capturing_output()
+            self._captured = CapturedDisplay(output, self.view_id) if output is not None else None
 
     def publish(self) -> None:
         """Renew what the notebook keeps of this, wherever it is shown; any thread may call it."""
         with self._display_lock:
             if self._is_displayed:
-                update_display(self.bundle(), raw=True, display_id=self.view_id)
+                bundle = self.bundle()
+                update_display(bundle, raw=True, display_id=self.view_id)
+                if self._captured is not None:
+                    self._captured.renew(bundle)
 
     def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
         try:
