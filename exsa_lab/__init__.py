@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from exsa_lab.sweeps import sweep
     from exsa_lab.trace.trace import Trace
     from exsa_lab.tuner import Tuner
+    from exsa_lab.widgets.display import show
     from exsa_lab.widgets.explore import explore
     from exsa_lab.widgets.playground import play
     from exsa_lab.widgets.race import race
@@ -68,6 +69,7 @@ __all__ = [
     "race",
     "run_experiment",
     "serve",
+    "show",
     "show_timeline",
     "sweep",
     "unload",
@@ -96,6 +98,7 @@ _HOMES = {
     "race": "exsa_lab.widgets.race",
     "run_experiment": "exsa_lab.experiments",
     "serve": "exsa_lab.serve",
+    "show": "exsa_lab.widgets.display",
     "show_timeline": "exsa_lab.widgets.timeline",
     "sweep": "exsa_lab.sweeps",
     "unload": "exsa_lab.loading",

@@ -12,6 +12,7 @@ from IPython.display import display, update_display
 from exsa_lab.events import Event, TokenEvent
 from exsa_lab.widgets.feed import Feed
 from exsa_lab.widgets.rows import visible
+from exsa_lab.widgets.static import static_views
 
 BYTES_PER_SECOND = 200_000
 """Each update carries the whole text; long texts are updated less often, to stay under Jupyter's limit."""
@@ -44,9 +45,13 @@ class TextView:
 
 
 class TerminalView:
-    """Writes the text to standard output while ``wait`` is called, from the caller's own thread."""
+    """Writes the text to standard output while ``wait`` is called, from the caller's own thread.
+
+    Pages that show HTML without IPython, such as marimo's, get the finished strip.
+    """
 
     def __init__(self, gen: Any, *, update_hz: float = 15.0) -> None:
+        self._gen = gen
         self._pieces: list[str] = []
         self._feed = Feed(gen, lambda events, _is_last: self._pieces.append(_text(events)), update_hz)
         self._feed.start()
@@ -63,6 +68,10 @@ class TerminalView:
                 return False
         sys.stdout.write("\n")
         return True
+
+    def _repr_html_(self) -> str:
+        self._gen.wait()
+        return static_views(list(self._gen.events), self._gen.stats, thinking=self._gen.thinking)[0]
 
     def _write(self) -> None:
         pieces = self._pieces[self._num_written :]

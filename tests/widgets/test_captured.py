@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from IPython.core.events import EventManager
 from ipywidgets import Output
 
 from exsa_lab.widgets import captured
@@ -37,6 +38,20 @@ def test_the_widget_that_takes_this_cells_output_is_found(monkeypatch: pytest.Mo
 
 def test_without_a_kernel_there_is_none() -> None:
     assert capturing_output() is None
+
+
+def test_it_is_sent_again_with_the_next_cell_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    _kernel(monkeypatch, "now")
+    events = EventManager(None, {"post_run_cell": lambda: None})
+    monkeypatch.setattr(captured.get_ipython, "events", events, raising=False)
+    output = Output(outputs=(OLD,))
+    sent: list[str] = []
+    monkeypatch.setattr(output, "send_state", sent.append)
+    CapturedDisplay(output, "id").renew(NEW)
+    sent.clear()
+    for _ in range(2):
+        events.trigger("post_run_cell")
+    assert sent == ["outputs"]
 
 
 def test_what_the_page_told_before_is_replaced_at_once() -> None:

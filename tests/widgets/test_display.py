@@ -76,6 +76,16 @@ def test_a_terminal_gets_the_text_while_it_waits(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == PROSE + "\n"
 
 
+def test_a_page_without_ipython_gets_the_finished_strip() -> None:
+    gen = FakeGeneration()
+    view = show(gen)
+    play(gen, speculative_rounds(split_tokens("<b>a word")))
+    assert isinstance(view, TerminalView)
+    html = view._repr_html_()
+    assert "finished" in html
+    assert "&lt;b&gt;" in html
+
+
 def test_waiting_can_time_out_and_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     gen = FakeGeneration()
     view = show(gen, "text")
