@@ -1,8 +1,10 @@
 """Events as compact rows and a few headline numbers: what the live strip and its static view both show.
 
-A row is a short list, first its kind: one letter of `TOKEN_KINDS` for a token, ``"R"`` for a round.
+A row is a short list, first its kind: one letter of `TOKEN_KINDS` for a token, ``"R"`` for a round. The second kind of
+token has its alternatives, and two numbers in bits.
 
     [kind, token_id, text, p, q, u, round]
+    [kind, token_id, text, p, q, u, round, [[token_id, text, raw, p, q], ...], surprisal, entropy]
     ["R", round, k, accepted, step_ms, time_s, reason, drafter, batch_sequences, looked_up_in]
 """
 
@@ -15,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from exsa_lab.events import (
+    Alternative,
     Event,
     PrefillEvent,
     RejectedEvent,
@@ -101,7 +104,14 @@ def to_rows(events: Iterable[Event]) -> list[Row]:
 
 def _token_row(kind: str, event: TokenEvent | RejectedEvent) -> Row:
     p, q, u = (_short(value) for value in (event.p, event.q, event.u))
-    return [kind, event.token_id, visible(event.text), p, q, u, event.round]
+    row: Row = [kind, event.token_id, visible(event.text), p, q, u, event.round]
+    if isinstance(event, TokenEvent) and (event.logprob is not None or event.top):
+        row += [[_alternative(other) for other in event.top], _short(event.surprisal), _short(event.entropy)]
+    return row
+
+
+def _alternative(other: Alternative) -> Row:
+    return [other.token_id, visible(other.text), _short(other.raw), _short(other.p), _short(other.q)]
 
 
 def _round_row(event: RoundEvent) -> Row:

@@ -7,7 +7,7 @@ colours are mid-tones with a contrast of at least 3:1 on white and on near-black
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from exsa_lab.events import Event, TokenEvent
 from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.widgets.rows import REJECTED_KINDS, TOKEN_KINDS, Row, Tally, to_rows, visible
+from exsa_lab.widgets.static_bars import bar_lines, bars_html, has_alternatives, measures
 from exsa_lab.widgets.thought import Thought, ThoughtTally
 
 MAX_DETAILED_TOKENS = 4_000
@@ -34,21 +35,32 @@ _STYLES = {
 }
 # MathJax would typeset what stands between dollar signs.
 _NO_MATH = "mathjax_ignore tex2jax_ignore"
+_TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.4em 0;max-width:78ch"
+
+Branch = tuple[str, list[Event]]
+"""Title of a branch, and its events from where it left the text."""
 
 
 def static_views(
-    events: Iterable[Event], stats: Any = None, *, title: str | None = None, thinking: Thinking | None = None
+    events: Iterable[Event],
+    stats: Any = None,
+    *,
+    title: str | None = None,
+    thinking: Thinking | None = None,
+    branches: Sequence[Branch] = (),
 ) -> tuple[str, str]:
     """Return the whole strip as HTML with inline styles and no script, every text escaped, and as plain text.
 
     The text has control characters made visible, and below it one line on how it went. ``stats`` (a `Stats`) gives
-    speed and TTFT where it is there; ``thinking`` has a thought that is over folded.
+    speed and TTFT where it is there; ``thinking`` has a thought that is over folded. ``branches`` are shown below, from
+    where they left the text.
     """
     events = list(events)
     tally, thought = Tally(), ThoughtTally(thinking)
     tally.add(events)
     thought.add(events)
-    return _html(to_rows(events), tally, stats, title, thought.thought), _text(events, tally, stats)
+    html = _html(to_rows(events), tally, stats, title, thought.thought, "".join(map(_branch_html, branches)))
+    return html, _text(events, tally, stats) + "".join(map(_branch_text, branches))
 
 
 def static_html(events: Iterable[Event], stats: Any = None, *, title: str | None = None) -> str:
@@ -61,20 +73,39 @@ def static_text(events: Iterable[Event], stats: Any = None) -> str:
     return static_views(events, stats)[1]
 
 
-def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None, thought: Thought | None) -> str:
+def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None, thought: Thought | None, branches: str) -> str:
     parts = [
         f'<div class="{_NO_MATH}" style="line-height:1.7">',
         f'<div style="font-weight:600">{escape(visible(title))}</div>' if title else "",
         f'<div style="font-size:.86em;opacity:.8">{escape(_headline(tally, stats))}</div>',
         f'<div style="font-size:.86em;font-style:italic">{escape(tally.head()["notes"])}</div>' if tally.notes else "",
-        '<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;margin:.4em 0;max-width:78ch">',
+        f'<div dir="auto" style="{_TEXT}">',
         *_folded(list(_token_html(rows)), thought),
         "</div>",
+        branches,
+        bars_html(rows),
         f'<div style="font-size:.86em;opacity:.8">{_legend(tally)}</div>',
         f'<div style="font-size:.86em">{escape(tally.summary())}</div>' if tally.state.is_final else "",
         "</div>",
     ]
     return "".join(parts)
+
+
+def _branch_html(branch: Branch) -> str:
+    title, events = branch
+    rows = to_rows(events)
+    tally = Tally()
+    tally.add(events)
+    head = f'<div style="font-size:.86em;font-weight:600">{escape(visible(title))}</div>'
+    text = "".join(_token_html(rows))
+    state = "" if tally.state.is_final else f" [{tally.state}]"
+    return f'<div style="margin:.5em 0 0 1em">{head}<div dir="auto" style="{_TEXT}">… {text}{state}</div></div>'
+
+
+def _branch_text(branch: Branch) -> str:
+    title, events = branch
+    text = "".join(event.text for event in events if isinstance(event, TokenEvent))
+    return f"\n\n[{visible(title)}]\n…{visible(text)}"
 
 
 def _text(events: list[Event], tally: Tally, stats: Any) -> str:
@@ -131,7 +162,7 @@ def _marked(kind: str, text: str, tooltip: str) -> str:
 
 
 def _tooltip(row: Row, round_row: Row | None) -> str:
-    kind, token_id, text, p, q, u, round_number = row
+    kind, token_id, text, p, q, u, round_number, *_ = row
     parts = [f"{json.dumps(text, ensure_ascii=False)} id {token_id}", TOKEN_KINDS[kind].name]
     parts += ["p not computed"] if p is None and kind != "d" else []
     parts += [f"{name} {value:.3g}" for name, value in (("p", p), ("q", q), ("u", u)) if value is not None]
@@ -143,7 +174,8 @@ def _tooltip(row: Row, round_row: Row | None) -> str:
         parts.append(f"round {number}: {drafts}{step_ms:.3g} ms, at {time_s:.2f} s")
         from_where = f", looked up in generation {looked_up_in}" if looked_up_in else ""
         parts += [f"drafter {drafter}{from_where}"] if drafter and kind != "t" else []
-    return " · ".join(parts)
+    lines = [" · ".join(parts), measures(row), *(bar_lines(row) if has_alternatives(row) else [])]
+    return "\n".join(line for line in lines if line)
 
 
 def _legend(tally: Tally) -> str:

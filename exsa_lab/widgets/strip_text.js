@@ -2,6 +2,7 @@
 // which the browser need not lay out while it is out of sight. So 100,000 tokens cost little more than their letters.
 
 import { make } from "./common.js";
+import { levelOf } from "./strip_heat.js";
 
 /** Name and meaning of each kind of token. */
 export const KINDS = {
@@ -28,7 +29,8 @@ export function makeToken(kind, text) {
 }
 
 /** What stands in a chunk for one token: the space before the word, and the word with its mark. */
-function makeParts([kind, , ownText], index) {
+function makeParts(row, index, mode) {
+  const [kind, , ownText] = row;
   const isRejected = "xd".includes(kind);
   const text = isRejected ? ownText.replaceAll("\n", "↵") : ownText; // a line that was never broken stays whole
   // The space before a word stays outside of the mark: words are underlined, not the gaps between them.
@@ -40,10 +42,17 @@ function makeParts([kind, , ownText], index) {
     node.dataset.sign = "↵".repeat(text.length);
   }
   node.exsaIndex = index;
+  setLevel(node, row, mode);
   node.tabIndex = -1;
   // The space of a rejected token has to vanish with it.
   if (isRejected) node.prepend(text.slice(0, lead));
   return isRejected ? [node] : [text.slice(0, lead), node];
+}
+
+function setLevel(node, row, mode) {
+  const level = levelOf(row, mode);
+  if (level === null) delete node.dataset.level;
+  else node.dataset.level = level;
 }
 
 function isSelected(el) {
@@ -51,8 +60,9 @@ function isSelected(el) {
   return selection?.type === "Range" && selection.getRangeAt(0).intersectsNode(el);
 }
 
-/** The scrolling box of a store's text. `nodeAt(index)` is the element of a token, made where it was plain text. */
-export function makeText(store) {
+/** The scrolling box of a store's text. `nodeAt(index)` is the element of a token, made where it was plain text; `heat`
+ *  is what colours mean, and `recolour(heat)` changes that. */
+export function makeText(store, heat = "none") {
   const box = make("div", "exsa-text");
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", "Generated text. Arrow keys move from token to token.");
@@ -98,7 +108,7 @@ export function makeText(store) {
   function addNodes(chunk, from) {
     const parts = [];
     for (let index = from; index < chunk.last; index += 1) {
-      const made = makeParts(store.tokens[index], index);
+      const made = makeParts(store.tokens[index], index, heat);
       nodes.set(index, made.at(-1));
       parts.push(...made);
     }
@@ -203,10 +213,15 @@ export function makeText(store) {
     for (const chunk of chunks) chunk.el.hidden = isFolded && chunk.last <= thought.rows;
   }
 
+  function recolour(mode) {
+    heat = mode;
+    for (const [index, node] of nodes) setLevel(node, store.tokens[index], heat);
+  }
+
   fold.addEventListener("click", () => {
     store.isUnfolded = !store.isUnfolded;
     foldThought();
   });
   box.addEventListener("scroll", onScroll, { passive: true });
-  return { box, fold, nodeAt, roundOf, setTabStop, update, release: () => near.disconnect() };
+  return { box, fold, nodeAt, roundOf, setTabStop, update, recolour, release: () => near.disconnect() };
 }

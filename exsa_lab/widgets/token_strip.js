@@ -1,9 +1,13 @@
-// The token strip. A store per widget model holds what the kernel sent; any number of views show it. Model output is
-// untrusted: text nodes only.
+// The token strip. A family of stores per widget model holds what the kernel sent; any number of views show it. Model
+// output is untrusted: text nodes only.
 
 import { make, makeWidget, STATES } from "./common.js";
+import { makeHeatChoice } from "./strip_heat.js";
+import { makePointer } from "./strip_pointer.js";
+import { makeFamily, takeDelta, takeSnapshot } from "./strip_store.js";
+import { makeTabs } from "./strip_tabs.js";
 import { KINDS, makeText, makeToken } from "./strip_text.js";
-import { makePointer, makeTip } from "./strip_tip.js";
+import { makeTip } from "./strip_tip.js";
 
 const STOP_HELP =
   "Stops this generation. It works while the kernel is free, so for cells that run in the background. While a cell is " +
@@ -13,35 +17,6 @@ const TOGGLES = [
   ["marks", "marks", true],
   ["mono", "monospace", false],
 ];
-
-// ---- What the kernel sent ----------------------------------------------------------------------------------------
-
-function makeStore() {
-  const counts = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, 0]));
-  const shown = { scroll: null, isFollowing: true, isUnfolded: false }; // kept when the output is drawn anew
-  return { tokens: [], rounds: new Map(), counts, head: null, have: 0, skipped: 0, views: new Set(), ...shown };
-}
-
-/** Take a delta or a snapshot; false where rows between what we have and its start are missing. */
-function take(store, { start, rows, head }, isSnapshot) {
-  if (start > store.have) {
-    if (!isSnapshot) return false;
-    store.skipped = start - store.have;
-    store.have = start;
-  }
-  for (const row of rows.slice(store.have - start)) {
-    if (row[0] === "R") store.rounds.set(row[1], row);
-    else if (KINDS[row[0]]) {
-      store.tokens.push(row);
-      store.counts[row[0]] += 1;
-    }
-  }
-  store.have = Math.max(store.have, start + rows.length);
-  // An answer to a late view may be older than what was sent since.
-  if (!store.head?.final) store.head = head;
-  for (const view of store.views) view.update();
-  return true;
-}
 
 // ---- Settings, remembered by the browser -----------------------------------------------------------------------
 
@@ -64,7 +39,8 @@ const settings = {
 
 // ---- Header and footer -------------------------------------------------------------------------------------------
 
-function makeHeader(store, stop) {
+/** `current()` is the store of the text that is shown. */
+function makeHeader(current, stop) {
   const bar = make("div", "exsa-head");
   const state = bar.appendChild(make("span", "exsa-state"));
   const numbers = bar.appendChild(make("span", "exsa-numbers"));
@@ -78,7 +54,7 @@ function makeHeader(store, stop) {
     button.textContent = "Stopping";
     stop();
     setTimeout(() => {
-      if (!store.head?.final)
+      if (!current().head?.final)
         hint.textContent = "Still running: the kernel is busy with a cell. Interrupt the kernel to stop it now.";
     }, 1500);
   });
@@ -91,7 +67,7 @@ function makeHeader(store, stop) {
   }
 
   function update() {
-    const head = store.head ?? { state: "waiting" };
+    const head = current().head ?? { state: "waiting" };
     state.replaceChildren(make("i", "", STATES[head.state] ?? "○"), ` ${head.state}`);
     bar.dataset.state = head.state;
     const items = [];
@@ -122,14 +98,18 @@ function makeHeader(store, stop) {
     if (head.generated) items.push(number(head.generated.toLocaleString("en"), "tokens", "Tokens generated"));
     if (head.ttft_s) items.push(number(`${head.ttft_s.toFixed(2)} s`, "TTFT", "Time to first token, from submission"));
     numbers.replaceChildren(...items);
-    button.hidden = Boolean(head.final);
-    if (head.final) hint.textContent = "";
+    button.hidden = Boolean(head.final) || !stop;
+    if (button.disabled && head.final) hint.textContent = "";
+    if (head.final) {
+      button.disabled = false;
+      button.textContent = "Stop";
+    }
   }
 
   return { bar, hint, update };
 }
 
-function makeFooter(store, root) {
+function makeFooter(current, root, onHeat) {
   const foot = make("div", "exsa-foot");
   const legend = foot.appendChild(make("div", "exsa-legend"));
   const items = Object.entries(KINDS).map(([kind, [name, meaning]]) => {
@@ -153,77 +133,165 @@ function makeFooter(store, root) {
     });
     apply();
   }
+  const heat = makeHeatChoice(
+    settings.get("heat", "none"),
+    () => current().hasEntropy,
+    (mode) => {
+      settings.set("heat", mode);
+      onHeat(mode);
+    },
+  );
+  toggles.append(heat.field);
+  foot.append(heat.scale);
 
   function update() {
-    const seen = items.filter(({ kind }) => store.counts[kind]);
-    for (const { kind, count } of seen) count.textContent = store.counts[kind].toLocaleString("en");
-    if (legend.childElementCount !== seen.length) legend.replaceChildren(...seen.map(({ item }) => item));
+    const { counts } = current();
+    const seen = items.filter(({ kind }) => counts[kind]);
+    for (const { kind, count } of seen) count.textContent = counts[kind].toLocaleString("en");
+    const shown = [...legend.children];
+    if (shown.length !== seen.length || seen.some(({ item }, at) => item !== shown[at]))
+      legend.replaceChildren(...seen.map(({ item }) => item));
+    heat.update();
   }
 
-  return { foot, update };
+  return { foot, update, mode: heat.mode };
 }
 
 // ---- One view ----------------------------------------------------------------------------------------------------
 
-/** Show the store in `el`; returns how to take the view away. */
-function mount(store, el, stop) {
+const WAITING_MS = 1500;
+const WAITING = "The kernel is busy with a cell: the branch begins when that is over.";
+
+/** Asking for branches: `send` reaches the kernel, `hint` shows what became of it. */
+function makeBranching(family, send, hint, onBegun) {
+  let expected = null; // how many texts there are once the branch is there
+  const ask = (position, token) => {
+    expected = family.stores.length + 1;
+    const wanted = expected;
+    send({ type: "branch", strand: family.shown, position, token });
+    hint.textContent = "Branching …";
+    setTimeout(() => {
+      if (expected === wanted) hint.textContent = WAITING;
+    }, WAITING_MS);
+  };
+  const settle = () => {
+    if (expected === null || family.stores.length < expected) return;
+    const begun = expected - 1;
+    expected = null; // it is shown now, which comes back here
+    hint.textContent = `Branch ${begun} begins.`;
+    onBegun(begun);
+  };
+  const giveUp = () => {
+    if (expected !== null) hint.textContent = "";
+    expected = null;
+  };
+  return { ask, settle, giveUp };
+}
+
+/** Show the family in `el`; returns how to take the view away. `send` is null where there is no kernel. */
+function mount(family, el, send) {
   const root = make("div", "exsa exsa-strip mathjax_ignore tex2jax_ignore");
-  const text = makeText(store);
+  const current = () => family.stores[family.shown];
+  const header = makeHeader(current, send && (() => send({ type: "stop", strand: family.shown })));
   const tip = makeTip();
-  const header = makeHeader(store, stop);
-  const footer = makeFooter(store, root);
+  const tabs = makeTabs(family, select);
+  const place = make("div", "exsa-pane");
+  const footer = makeFooter(current, root, recolour);
   const note = make("div", "exsa-note");
   const summary = make("div", "exsa-summary");
   summary.setAttribute("role", "status");
-  root.append(header.bar, header.hint, note, text.fold, text.box, footer.foot, summary, tip.tip);
-  const release = makePointer(store, text, tip);
+  root.append(header.bar, header.hint, note, tabs.bar, place, footer.foot, summary, tip.tip);
+  const branching = makeBranching(family, send, header.hint, (number) => {
+    select(number);
+    tabs.focus();
+  });
+  const panes = new Map(); // number of a text -> what shows it
+
+  function paneOf(number) {
+    if (!panes.has(number)) {
+      const store = family.stores[number];
+      const text = makeText(store, footer.mode());
+      panes.set(number, { text, store, release: makePointer(store, text, tip, send && branching.ask) });
+    }
+    return panes.get(number);
+  }
+
+  function showPane() {
+    const { text, store } = paneOf(family.shown);
+    place.replaceChildren(text.fold, text.box);
+    text.update();
+    if (store.scroll !== null) text.box.scrollTop = store.scroll;
+  }
+
+  function select(number) {
+    family.shown = number;
+    for (const view of family.views) view.change();
+  }
+
+  function recolour(mode) {
+    root.classList.toggle("heat", mode !== "none");
+    for (const { text } of panes.values()) text.recolour(mode);
+  }
 
   const view = {
     update() {
+      branching.settle();
       header.update();
-      text.update();
+      tabs.update();
+      paneOf(family.shown).text.update();
       footer.update();
-      const skipped = store.skipped ? `The first ${store.skipped.toLocaleString("en")} entries are not kept.` : "";
-      note.textContent = [store.head?.notes, skipped].filter(Boolean).join(" ");
-      summary.textContent = store.head?.summary ?? "";
-      root.classList.toggle("running", !store.head?.final);
+      const { skipped, head } = current();
+      const missing = skipped ? `The first ${skipped.toLocaleString("en")} entries are not kept.` : "";
+      note.textContent = [head?.notes, missing].filter(Boolean).join(" ");
+      summary.textContent = head?.summary ?? "";
+      root.classList.toggle("running", !head?.final);
     },
+    change() {
+      showPane();
+      view.update();
+    },
+    giveUp: branching.giveUp,
   };
   el.append(root);
+  recolour(footer.mode());
+  showPane();
   view.update();
-  if (store.scroll !== null) text.box.scrollTop = store.scroll;
-  store.views.add(view);
+  family.views.add(view);
   return () => {
-    store.views.delete(view);
-    release();
-    text.release();
+    family.views.delete(view);
+    for (const { text, release } of panes.values()) {
+      release();
+      text.release();
+    }
     root.remove();
   };
 }
 
 /** Show a recorded run, `{ rows, head }`, without a kernel. */
 export function mountStrip(run, el) {
-  const store = makeStore();
-  take(store, { start: 0, rows: run.rows, head: run.head }, true);
-  return mount(store, el, () => {});
+  const family = makeFamily();
+  takeSnapshot(family, { start: 0, rows: run.rows, head: run.head });
+  return mount(family, el, null);
 }
 
 // ---- The widget --------------------------------------------------------------------------------------------------
 
 export default () => {
-  const store = makeStore();
+  const family = makeFamily();
 
   function initialize(model) {
-    const takeSnapshot = () => {
+    const take = () => {
       const snapshot = model.get("snapshot");
-      if (snapshot?.rows) take(store, snapshot, true);
+      if (snapshot?.rows) takeSnapshot(family, snapshot);
     };
-    model.on("change:snapshot", takeSnapshot);
+    model.on("change:snapshot", take);
+    model.on("change:problem", () => family.views.forEach((view) => view.giveUp()));
     model.on("msg:custom", (message) => {
-      if (message?.type === "delta" && !take(store, message, false)) model.send({ type: "hello", have: store.have });
+      const missing = message?.type === "delta" ? takeDelta(family, message) : null;
+      if (missing) model.send({ type: "hello", ...missing });
     });
-    takeSnapshot();
+    take();
   }
 
-  return makeWidget((model, el) => mount(store, el, () => model.send({ type: "stop" })), initialize);
+  return makeWidget((model, el) => mount(family, el, (message) => model.send(message)), initialize);
 };

@@ -83,7 +83,7 @@ def test_the_header_has_the_numbers_and_stop(page: Any) -> None:
         assert part in header.replace("\n", " ")
     assert "interrupt" in page.get_by_role("button", name="Stop").get_attribute("title")
     page.get_by_role("button", name="Stop").click()
-    assert page.evaluate("model.sent") == [{"type": "stop"}]
+    assert page.evaluate("model.sent") == [{"type": "stop", "strand": 0}]
     assert page.get_by_role("button", name="Stopping").is_disabled()
 
     send(page, [StateEvent(State.CANCELLED)], before=marked())
@@ -214,7 +214,7 @@ def test_a_gap_asks_for_what_is_missing(page: Any) -> None:
     send(page, events[40:60], before=events[:40])
     have = len(to_rows(events[:20]))
 
-    assert page.evaluate("model.sent") == [{"type": "hello", "have": have}]
+    assert page.evaluate("model.sent") == [{"type": "hello", "strand": 0, "have": have}]
     send(page, events[20:], before=events[:20])
     send(page, events[30:], before=events[:30])
     assert page.locator(".exsa-text .exsa-tok").count() == sum(row[0] != "R" for row in to_rows(events))

@@ -11,9 +11,9 @@ import pytest
 from ipywidgets import Widget
 
 from exsa_lab.errors import ConfigError
-from exsa_lab.events import Event, State, StateEvent
+from exsa_lab.events import Event, State, StateEvent, TokenEvent
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
-from exsa_lab.widgets import token_strip
+from exsa_lab.widgets import strand, token_strip
 from exsa_lab.widgets.rows import to_rows
 from exsa_lab.widgets.scripts import WIDGET_VIEW
 from exsa_lab.widgets.token_strip import TokenStrip
@@ -73,8 +73,8 @@ def test_the_snapshot_is_set_once_at_the_end(sent: Messages) -> None:
 
 
 def test_messages_and_snapshot_are_bounded(sent: Messages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_strip, "MAX_ROWS", 10)
-    monkeypatch.setattr(token_strip, "MAX_SNAPSHOT_ROWS", 25)
+    monkeypatch.setattr(strand, "MAX_ROWS", 10)
+    monkeypatch.setattr(strand, "MAX_SNAPSHOT_ROWS", 25)
 
     strip = TokenStrip(_finished(98))
 
@@ -237,3 +237,66 @@ def test_assets_are_package_files_without_external_resources() -> None:
         assert len(text) > 1000
         assert "http" not in text
         assert "innerHTML" not in text
+
+
+# Branches
+
+
+def _with_alternatives() -> ScriptedModel:
+    return ScriptedModel([*"abcdefgh", "."], markov(9, 3), ends=[8])
+
+
+def _wait_for(happened: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_page_branches_and_gets_the_rows_from_there_on(sent: Messages) -> None:
+    with scripted_engine(_with_alternatives()) as engine:
+        gen = engine.generate("abc", chat=False, max_tokens=10, top_logprobs=3, logit_bias={8: -100})
+        strip = TokenStrip(gen, update_hz=1000)
+        assert strip.feed.wait(10)
+        [place] = [e for e in gen.events if isinstance(e, TokenEvent) and e.position == 4]
+        other = next(a for a in place.top if a.token_id not in (place.token_id, 8))
+        sent.clear()
+        strip.answer({"type": "branch", "strand": 0, "position": 4, "token": other.token_id})
+        [branch] = strip.branches
+        branch.wait(10)
+        _wait_for(lambda: len(strip.snapshot["branches"]) == 1)
+
+        rows = [row for message in sent for row in message["rows"]]
+        assert {message["strand"] for message in sent} == {1}
+        assert sent[0]["branch"] == {"parent": 0, "position": 4, "label": other.text}
+        assert [row for row in rows if row[0] != "R"] == [row for row in to_rows(branch.events) if row[0] not in "Rk"]
+        assert rows[0][:3] == ["c", other.token_id, other.text]
+        assert strip.snapshot["branches"][0]["rows"] == rows
+
+        # A branch is left as the first text is, at positions that count what it shares.
+        strip.answer({"type": "branch", "strand": 1, "position": 2, "token": 0})
+        assert strip.branches[1].result(10).startswith(gen.text[:2] + "a")
+        html, text = strip.static()
+        for number, title in ((1, f"Branch 1 at token 4: {other.text}"), (2, "Branch 2 at token 2: a")):
+            assert title in html, number
+            assert title in text
+        assert branch.text[4:] in text
+        assert "█" in html
+        assert "<script" not in html
+
+
+def test_what_cannot_branch_is_told_and_odd_requests_change_nothing(sent: Messages) -> None:
+    with scripted_engine(_with_alternatives()) as engine:
+        gen = engine.generate("abc", chat=False, max_tokens=4, top_logprobs=2)
+        strip = TokenStrip(gen, update_hz=1000)
+        assert strip.feed.wait(10)
+        odd: list[Any] = [{}, {"type": "branch"}, "branch", None]
+        for request in [*odd, {"type": "branch", "strand": 0, "position": "1", "token": 2}]:
+            strip._receive(None, request, None)
+        assert (strip.branches, strip.problem) == ([], "")
+        strip._receive(None, {"type": "branch", "strand": 0, "position": 99, "token": 2}, None)
+        assert "position is 99" in strip.problem
+        engine.close()
+        strip._receive(None, {"type": "branch", "strand": 0, "position": 1, "token": 2}, None)
+        assert "the engine is closed" in strip.problem
+        assert strip.branches == []

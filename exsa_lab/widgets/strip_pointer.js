@@ -1,0 +1,186 @@
+// Mouse and keyboard on the tokens of a strip: one of them at a time is looked at, with its tooltip.
+
+import { probability } from "./common.js";
+import { hasAlternatives } from "./strip_alternatives.js";
+import { positionOf } from "./strip_store.js";
+import { describe } from "./strip_tip.js";
+
+const STAY_MS = 350; // how long a tooltip that can be clicked waits for the mouse on its way to it
+
+const tokenOf = (event) => event.target.closest?.(".exsa-tok");
+const isShown = (node) => node.getClientRects().length > 0;
+
+/** Ways from a token to its neighbours that are in sight. */
+function makeSteps(store, text) {
+  function step(from, by) {
+    let index = from + by;
+    while (store.tokens[index] && !isShown(text.nodeAt(index))) index += by;
+    return text.nodeAt(index);
+  }
+
+  /** The token of the next line (by = 1) or the one before (by = -1) that stands nearest below or above. */
+  function stepLine(node, by) {
+    const from = node.getBoundingClientRect();
+    let best = null;
+    let lineTop = null;
+    for (let next = step(node.exsaIndex, by); next; next = step(next.exsaIndex, by)) {
+      const at = next.getBoundingClientRect();
+      if (Math.abs(at.bottom - from.bottom) < 8) continue;
+      lineTop ??= at.bottom;
+      if (Math.abs(at.bottom - lineTop) > 8) break;
+      if (!best || Math.abs(at.left - from.left) < Math.abs(best.getBoundingClientRect().left - from.left)) best = next;
+    }
+    return best;
+  }
+
+  return { step, stepLine };
+}
+
+/** Connects mouse and keyboard to the tooltip: one token at a time, with the others of its round lightly marked.
+ *  `branch(position, token)` branches off; null where there is no kernel. */
+export function makePointer(store, text, { tip, show, hide }, branch) {
+  const { step, stepLine } = makeSteps(store, text);
+  let current = null;
+  let isPinned = false;
+  let timer = null;
+
+  function leave() {
+    clearTimeout(timer);
+    isPinned = false;
+    if (!current) return;
+    hide();
+    current.classList.remove("current");
+    for (const node of text.roundOf(current.exsaIndex)) node.classList.remove("round");
+    current = null;
+  }
+
+  const canBranch = (row) => branch && hasAlternatives(row);
+
+  /** Leave, but where the tooltip can be clicked only once the mouse had time to reach it. */
+  function leaveSoon() {
+    clearTimeout(timer);
+    if (!current || isPinned || tip.contains(document.activeElement)) return;
+    if (canBranch(store.tokens[current.exsaIndex])) timer = setTimeout(leave, STAY_MS);
+    else leave();
+  }
+
+  function enter(node) {
+    clearTimeout(timer);
+    if (node === current || isPinned) return;
+    leave();
+    current = node;
+    const index = node.exsaIndex;
+    const row = store.tokens[index];
+    for (const other of text.roundOf(index)) other.classList.add("round");
+    node.classList.add("current");
+    const choose = (token) => {
+      leave();
+      branch(positionOf(store, index), token);
+    };
+    show(node, row, describe(row, store.rounds.get(row[6])), canBranch(row) ? choose : null);
+  }
+
+  function onFocus(event) {
+    const node = tokenOf(event);
+    if (!node) return;
+    text.setTabStop(node.exsaIndex);
+    const row = store.tokens[node.exsaIndex];
+    const about = describe(row, store.rounds.get(row[6]));
+    const numbers = ["p", "q", "u"].filter((n) => about[n] !== null).map((n) => `${n} ${probability(about[n])}`);
+    const help = canBranch(row) ? "Enter lists what else might have come" : "";
+    node.setAttribute("role", "note");
+    node.ariaLabel = [
+      `${about.name} token ${about.text}`,
+      ...numbers,
+      about.reason,
+      about.measures,
+      ...about.lines,
+      help,
+    ]
+      .filter(Boolean)
+      .join(", ");
+    isPinned = false;
+    enter(node);
+  }
+
+  function onBlur(event) {
+    if (tip.contains(event.relatedTarget)) return;
+    tokenOf(event)?.removeAttribute("role");
+    tokenOf(event)?.removeAttribute("aria-label");
+    leave();
+  }
+
+  function onKey(event) {
+    const node = tokenOf(event);
+    if (!node || event.ctrlKey || event.metaKey || event.altKey) return;
+    const index = node.exsaIndex;
+    if (event.key === "Escape" && current) leave();
+    else if (event.key === "Enter" && canBranch(store.tokens[index])) {
+      enter(node);
+      tip.querySelector("button")?.focus();
+    } else {
+      const moves = {
+        ArrowRight: () => step(index, 1),
+        ArrowLeft: () => step(index, -1),
+        ArrowDown: () => stepLine(node, 1),
+        ArrowUp: () => stepLine(node, -1),
+        Home: () => step(-1, 1),
+        End: () => step(store.tokens.length, -1),
+      };
+      if (!moves[event.key]) return;
+      moves[event.key]()?.focus();
+    }
+    // The notebook would move to another cell.
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  function onTipKey(event) {
+    if (!current) return;
+    const buttons = [...tip.querySelectorAll("button")];
+    const at = buttons.indexOf(document.activeElement);
+    if (event.key === "Escape") current.focus();
+    else if (event.key === "ArrowDown") buttons[Math.min(at + 1, buttons.length - 1)]?.focus();
+    else if (event.key === "ArrowUp") buttons[Math.max(at - 1, 0)]?.focus();
+    else if (event.key !== "Enter" && event.key !== " ") return;
+    else return event.stopPropagation(); // the button's own click follows
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  function onTipBlur(event) {
+    if (!tip.contains(event.relatedTarget) && event.relatedTarget !== current) leave();
+  }
+
+  function onClick(event) {
+    const node = tokenOf(event);
+    if (!node || !canBranch(store.tokens[node.exsaIndex])) return leave();
+    isPinned = false;
+    enter(node);
+    isPinned = true;
+  }
+
+  function onOutside(event) {
+    if (current && !tip.contains(event.target) && !text.box.contains(event.target)) leave();
+  }
+
+  text.box.addEventListener("mouseover", (event) => (tokenOf(event) ? enter(tokenOf(event)) : leaveSoon()));
+  text.box.addEventListener("mouseleave", leaveSoon);
+  text.box.addEventListener("click", onClick);
+  text.box.addEventListener("focusin", onFocus);
+  text.box.addEventListener("focusout", onBlur);
+  text.box.addEventListener("keydown", onKey);
+  const onScroll = (event) => current && !tip.contains(event.target) && leave();
+  const ends = new AbortController(); // the tooltip serves all texts of a strip, and outlives this one's listeners
+  const { signal } = ends;
+  tip.addEventListener("mouseenter", () => clearTimeout(timer), { signal });
+  tip.addEventListener("mouseleave", leaveSoon, { signal });
+  tip.addEventListener("keydown", onTipKey, { signal });
+  tip.addEventListener("focusout", onTipBlur, { signal });
+  document.addEventListener("pointerdown", onOutside, { capture: true, signal });
+  document.addEventListener("scroll", onScroll, { capture: true, passive: true, signal });
+  return () => {
+    leave();
+    ends.abort();
+  };
+}
