@@ -46,7 +46,7 @@ def test_it_is_sent_again_with_the_next_cell_and_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(captured.get_ipython, "events", events, raising=False)
     output = Output(outputs=(OLD,))
     sent: list[str] = []
-    monkeypatch.setattr(output, "send_state", sent.append)
+    monkeypatch.setattr(output, "send_state", lambda key: sent.append(key))
     CapturedDisplay(output, "id").renew(NEW)
     sent.clear()
     for _ in range(2):
