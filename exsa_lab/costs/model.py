@@ -174,9 +174,17 @@ class CostModel:
         return self.draft(num_tokens) * self.slow_down if self.draft else math.inf
 
     def cheapest_step(self, least: int, most: int, num_sequences: int) -> int:
-        """Return the number of tokens, ``least`` to ``most``, that cost least each in a step of so many sequences."""
+        """Return the number of tokens, ``least`` to ``most``, that cost least each in a step of so many sequences.
+
+        Where shapes are costly, more than ``least`` are a change of shape, and the next step is one back.
+        """
         fixed = self.sequences_seconds(num_sequences)
-        return min(range(most, least - 1, -1), key=lambda tokens: (self.target(tokens) + fixed) / tokens)
+        change = 2 * self.switch_seconds["target"] if self.has_costly_shapes else 0.0
+
+        def each(tokens: int) -> float:
+            return (self.target(tokens) + fixed + change * (tokens > least)) / tokens
+
+        return min(range(most, least - 1, -1), key=each)
 
     def sequences_seconds(self, num_sequences: int) -> float:
         """The part of a target decode, at the speed of calibration, that comes from having several sequences."""

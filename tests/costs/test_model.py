@@ -205,3 +205,19 @@ def test_only_steady_decodes_are_learned_from_where_a_change_of_shape_is_dear() 
     for _ in range(200):
         costs.observe("target", 4, 1, 0.003)
     assert costs.slow_down > 1.5
+
+
+def test_a_step_takes_the_tokens_that_cost_least_each() -> None:
+    stairs = {1: 1.0, 2: 1.9, 3: 2.4, 4: 4.1, 5: 6.8, 8: 5.0}
+    costs = CostModel.from_measurements(stairs)
+    assert [costs.cheapest_step(1, most, 1) for most in (1, 2, 3, 4, 5, 8)] == [1, 2, 3, 3, 3, 8]
+    assert costs.cheapest_step(4, 5, 4) == 4
+    steep = CostModel.from_measurements({1: 1.0, 16: 17.0})
+    assert steep.cheapest_step(1, 16, 1) == 1
+
+
+def test_a_step_of_another_shape_must_be_worth_the_change_and_the_way_back() -> None:
+    curve = {1: 1.1e-3, 8: 1.7e-3, 64: 5e-3}
+    costs = CostModel.from_measurements(curve, switch_seconds={"target": 3.8e-3})
+    assert costs.cheapest_step(1, 6, 1) == 1
+    assert costs.cheapest_step(1, 40, 1) == 40

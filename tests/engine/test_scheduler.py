@@ -177,3 +177,27 @@ class SchedulerUnderLoad(RuleBasedStateMachine):
 
 TestSchedulerUnderLoad = SchedulerUnderLoad.TestCase
 TestSchedulerUnderLoad.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_forced_tokens_are_taken_as_far_as_they_are_worth_it_and_one_of_each_at_least() -> None:
+    harness = Harness(step_tokens=16)
+    ones = [sequence(number, [number]) for number in range(3)]
+    for one in ones:
+        harness.scheduler.add(one)
+    harness.step()
+    for one, num_forced in zip(ones, (0, 4, 3), strict=True):
+        one.tokens += [7] * num_forced
+        one.num_forced = num_forced
+    asked: list[tuple[int, int]] = []
+
+    def budget(least: int, most: int) -> int:
+        asked.append((least, most))
+        return min(most, least + 5)
+
+    work = harness.scheduler.schedule(lambda _: 4, budget).work
+    assert asked == [(3, 10)]
+    assert [(w.sequence.id, w.num_tokens, w.is_decode, w.has_output) for w in work] == [
+        (0, 1, True, True),
+        (1, 5, True, True),
+        (2, 2, True, False),
+    ]

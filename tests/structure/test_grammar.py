@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -15,7 +16,7 @@ from exsa_lab.config import SamplingParams
 from exsa_lab.errors import ConfigError, DecodeError
 from exsa_lab.forms import Form
 from exsa_lab.speculation.shaping import Shaping
-from exsa_lab.structure.grammar import Grammar
+from exsa_lab.structure.grammar import Grammar, GrammarMask
 from exsa_lab.structure.tokenizer import new_tokenizer
 from tests.speculation.lossless import GRID, misfit
 from tests.speculation.test_rejection_sampling import Logits, random_logits
@@ -82,6 +83,39 @@ def test_forced_tokens_are_what_one_at_a_time_leaves_no_choice_of(regex: str) ->
     for token in at_once.forced():
         assert np.flatnonzero(singly.allowed([])).tolist() == [token]
         singly.commit([token])
+
+
+@settings(max_examples=60, deadline=None)
+@given(regexes, st.lists(st.lists(st.integers(0, VOCAB - 2), max_size=5), max_size=4))
+def test_a_proposal_is_cut_at_the_first_token_that_may_not_come(regex: str, proposals: list[list[int]]) -> None:
+    compiled = grammar(regex)
+    mask = compiled.begin()
+    for proposed in proposals:
+        fits, step = mask.fitting(proposed), compiled.begin()
+        assert fits == proposed[: len(fits)]
+        for token in fits:
+            assert step.allowed([])[token]
+            step.commit([token])
+        if len(fits) < len(proposed):
+            assert not step.allowed([])[proposed[len(fits)]]
+        np.testing.assert_array_equal(mask.allowed(fits), step.allowed([]))
+        assert mask.forced(fits) == step.forced()
+
+
+def test_each_place_is_computed_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    real = GrammarMask._look
+    monkeypatch.setattr(GrammarMask, "_look", lambda self, place: (looked.append(1), real(self, place))[1])
+    mask = grammar("[abc]{3}(f|g)").begin()
+    draft = [0, 1, 2]
+    assert mask.fitting(draft) == draft  # before it is verified
+    for num in range(len(draft) + 1):
+        mask.allowed(draft[:num])
+    for token in draft:
+        mask.commit([token])
+        assert not mask.is_complete
+    mask.allowed([])
+    assert len(looked) == len(draft) + 1
 
 
 def test_forced_tokens_are_cut_as_the_tokenizer_would() -> None:
@@ -206,6 +240,5 @@ def test_text_is_distributed_so_where_forced_tokens_are_not_asked_for(k: int, te
 
 def test_the_statistics_catch_a_mask_that_is_left_out_and_one_that_is_narrower() -> None:
     target, draft, params = random_logits(11, VOCAB), random_logits(20, VOCAB), SamplingParams(temperature=1.0)
-    with pytest.raises(AssertionError, match="impossible"):
-        misfit(target, draft, 2, params, masker("[a-h]{3,9}"), masked(FULL))
+    assert misfit(target, draft, 2, params, masker("[a-h]{3,9}"), masked(FULL)) == math.inf
     assert misfit(target, draft, 2, params, masker(JUMPS), masked(FULL | JUMPS_FULL)) > 1.5
