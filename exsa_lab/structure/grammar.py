@@ -30,6 +30,7 @@ _UNSUPPORTED = (
     (r"^Unimplemented keys: \[(.*)\]", "uses {}, which is not supported"),
     (r"^oneOf constraints", 'uses "oneOf" of parts that one text may fit together, which is not supported'),
     (r"^patternProperty regexes", 'uses "patternProperties" that one name may fit together, which is not supported'),
+    (r"^min/maxProperties", 'uses "minProperties" or "maxProperties" with keys that may be left out, not supported'),
     (r"^Unknown format: (\S*)", 'uses the "format" {}, which is not supported'),
     (r"(?s)^regex parse error.*error: (.*)", 'has a "pattern" that is not supported: {}'),
     (r"^Failed to generate regex for .* range", 'has a "minimum" or "maximum" of a size that is not supported'),

@@ -84,3 +84,12 @@ def test_equivalence(tmp_path: Path) -> None:
     (table,) = run(tmp_path, "equivalence", "--prompts", "2", "--tokens", "6")["tables"]
     assert all(row["equal"] + row["diverged"] == 2 for row in table["rows"])
     assert {"auto", "plain, all at once"} < {row["setting"].partition(" (")[0] for row in table["rows"]}
+
+
+def test_structured(tmp_path: Path) -> None:
+    report = run(tmp_path, "structured", "--tokens", "8", "--weights", "as-shipped")
+    (table,) = report["tables"]
+    names = {(row["requests at once"], row["contender"].split(",")[0].split(" (")[0]) for row in table["rows"]}
+    assert {("1", "plain"), ("1", "auto"), ("16", "plain"), ("16", "auto")} < names
+    assert {("1", "llama-cpp-python"), ("1", "llama-server"), ("16", "llama-server")} < names
+    assert all(row["tok/s"] > 0 for row in table["rows"])

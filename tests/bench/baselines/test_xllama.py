@@ -94,6 +94,15 @@ def test_sampling_is_by_temperature_alone(library: Library) -> None:
     assert (sampled["top_k"], sampled["top_p"], sampled["min_p"], sampled["seed"]) == (0, 1.0, 0.0, 3)
 
 
+def test_a_schema_is_sent_along(library: Library) -> None:
+    server = XllamaServer(Path("m.gguf"), CONFIG, 1)
+    server.complete([1], 4)
+    server.complete_all([[1]], 4, schema={"type": "object"})
+    free, formed = library.requests
+    assert "json_schema" not in free
+    assert formed["json_schema"] == {"type": "object"}
+
+
 def test_all_prompts_are_sent_at_once(library: Library) -> None:
     runs, seconds = XllamaServer(Path("m.gguf"), CONFIG, 1).complete_all([[1, 2], [3, 4], [5, 6]], 4)
     assert [run.num_tokens for run in runs] == [4, 4, 4]
