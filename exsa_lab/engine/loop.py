@@ -250,7 +250,7 @@ class Loop:
     def _find_masks(work: list[Work], drafts: dict[int, Draft]) -> None:
         """Find what may come at each place of the drafts, while the device computes what will."""
         for sequence in (item.sequence for item in work if item.has_output):
-            if sequence.mask is not None:
+            if sequence.mask is not None and sequence.params.temperature > 0:  # else one token is asked about
                 tokens = drafts[sequence.id].tokens if sequence.id in drafts else []
                 sequence.mask.allowed(sequence.mask.fitting(tokens))
 

@@ -85,7 +85,7 @@ def propose_by_lookup(sequence: Sequence, length: int) -> tuple[list[int], int]:
     if sequence.ngrams is None:
         return [], 0
     tokens, match = sequence.ngrams.propose(length)
-    if tokens and sequence.mask is not None and not sequence.mask.allowed([])[tokens[0]]:
+    if tokens and sequence.mask is not None and not sequence.mask.admits([], tokens[0]):
         return [], 0
     return tokens, match
 

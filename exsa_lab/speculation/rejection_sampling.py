@@ -116,28 +116,32 @@ class _Rows:
         row: Row = self.logits[index]
         return row if self.shaping is None else self.shaping.apply(row, self.draft[:index])
 
+    def best(self, index: int) -> int:
+        """The token with the largest logit, without a pass over the row for each thing that shapes it."""
+        row: Row = self.logits[index]
+        return greedy_token(row) if self.shaping is None else self.shaping.best(row, self.draft[:index])
+
+    def judge(self, index: int, with_probabilities: bool) -> tuple[int, Callable[[int], float | None]]:
+        """The best token of a row, and every token's probability where it is asked for."""
+        if with_probabilities:
+            softmax = Softmax(self[index])
+            return softmax.best, softmax.probability
+        return self.best(index), _not_asked
+
 
 def _accept_greedy(
     draft: Sequence[int], draft_probs: Sequence[float | None], rows: _Rows, with_probabilities: bool
 ) -> Verdict:
     checks: list[DraftCheck] = []
-    best, probability = _judge_row(rows[0], with_probabilities)
+    best, probability = rows.judge(0, with_probabilities)
     for i, token in enumerate(draft):
         q = draft_probs[i] if draft_probs else 1.0
         checks.append(DraftCheck(token, probability(token), q, None, token == best))
         if token != best:
             return Verdict(i, best, Source.RESAMPLED, probability(best), None, checks)
-        best, probability = _judge_row(rows[i + 1], with_probabilities)
+        best, probability = rows.judge(i + 1, with_probabilities)
     source = Source.BONUS if draft else Source.TARGET
     return Verdict(len(draft), best, source, probability(best), None, checks)
-
-
-def _judge_row(row: Row, with_probabilities: bool) -> tuple[int, Callable[[int], float | None]]:
-    """The best token of a row, and every token's probability where it is asked for."""
-    if with_probabilities:
-        softmax = Softmax(row)
-        return softmax.best, softmax.probability
-    return greedy_token(row), _not_asked
 
 
 def _not_asked(token: int) -> None:

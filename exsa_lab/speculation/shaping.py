@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exsa_lab.errors import DecodeError
-from exsa_lab.speculation.sampling import Row
+from exsa_lab.speculation.sampling import Row, greedy_token
 
 _FIRST_CAPACITY = 64
 _NEVER = np.float32(-np.inf)
@@ -25,6 +25,9 @@ class Mask(Protocol):
 
     def allowed(self, drafted: Sequence[int]) -> NDArray[np.bool_]:
         """Return one flag for each token of the vocabulary, after the committed tokens and these drafted ones."""
+
+    def admits(self, drafted: Sequence[int], token: int) -> bool:
+        """Return the flag of one token."""
 
     def commit(self, tokens: Sequence[int]) -> None:
         """Go on from these tokens; drafted ones are forgotten."""
@@ -141,13 +144,7 @@ class Shaping:
 
         Raises DecodeError where no token is left that may come.
         """
-        row = logits
-        if self._changes_some:
-            row = logits.copy()
-            row[self._bias_ids] += self._biases
-            if self._penalties is not None:
-                self._penalties.apply(row, drafted)
-            row[self._suppressed] = -np.inf
+        row = self._changed(logits, drafted)
         if self.mask is not None:
             row = np.where(self.mask.allowed(drafted), row, _NEVER)
         if self._excluded is not None and not drafted:
@@ -160,6 +157,29 @@ class Shaping:
                 "no token is left that may come next.",
                 hint="suppress_tokens and the form asked for together allow none.",
             )
+        return row
+
+    def best(self, logits: Row, drafted: Sequence[int]) -> int:
+        """Return the token with the largest shaped logit: `greedy_token` of what `apply` returns, and its errors.
+
+        The mask is asked about all tokens only where the one that is best without it may not come.
+        """
+        if self.mask is not None and self._excluded is None:
+            row = self._changed(logits, drafted)
+            token = int(row.argmax())
+            if np.isfinite(row[token]) and self.mask.admits(drafted, token):
+                return token
+        return greedy_token(self.apply(logits, drafted))
+
+    def _changed(self, logits: Row, drafted: Sequence[int]) -> Row:
+        """The row before the mask: itself where nothing changes it."""
+        if not self._changes_some:
+            return logits
+        row = logits.copy()
+        row[self._bias_ids] += self._biases
+        if self._penalties is not None:
+            self._penalties.apply(row, drafted)
+        row[self._suppressed] = -np.inf
         return row
 
     def commit(self, tokens: Sequence[int]) -> None:

@@ -121,24 +121,31 @@ class GrammarMask:
 
     def allowed(self, drafted: Sequence[int]) -> Flags:
         """See `exsa_lab.speculation.shaping.Mask`; raises DecodeError where the draft left the grammar."""
-        num = len(drafted)
-        is_known = num_right(self._drafted, drafted) == num and self._places[num].flags is not None
-        if not is_known:
-            self._move(drafted)
-            self._look(self._places[num])
-        flags = self._places[num].flags
-        assert flags is not None
-        return flags
+        place = self._place(drafted)
+        if place.flags is None:
+            place.flags = self._compute(drafted)
+        return place.flags
+
+    def admits(self, drafted: Sequence[int], token: int) -> bool:
+        """See `exsa_lab.speculation.shaping.Mask`. Far cheaper than all flags, where nobody needed them yet."""
+        place = self._place(drafted)
+        if place.flags is not None:
+            return bool(place.flags[token])
+        if run := self._run(drafted):
+            return token == run[0]
+        if self._num_beyond or token in self._ends or place.is_complete:
+            return bool(self.allowed(drafted)[token])
+        self._move(drafted)
+        return bool(self._matcher.validate_tokens([token]))
 
     def forced(self, drafted: Sequence[int] = ()) -> list[int]:
         """Return the tokens that must follow the committed text and these drafted ones, as far as they are certain."""
-        self.allowed(drafted)
-        return list(self._places[len(drafted)].run or ())
+        return list(self._run(drafted))
 
     def fitting(self, proposed: Sequence[int]) -> list[int]:
         """Return the beginning of these tokens that may follow the committed text."""
         for num, token in enumerate(proposed):
-            if not self.allowed(proposed[:num])[token]:
+            if not self.admits(proposed[:num], token):
                 return list(proposed[:num])
         return list(proposed)
 
@@ -156,19 +163,31 @@ class GrammarMask:
         is_complete = bool(self._matcher.is_stopped()) and not self._matcher.is_error()
         return _Place(is_complete, bool(self._matcher.is_accepting()))
 
-    def _look(self, place: _Place) -> None:
-        """Find what may come where the matcher stands."""
-        if self._num_beyond:  # nobody looks at what comes then
-            place.flags, place.run = np.ones(self._vocab_size, np.bool_), []
-            return
-        flags = _flags(self._matcher, self._vocab_size)
+    def _place(self, drafted: Sequence[int]) -> _Place:
+        """What is known of the place after these tokens; the matcher goes there where it has not been."""
+        if num_right(self._drafted, drafted) < len(drafted):
+            self._move(drafted)
+        return self._places[len(drafted)]
+
+    def _run(self, drafted: Sequence[int]) -> list[int]:
+        """What must follow these tokens."""
+        place = self._place(drafted)
         if place.run is None:
-            is_single = np.count_nonzero(flags) == 1 and not self._matcher.is_stopped()
-            place.run = [int(token) for token in self._matcher.compute_ff_tokens()] if is_single else []
-        if place.run:
+            self._move(drafted)
+            is_over = self._num_beyond > 0 or self._matcher.is_stopped()
+            place.run = [] if is_over else [int(token) for token in self._matcher.compute_ff_tokens()]
+        return place.run
+
+    def _compute(self, drafted: Sequence[int]) -> Flags:
+        """Compute which tokens may follow these."""
+        if run := self._run(drafted):
             flags = np.zeros(self._vocab_size, np.bool_)
-            flags[place.run[0]] = True
-        place.flags = flags
+            flags[run[0]] = True
+            return flags
+        self._move(drafted)
+        if self._num_beyond:  # nobody looks at what comes then
+            return np.ones(self._vocab_size, np.bool_)
+        return _flags(self._matcher, self._vocab_size)
 
     def _move(self, tokens: Sequence[int]) -> None:
         num, held = num_right(self._drafted, tokens), len(self._drafted)

@@ -76,6 +76,9 @@ def test_the_order_is_bias_penalties_suppressed_mask() -> None:
         def allowed(self, drafted: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
             return np.arange(VOCAB) % 2 == 0
 
+        def admits(self, drafted: Sequence[int], token: int) -> bool:
+            return token % 2 == 0
+
         def commit(self, tokens: Sequence[int]) -> None: ...
 
     penalties = Penalties(repeat=2.0, last_n=64)
@@ -83,6 +86,7 @@ def test_the_order_is_bias_penalties_suppressed_mask() -> None:
     shaping = Shaping(bias={2: 4.0, 1: 9.0}, penalties=penalties, suppressed=[0], mask=Even())
     row = np.ones(VOCAB, np.float32)
     assert shaping.apply(row, [4]).tolist() == [-math.inf, -math.inf, 2.5, -math.inf, 0.5, -math.inf]
+    assert shaping.best(row, [4]) == 2
     assert row.tolist() == [1.0] * VOCAB
 
 

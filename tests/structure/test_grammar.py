@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import ConfigError, DecodeError
 from exsa_lab.forms import Form
+from exsa_lab.speculation.sampling import greedy_token
 from exsa_lab.speculation.shaping import Shaping
-from exsa_lab.structure.grammar import Grammar, GrammarMask
+from exsa_lab.structure.grammar import Grammar, GrammarMask, _flags
 from exsa_lab.structure.tokenizer import new_tokenizer
 from tests.speculation.lossless import GRID, misfit
 from tests.speculation.test_rejection_sampling import Logits, random_logits
@@ -103,19 +104,48 @@ def test_a_proposal_is_cut_at_the_first_token_that_may_not_come(regex: str, prop
 
 
 def test_each_place_is_computed_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[int] = []
-    real = GrammarMask._look
-    monkeypatch.setattr(GrammarMask, "_look", lambda self, place: (looked.append(1), real(self, place))[1])
+    computed: list[list[int]] = []
+    real = GrammarMask._compute
+    monkeypatch.setattr(
+        GrammarMask, "_compute", lambda self, drafted: (computed.append(list(drafted)), real(self, drafted))[1]
+    )
     mask = grammar("[abc]{3}(f|g)").begin()
     draft = [0, 1, 2]
-    assert mask.fitting(draft) == draft  # before it is verified
-    for num in range(len(draft) + 1):
-        mask.allowed(draft[:num])
+    assert mask.fitting(draft) == draft  # asks about single tokens
+    assert computed == []
+    for _ in range(2):  # drafted, then verified
+        for num in range(len(draft) + 1):
+            mask.allowed(draft[:num])
     for token in draft:
         mask.commit([token])
         assert not mask.is_complete
     mask.allowed([])
-    assert len(looked) == len(draft) + 1
+    assert computed == [draft[:num] for num in range(len(draft) + 1)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(regexes, st.data())
+def test_one_token_is_admitted_as_the_flags_say_and_the_best_one_found_alike(regex: str, data: st.DataObject) -> None:
+    compiled = grammar(regex)
+    one, all_flags = compiled.begin(), compiled.begin()
+    shaping, reference, rows = Shaping(mask=compiled.begin()), Shaping(mask=compiled.begin()), random_logits(3, VOCAB)
+    drafted: list[int] = []
+    for row in rows:
+        flags = all_flags.allowed(drafted)
+        raw = _flags(all_flags._matcher, VOCAB)
+        np.testing.assert_array_equal(flags, raw)  # where a run is forced, its first token is all that may come
+        assert [one.admits(drafted, token) for token in range(VOCAB)] == flags.tolist()
+        assert shaping.best(row, drafted) == greedy_token(reference.apply(row, drafted))
+        drafted.append(int(data.draw(st.sampled_from(np.flatnonzero(flags).tolist()))))
+        if drafted[-1] == END:
+            break
+
+
+def test_numbers_that_are_none_are_refused_by_the_quick_way_too() -> None:
+    row = random_logits(3, VOCAB)[0]
+    row[2] = np.nan
+    with pytest.raises(DecodeError, match="not numbers"):
+        Shaping(mask=grammar("[abc]").begin()).best(row, [])
 
 
 def test_forced_tokens_are_cut_as_the_tokenizer_would() -> None:
