@@ -231,7 +231,7 @@ function makeControls(actions, hasDraft) {
 /** Keys of the whole view; a slider and the text field keep theirs. */
 function listenToKeys(root, actions) {
   root.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
     const rows = [...root.querySelectorAll("button.exsa-pl-row")];
     const moves = {
       ArrowLeft: actions.back,

@@ -154,8 +154,8 @@ class Playground(LiveWidget):
         """Draw the next token from p and go on with it; returns its id."""
         u = float(self._random.random())
         token = self.p().sample(u)
-        self.said = f"u = {u:.3f} draws {self._quote(token)} from p."
         self._append([token])
+        self.said = f"u = {u:.3f} draws {self._quote(token)} from p."  # once it is there: the page may go on then
         return token
 
     def propose(self) -> bool:
@@ -166,11 +166,12 @@ class Playground(LiveWidget):
         ratio = min(1.0, p.probability(token) / q.probability(token))
         proposed = f"The draft draws {self._quote(token)} from q; u = {u_accept:.3f}, p/q = {ratio:.3f}"
         if stands := u_accept < ratio:
-            self.said = f"{proposed}: accepted."
+            said = f"{proposed}: accepted."
         else:
             token = residual(p, q).sample(u_sample)
-            self.said = f"{proposed}: refused. {self._quote(token)} is drawn from what p has in excess of q."
+            said = f"{proposed}: refused. {self._quote(token)} is drawn from what p has in excess of q."
         self._append([token])
+        self.said = said
         return stands
 
     def _one_token(self, token: int | str) -> int:
