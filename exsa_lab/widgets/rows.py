@@ -193,6 +193,7 @@ class Tally:
             "tok_s": _short(getattr(stats, "tokens_per_second", 0.0) or self.tokens_per_second),
             "ttft_s": _short(getattr(stats, "ttft_s", 0.0) or self._first_s),
             "acceptance": _short(self.accepted / self.drafted) if self.drafted else None,
+            "drafted": [self.accepted, self.drafted] if self.drafted else None,
             "per_round": _short(self.generated / self.rounds) if self.rounds else None,
             "k": last.k if last else None,
             "reason": str(last.reason) if last else "",

@@ -119,7 +119,7 @@ def _headline(tally: Tally, stats: Any) -> str:
     head = tally.head(stats)
     numbers = [
         f"{head['tok_s']:.1f} tok/s" if head["tok_s"] else "",
-        f"{head['acceptance']:.0%} of drafts accepted" if head["acceptance"] is not None else "",
+        "{:,} of {:,} drafted accepted".format(*head["drafted"]) if head["drafted"] else "",
         f"{head['per_round']:.2f} tokens per round" if head["per_round"] else "",
         f"{head['generated']:,} tokens",
         f"{head['cached'][0]:,} of {head['cached'][1]:,} prompt tokens cached" if head["cached"] else "",

@@ -53,6 +53,15 @@ export function sumUp(rounds) {
   return rounds.map(({ ms }) => ({ draft: (draft += ms.draft), verify: (verify += ms.verify) }));
 }
 
+/** The first frame of the first round that drafted something: where there is something to see. */
+export function openingFrame(rounds, frames) {
+  const drafted = rounds.findIndex(({ k }) => k > 0);
+  return Math.max(
+    0,
+    frames.findIndex(({ i }) => i === drafted),
+  );
+}
+
 /** Where the frames of the round begin that is `by` rounds from this frame's; back leads to this one's beginning first. */
 export function roundStart(frames, at, by) {
   const start = (i) => frames.findIndex((frame) => frame.i === i);

@@ -4,7 +4,7 @@
 import { make, makeWidget, probability } from "./common.js";
 import { makeMarked } from "./marked.js";
 import { listenToKeys, makeControls, makePlayer } from "./player.js";
-import { roundStart, sumUp, toFrames, toRounds } from "./step_run.js";
+import { openingFrame, roundStart, sumUp, toFrames, toRounds } from "./step_run.js";
 
 const MAX_TEXT = 160; // tokens of the text shown before the round
 const CELLS = 40; // cells of each cache shown: the last ones
@@ -299,13 +299,14 @@ export function mountRun(run, el) {
     root.dataset.phase = frame.phase;
   }
 
-  const player = makePlayer({ end: frames.length - 1, show, speed: NORMAL, isWhole: true });
+  const at = openingFrame(rounds, frames);
+  const player = makePlayer({ end: frames.length - 1, show, speed: NORMAL, isWhole: true, at });
   controls = makeBar(root, player, frames, rounds);
   text.dir = "auto";
   machine.append(targetCache, ...(hasDraft ? [draftCache] : []), clock);
   root.append(controls.bar, text, words, cards, machine);
   if (run.left_out) root.append(make("div", "exsa-st-none", `${run.left_out} later rounds are not shown.`));
-  show(0);
+  show(at);
   return () => {
     player.stop();
     root.remove();

@@ -16,6 +16,7 @@ const TOGGLES = [
   ["rejected", "rejected tokens", true],
   ["marks", "marks", true],
   ["mono", "monospace", false],
+  ["whole", "whole text", false],
 ];
 
 // ---- Settings, remembered by the browser -----------------------------------------------------------------------
@@ -81,12 +82,12 @@ function makeHeader(current, stop) {
         ),
       );
     if (head.tok_s) items.push(number(head.tok_s.toFixed(1), "tok/s", "Tokens generated per second, after the first"));
-    if (typeof head.acceptance === "number")
+    if (head.drafted)
       items.push(
         number(
-          `${Math.round(100 * head.acceptance)} %`,
-          "accepted",
-          "Acceptance rate: draft tokens accepted, of those drafted",
+          `${head.drafted[0]} of ${head.drafted[1]}`,
+          "drafted accepted",
+          `Acceptance rate: ${Math.round(100 * head.acceptance)} % of the draft tokens`,
         ),
       );
     if (head.per_round)

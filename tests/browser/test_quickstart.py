@@ -19,7 +19,7 @@ def test_every_cell_runs(notebook: Callable[..., Notebook], server: Server) -> N
     last = len(nbformat.read(path, as_version=4).cells) - 1
 
     # It is stored with its outputs, which are to be made anew here.
-    stored = lab.page.get_by_text("of drafts accepted")
+    stored = lab.page.get_by_text("drafted accepted")
     expect(stored).to_have_count(3)
     lab.command("notebook:clear-all-cell-outputs")
     expect(stored).to_have_count(0)

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { roundStart, sumUp, toFrames, toRounds } from "../../exsa_lab/widgets/step_run.js";
+import { openingFrame, roundStart, sumUp, toFrames, toRounds } from "../../exsa_lab/widgets/step_run.js";
 
 // A first token of the target's own, then a round of three: one accepted, one refused, one never tested.
 const RUN = {
@@ -73,4 +73,10 @@ test("forced tokens are committed with their round", () => {
     round.committed.map(({ kind }) => kind),
     ["t", "f"],
   );
+});
+
+test("it opens at the first draft, and at the beginning where nothing was drafted", () => {
+  const rounds = toRounds(RUN);
+  assert.equal(openingFrame(rounds, toFrames(rounds)), 2);
+  assert.equal(openingFrame(rounds.slice(0, 1), toFrames(rounds.slice(0, 1))), 0);
 });

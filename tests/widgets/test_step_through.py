@@ -111,6 +111,7 @@ def _load(page: Any, trace: Trace) -> Any:
 def _read_step_by_step(page: Any, view: Any) -> str:
     """Go through all steps with the keyboard; returns what was said at each."""
     view.focus()
+    page.keyboard.press("Home")
     words = []
     for _ in range(int(view.locator("input[type=range]").get_attribute("max"))):
         page.keyboard.press("ArrowRight")
