@@ -74,7 +74,7 @@ function showText(box, model, nodes, look) {
   const path = pathTo(nodes, model.get("tip"));
   const at = model.get("at");
   const longest = Math.max(8, ...path.map(({ bits }) => bits));
-  const parts = [make("span", "exsa-pl-prompt", model.get("prompt_text"))];
+  const parts = [make("div", "exsa-pl-prompt", model.get("prompt_text"))];
   let isAhead = at === 0;
   const cursor = make("b", "exsa-pl-cursor", "▮");
   cursor.ariaLabel = "the place shown below";
@@ -87,6 +87,8 @@ function showText(box, model, nodes, look) {
     }
   }
   box.replaceChildren(...parts);
+  // What is looked at must be seen; scrollIntoView would move the page, too.
+  box.scrollTop = cursor.offsetTop - box.clientHeight + 2 * cursor.offsetHeight;
 }
 
 function showBranches(box, model, nodes, look) {
@@ -138,10 +140,13 @@ function makeRow(row, most, isChosen, choose) {
   return item;
 }
 
-function makeOthers(place, read, rows, vocabulary) {
-  const left = (probs, name) => Math.max(0, 1 - rows.reduce((sum, row) => sum + row[name], 0)) * (probs ? 1 : 0);
+function makeOthers(place, rows, vocabulary) {
+  const left = (name) => {
+    const rest = 1 - rows.reduce((sum, row) => sum + row[name], 0);
+    return rest < 1e-9 ? 0 : rest; // less is rounding
+  };
   const item = make("div", "exsa-pl-row others");
-  const numbers = [left(read.own, "own"), left(read.p, "p"), ...(place.draft ? [left(read.q, "q")] : [])];
+  const numbers = [left("own"), left("p"), ...(place.draft ? [left("q")] : [])];
   item.append(make("span", "exsa-pl-name", `${(vocabulary - rows.length).toLocaleString("en")} others`), make("span"));
   item.append(...numbers.map((value) => make("span", "exsa-pl-number", probability(value))));
   return item;
@@ -191,7 +196,7 @@ function showPlace(box, model, place, chosen, choose) {
   const list = make("div", "exsa-pl-list");
   list.classList.toggle("with-draft", Boolean(place.draft));
   list.append(makeHead(Boolean(place.draft)), ...rows.map((row) => makeRow(row, most, row.id === chosen, choose)));
-  if (rows.length < vocabulary) list.append(makeOthers(place, read, rows, vocabulary));
+  if (rows.length < vocabulary) list.append(makeOthers(place, rows, vocabulary));
   box.replaceChildren(
     make("div", "exsa-pl-words", describePlace(read, vocabulary)),
     list,
