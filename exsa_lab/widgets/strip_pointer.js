@@ -38,7 +38,7 @@ function makeSteps(store, text) {
 
 /** Connects mouse and keyboard to the tooltip: one token at a time, with the others of its round lightly marked.
  *  `branch(position, token)` branches off; null where there is no kernel. */
-export function makePointer(store, text, { tip, show, hide }, branch) {
+export function makePointer(store, text, { tip, show, hide, place }, branch) {
   const { step, stepLine } = makeSteps(store, text);
   let current = null;
   let isPinned = false;
@@ -49,6 +49,7 @@ export function makePointer(store, text, { tip, show, hide }, branch) {
     isPinned = false;
     if (!current) return;
     hide();
+    text.hold(false);
     current.classList.remove("current");
     for (const node of text.roundOf(current.exsaIndex)) node.classList.remove("round");
     current = null;
@@ -77,6 +78,7 @@ export function makePointer(store, text, { tip, show, hide }, branch) {
       leave();
       branch(positionOf(store, index), token);
     };
+    if (canBranch(row)) text.hold(true);
     show(node, row, describe(row, store.rounds.get(row[6])), canBranch(row) ? choose : null);
   }
 
@@ -164,13 +166,22 @@ export function makePointer(store, text, { tip, show, hide }, branch) {
     if (current && !tip.contains(event.target) && !text.box.contains(event.target)) leave();
   }
 
+  /** A tooltip that can be clicked goes along with its token, as long as that is in sight; text that comes scrolls, too. */
+  function onScroll(event) {
+    if (!current || tip.contains(event.target)) return;
+    const at = current.getBoundingClientRect();
+    const box = text.box.getBoundingClientRect();
+    const isInSight = at.bottom > Math.max(0, box.top) && at.top < Math.min(innerHeight, box.bottom);
+    if (canBranch(store.tokens[current.exsaIndex]) && isInSight) place(current);
+    else leave();
+  }
+
   text.box.addEventListener("mouseover", (event) => (tokenOf(event) ? enter(tokenOf(event)) : leaveSoon()));
   text.box.addEventListener("mouseleave", leaveSoon);
   text.box.addEventListener("click", onClick);
   text.box.addEventListener("focusin", onFocus);
   text.box.addEventListener("focusout", onBlur);
   text.box.addEventListener("keydown", onKey);
-  const onScroll = (event) => current && !tip.contains(event.target) && leave();
   const ends = new AbortController(); // the tooltip serves all texts of a strip, and outlives this one's listeners
   const { signal } = ends;
   tip.addEventListener("mouseenter", () => clearTimeout(timer), { signal });

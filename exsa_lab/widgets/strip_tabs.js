@@ -19,6 +19,7 @@ export function makeTabs(family, onSelect) {
   const bar = make("div", "exsa-tabs");
   bar.setAttribute("role", "tablist");
   bar.setAttribute("aria-label", "Original and branches");
+  bar.dataset.lmSuppressShortcuts = "true"; // keys here are not the notebook's
   bar.hidden = true;
 
   function addTab(number) {

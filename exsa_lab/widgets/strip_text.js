@@ -74,6 +74,7 @@ export function makeText(store, heat = "none") {
   const chunks = []; // { el, first, last, isFull, isWarm }; tokens first..last - 1
   const near = new IntersectionObserver(onSight, { root: box, rootMargin: NEAR });
   let tabStop = null; // index of the token that the Tab key reaches
+  let isHeld = false; // somebody looks at a token, which must not run away
   let lastTop = 0;
   let lastHeight = 0;
 
@@ -100,7 +101,7 @@ export function makeText(store, heat = "none") {
   }
 
   function follow() {
-    if (!store.isFollowing || store.head?.final) return;
+    if (!store.isFollowing || isHeld || store.head?.final) return;
     box.scrollTop = box.scrollHeight;
     remember();
   }
@@ -213,6 +214,11 @@ export function makeText(store, heat = "none") {
     for (const chunk of chunks) chunk.el.hidden = isFolded && chunk.last <= thought.rows;
   }
 
+  function hold(isWanted) {
+    isHeld = isWanted;
+    follow();
+  }
+
   function recolour(mode) {
     heat = mode;
     for (const [index, node] of nodes) setLevel(node, store.tokens[index], heat);
@@ -223,5 +229,5 @@ export function makeText(store, heat = "none") {
     foldThought();
   });
   box.addEventListener("scroll", onScroll, { passive: true });
-  return { box, fold, nodeAt, roundOf, setTabStop, update, recolour, release: () => near.disconnect() };
+  return { box, fold, nodeAt, roundOf, setTabStop, update, recolour, hold, release: () => near.disconnect() };
 }

@@ -36,6 +36,7 @@ export function describe(row, round) {
 export function makeTip() {
   const tip = make("div", "exsa-tip");
   tip.setAttribute("role", "tooltip");
+  tip.dataset.lmSuppressShortcuts = "true"; // the keys on its buttons are its own, not the notebook's
   tip.popover = "manual"; // the top layer: no output area clips it
 
   function bar(label, value, kind) {
@@ -86,5 +87,5 @@ export function makeTip() {
     tip.classList.remove("shown");
   }
 
-  return { tip, show, hide };
+  return { tip, show, hide, place };
 }
