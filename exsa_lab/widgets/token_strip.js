@@ -257,6 +257,7 @@ function mount(family, el, send) {
   recolour(footer.mode());
   showPane();
   view.update();
+  tabs.refocus();
   family.views.add(view);
   return () => {
     family.views.delete(view);
