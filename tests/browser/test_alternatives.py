@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import WAIT_MS, Notebook, Server
-from tests.browser.test_strip import _contrast
 
 pytestmark = [pytest.mark.browser, pytest.mark.real]
 
@@ -17,6 +16,32 @@ Open = Callable[..., Notebook]
 LOAD = "%load_ext exsa_lab\n%exsa_load"
 ASK = "%%exsa --max-tokens 40 --draft-length 3 --top-logprobs 5\nWhat is photosynthesis?"
 LONG = "%%exsa --max-tokens 3000 --temperature 1.2 --seed 1 --no-chat --top-logprobs 3 --background\nOnce upon a time"
+
+
+_CONTRAST = """
+(element) => {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const read = (colour) => {  // any way to write it, mixtures included
+    context.clearRect(0, 0, 1, 1); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => colour.slice(0, 3)
+    .map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  let behind = element;
+  while (behind.parentElement && read(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
+  const back = read(getComputedStyle(behind).backgroundColor);
+  let opacity = 1;
+  for (let at = element; at; at = at.parentElement) opacity *= Number(getComputedStyle(at).opacity);
+  const front = read(getComputedStyle(element).color).map((v, i) => v * opacity + back[i] * (1 - opacity));
+  const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}
+"""
+
+
+def _contrast(locator: Locator) -> float:
+    return float(locator.evaluate(_CONTRAST))
 
 
 def other_word(strip: Locator) -> Locator:
