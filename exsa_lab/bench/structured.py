@@ -41,8 +41,10 @@ WAYS: dict[str, dict[str, Any]] = {
 FREE = "plain, any form"
 LLAMA, SERVER = "llama-cpp-python, LlamaGrammar", "llama-server (xllamacpp), json_schema"
 COUNTS = (1, 16)
-WANTED = {"as-shipped": 0.97, "Q8_0": 1.2}
-"""What auto is to make of plain decoding with the same schema, by weight format: Q4_1 is what is shipped."""
+LEAST = 0.97
+WANTED = {"as-shipped": LEAST, "Q8_0": 1.2}
+"""What auto is to make of plain decoding with the same schema, by weight format (Q4_1 is what is shipped), for one
+request. Many fill the cores by themselves: there a forced token saves little more than its output layer."""
 WEIGHTS = tuple(WANTED)
 MASK_SHARE = 0.03
 
@@ -57,7 +59,7 @@ def run(options: Options) -> Report:
     tokens = options.given.tokens or options.pick(160, 24)
     report = Report("structured", {"model": options.model, "tokens each": tokens, "rounds": options.repeats})
     for subject, weights in zip(subjects(options, n_seq_max=max(COUNTS)), options.weights, strict=True):
-        _measure(subject, WANTED.get(weights, WANTED["as-shipped"]), options, tokens, report)
+        _measure(subject, WANTED.get(weights, LEAST), options, tokens, report)
     return report
 
 
@@ -77,7 +79,9 @@ def _measure(subject: Subject, wanted: float, options: Options, tokens: int, rep
             for name, speeds in values.items():
                 table.add(str(count), name, median(speeds), ratio(speeds, values["plain"]))
             share = ratio(values["auto"], values["plain"])
-            report.checks.append(Check(f"{subject.name}, {count} at once: auto / plain", share.median, wanted))
+            report.checks.append(
+                Check(f"{subject.name}, {count} at once: auto / plain", share.median, wanted if count == 1 else LEAST)
+            )
             masks = _mask_share(engine, count, tokens)
             name = f"{subject.name}, {count} at once: time for masks / time of the steps"
             report.checks.append(Check(name, masks, MASK_SHARE, at_least=False))

@@ -18,6 +18,8 @@ from exsa_lab.speculation.sampling import Row, greedy_token
 
 _FIRST_CAPACITY = 64
 _NEVER = np.float32(-np.inf)
+_MOST_ASKED = 6
+"""Tokens that a mask is asked about one by one: a whole mask of 50,000 tokens takes as long as some twenty of them."""
 
 
 class Mask(Protocol):
@@ -162,13 +164,18 @@ class Shaping:
     def best(self, logits: Row, drafted: Sequence[int]) -> int:
         """Return the token with the largest shaped logit: `greedy_token` of what `apply` returns, and its errors.
 
-        The mask is asked about all tokens only where the one that is best without it may not come.
+        The mask is asked about all tokens only where none of those that are best without it may come.
         """
         if self.mask is not None and self._excluded is None:
             row = self._changed(logits, drafted)
-            token = int(row.argmax())
-            if np.isfinite(row[token]) and self.mask.admits(drafted, token):
-                return token
+            for _ in range(_MOST_ASKED):
+                token = int(row.argmax())
+                if not np.isfinite(row[token]):
+                    break
+                if self.mask.admits(drafted, token):
+                    return token
+                row = row.copy() if row is logits else row
+                row[token] = _NEVER
         return greedy_token(self.apply(logits, drafted))
 
     def _changed(self, logits: Row, drafted: Sequence[int]) -> Row:
