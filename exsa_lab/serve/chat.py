@@ -8,7 +8,7 @@ from exsa_lab.runtime.protocol import Model
 from exsa_lab.serve.exchange import finish_reason
 from exsa_lab.serve.logprobs import chat_logprobs
 from exsa_lab.serve.replies import ApiReply, Json, extras, tokens_of, usage
-from exsa_lab.serve.thoughts import ThoughtStream
+from exsa_lab.serve.reply_stream import ReplyStream, message_of
 
 ID_PREFIX = "chatcmpl"
 
@@ -25,16 +25,19 @@ def whole_chat(reply: ApiReply, model: Model) -> Json:
 
 
 def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -> Json:
-    message: Json = {"role": "assistant", "content": generation.answer, "refusal": None}
-    if generation.thinking is not None:
-        message["reasoning_content"] = generation.reasoning
+    message = message_of(generation)
     most = reply.request.logprobs
     return {
         "index": index,
         "message": message,
         "logprobs": None if most is None else chat_logprobs(tokens_of(generation.events), most, model),
-        "finish_reason": finish_reason(generation),
+        "finish_reason": _finish_reason(generation, has_calls="tool_calls" in message),
     }
+
+
+def _finish_reason(generation: Generation, *, has_calls: bool) -> str:
+    reason = finish_reason(generation)
+    return "tool_calls" if has_calls and reason == "stop" else reason
 
 
 class ChatChunks:
@@ -44,7 +47,7 @@ class ChatChunks:
         self._reply = reply
         self._model = model
         self._head = reply.head("chat.completion.chunk")
-        self._thoughts: dict[int, ThoughtStream] = {}
+        self._streams: dict[int, ReplyStream] = {}
 
     def begin(self, index: int) -> list[Json]:
         return [self._chunk(index, {"role": "assistant", "content": ""})]
@@ -53,20 +56,19 @@ class ChatChunks:
         tokens = tokens_of(events)
         if not tokens:
             return []
-        thinking = self._reply.generations[index].thinking
-        if index not in self._thoughts:
-            self._thoughts[index] = ThoughtStream(thinking)
-        labels = dict(thinking.labels) if thinking else {}
-        text = "".join(labels.get(event.token_id) or event.text for event in tokens)
-        delta = _delta(*self._thoughts[index].add(text))
+        if index not in self._streams:  # how thoughts and calls are marked is known by now
+            self._streams[index] = ReplyStream(self._reply.generations[index])
+        delta = self._streams[index].add(tokens)
         most = self._reply.request.logprobs
         logprobs = None if most is None else chat_logprobs(tokens, most, self._model)
         return [self._chunk(index, delta, logprobs=logprobs)] if delta or logprobs else []
 
     def end(self, index: int) -> list[Json]:
         generation = self._reply.generations[index]
-        rest = _delta(*self._thoughts[index].finish()) if index in self._thoughts else {}
-        last = self._chunk(index, {}, finish_reason=finish_reason(generation))
+        stream = self._streams.get(index)
+        rest = {} if stream is None else stream.finish()
+        has_calls = stream is not None and stream.has_calls
+        last = self._chunk(index, {}, finish_reason=_finish_reason(generation, has_calls=has_calls))
         return [*([self._chunk(index, rest)] if rest else []), {**last, "exsa": extras([generation])}]
 
     def usage(self) -> Json:
@@ -77,7 +79,3 @@ class ChatChunks:
     ) -> Json:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return {**self._head, "choices": [choice], **({"usage": None} if self._reply.request.includes_usage else {})}
-
-
-def _delta(thought: str, answer: str) -> Json:
-    return {**({"reasoning_content": thought} if thought else {}), **({"content": answer} if answer else {})}

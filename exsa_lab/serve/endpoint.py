@@ -118,11 +118,10 @@ class Endpoint:
 
 
 async def _begun(engine: Engine, request: ApiRequest, origin: str) -> Exchange:
-    if engine.state is EngineState.OPEN:
+    if engine.state is EngineState.OPEN and not request.params.get("tools"):
         return Exchange(engine, request, origin)
-    return await asyncio.to_thread(
-        Exchange, engine, request, origin
-    )  # its process is started anew, which takes a while
+    # A process is started anew, or one that shows how a template writes calls: that takes a while.
+    return await asyncio.to_thread(Exchange, engine, request, origin)
 
 
 async def _looked_up(make: Callable[[], T], request: ApiRequest, engine: Engine) -> T:

@@ -33,9 +33,10 @@ _PASSED = (
 _COMMON = frozenset(
     {*_PASSED, "model", "n", "seed", "max_tokens", "stream", "stream_options", "logprobs", "exsa", "user"}
 )
-_CHAT = _COMMON | {"messages", "max_completion_tokens", "top_logprobs"}
+_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+_CHAT = _COMMON | {*_TOOLS, "messages", "max_completion_tokens", "top_logprobs"}
 _COMPLETION = _COMMON | {"prompt", "echo"}
-_NOT_HERE = ("tools", "functions", "suffix", "audio")
+_NOT_HERE = ("functions", "suffix", "audio")
 """Fields that cannot be left out without another answer; to ignore them would be no answer to what was asked."""
 
 
@@ -124,7 +125,7 @@ def _read(
     echoes: bool = False,
     unknown: tuple[str, ...] = (),
 ) -> ApiRequest:
-    for name in _NOT_HERE:
+    for name in _NOT_HERE if chat else (*_NOT_HERE, "tools"):
         if given.get(name) not in (None, [], ""):
             raise invalid(f"{name} is not supported.", name, "unsupported_parameter")
     num_choices = _whole(given, "n", 1, limits.max_choices) if "n" in given else 1
@@ -161,6 +162,7 @@ def _params(given: Mapping[str, Any], limits: Limits, *, logprobs: int | None, c
     params |= own
     for name, value in params.items():
         _checked(partial(SamplingParams.from_kwargs, **{name: value}), _shown_as(name, own))
+    params |= _tools(given) if chat else {}
     params.setdefault("timeout", limits.request_seconds)
     params["timeout"] = min(params["timeout"] or limits.request_seconds, limits.request_seconds)
     params = {"overflow": "error", **params, "chat": chat}
@@ -168,6 +170,16 @@ def _params(given: Mapping[str, Any], limits: Limits, *, logprobs: int | None, c
         params["top_logprobs"] = max(1, logprobs)  # with none there would be no probability of the token itself either
     _checked(lambda: SamplingParams.from_kwargs(**params), None)
     return params
+
+
+def _tools(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The tools and what is said of them, the one at fault named."""
+    found: dict[str, Any] = {}
+    for name in _TOOLS:
+        if name in given:
+            found[name] = given[name]
+            _checked(partial(SamplingParams.from_kwargs, **found), name)
+    return found
 
 
 def _shown_as(name: str, own: Mapping[str, Any]) -> str:
