@@ -25,6 +25,7 @@ BENCHMARKS = {
     "lookup": "what auto makes of lookup over six kinds of text, and what any policy could: counted at measured costs",
     "rerun": "texts that repeat earlier ones: lookup in all that was seen, in the own text alone, and the peers",
     "structured": "texts of a JSON schema: plain, with forced tokens and drafts, and the peers",
+    "serve": "many HTTP clients of the endpoint against engine.map, and against llama-server",
     "plan": "is the plan for this machine as fast as any other setting?",
     "acceptance": "how many of a draft's tokens the target keeps, on prompts no draft was trained on",
     "isolate": "an engine in a process of its own against one in this process",

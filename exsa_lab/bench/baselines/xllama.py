@@ -65,6 +65,11 @@ class XllamaServer:
         self._n_slots = n_slots
         self._server: Any = self._library.Server(params)
 
+    @property
+    def url(self) -> str:
+        """Where it answers HTTP too, on a free port of this machine; its chat completions are below ``/v1``."""
+        return str(self._server.listening_address)
+
     def _speculate(self, params: Any, speculation: str, draft: Path | None, draft_length: int, n_threads: int) -> None:
         kinds = self._library.common_speculative_type
         params.types = [getattr(kinds, f"COMMON_SPECULATIVE_TYPE_{SPECULATION[speculation]}")]
