@@ -46,7 +46,7 @@ class Clients:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, base_url: str, key: str, prompts: list[str], *, streams: bool = True, **params: Any) -> Answered:
-        """Send a chat completion for each prompt at once and wait for all replies; raises RuntimeError for a refusal."""
+        """Send a chat completion for each prompt at once and wait for all; raises RuntimeError for a refusal."""
         job = {"url": base_url, "key": key, "prompts": prompts, "streams": streams, "params": params}
         assert self._process.stdin is not None
         assert self._process.stdout is not None

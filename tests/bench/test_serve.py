@@ -28,7 +28,7 @@ def test_clients_get_their_texts_and_count_their_tokens(streams: bool) -> None:
 
 def test_a_refusal_is_told() -> None:
     with serving(reply_model(PLAIN, "Well.")) as server, Clients(1) as clients:
-        with pytest.raises(RuntimeError, match="Incorrect API key|key"):
+        with pytest.raises(RuntimeError, match="API key"):
             clients.ask(server.base_url, "wrong", ["a"])
         assert clients.ask(server.base_url, server.api_key, ["a"], max_tokens=1).texts == ["W"]
 
