@@ -24,6 +24,8 @@ WANTED_OVER_MAP = 0.95
 WANTED_OVER_SERVER = 1.1
 WANTED_FIRST_S = 0.005
 """Most that HTTP may add to the time to first token."""
+_PLAIN = {"draft_length": 0}
+"""Under ``exsa``: what `Engine.map` gets, too."""
 _ALONE = 8
 """Requests one after the other in a round, for the time to first token."""
 MAP, STREAMED, WHOLE, PEER = "engine.map", "HTTP, streamed", "HTTP, whole", "llama-server, streamed"
@@ -99,9 +101,10 @@ def _mapped(engine: Engine, max_tokens: int, number: int) -> float:
 
 def _served(engine: Engine, server: Server, clients: Clients, max_tokens: int, streams: bool, number: int) -> float:
     engine.forget_texts()
-    plain = {"exsa": {"draft_length": 0}}
     return _speed(
-        clients.ask(server.base_url, server.api_key, _prompts(number), streams=streams, max_tokens=max_tokens, **plain)
+        clients.ask(
+            server.base_url, server.api_key, _prompts(number), streams=streams, max_tokens=max_tokens, exsa=_PLAIN
+        )
     )
 
 
@@ -146,6 +149,5 @@ def _served_first(engine: Engine, server: Server, clients: Clients, number: int)
     found = []
     for prompt in short_prompts(_ALONE, number * _ALONE):
         engine.forget_texts()
-        plain = {"exsa": {"draft_length": 0}}
-        found += clients.ask(server.base_url, server.api_key, [prompt], max_tokens=4, **plain).first_s
+        found += clients.ask(server.base_url, server.api_key, [prompt], max_tokens=4, exsa=_PLAIN).first_s
     return median(found)
