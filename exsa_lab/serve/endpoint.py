@@ -21,7 +21,8 @@ from exsa_lab.serve import chat, completion
 from exsa_lab.serve.api_errors import ApiError, api_error
 from exsa_lab.serve.body import ClientGone, read_object
 from exsa_lab.serve.desk import Desk
-from exsa_lab.serve.exchange import Exchange, check, ends
+from exsa_lab.serve.exchange import Exchange, check
+from exsa_lab.serve.feed import ends
 from exsa_lab.serve.limits import Limits
 from exsa_lab.serve.parameters import ApiRequest, read_chat, read_completion
 from exsa_lab.serve.replies import ApiReply, Chunks, Json, new_reply

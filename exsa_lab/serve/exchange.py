@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Self
@@ -13,6 +11,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.events import Event, State
 from exsa_lab.serve.api_errors import ApiError, api_error
+from exsa_lab.serve.feed import Feed, ends
 from exsa_lab.serve.parameters import ApiRequest
 
 GONE = "the client went away"
@@ -56,30 +55,19 @@ class Exchange:
 
     async def events(self) -> AsyncIterator[tuple[int, list[Event]]]:
         """Yield (number of the generation, its news) as they come, until all are over."""
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[tuple[int, list[Event]]] = asyncio.Queue()
-
-        def listen(index: int, events: list[Event]) -> None:
-            with contextlib.suppress(RuntimeError):  # a loop that is closed needs no events
-                loop.call_soon_threadsafe(arrived.put_nowait, (index, events))
-
+        feed = Feed()
         stops: list[Callable[[], None]] = []
         try:
             for index, generation in enumerate(self.generations):
-                stops.append(generation.subscribe(partial(listen, index), inline=True, looks=False))
+                stops.append(generation.subscribe(partial(feed.put, index), inline=True, looks=False))
             num_open = len(self.generations)
             while num_open:
-                index, events = await arrived.get()
-                yield index, events
-                num_open -= ends(events)
+                for index, events in await feed.lot():
+                    yield index, events
+                    num_open -= ends(events)
         finally:
             for stop in stops:
                 stop()
-
-
-def ends(events: list[Event]) -> bool:
-    """Whether these are the last events of a generation."""
-    return getattr(events[-1], "state", State.RUNNING).is_final
 
 
 def timed_out(generation: Generation) -> bool:

@@ -66,8 +66,9 @@ class ApiRequest:
 
     def check_size(self, n_ctx: int) -> None:
         """Raise ApiError where a prompt is far beyond the context's tokens."""
+        num_tools = _characters(self.params.get("tools"))
         for prompt in self.prompts:
-            num = _characters(prompt)
+            num = _characters(prompt) + num_tools
             if num > MOST_CHARACTERS * n_ctx or (isinstance(prompt, list) and len(prompt) * LEAST_TOKENS > n_ctx):
                 raise ApiError(
                     400,
