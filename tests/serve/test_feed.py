@@ -11,7 +11,7 @@ from exsa_lab.serve.feed import Feed, ends
 
 
 def token(position: int) -> Event:
-    return TokenEvent(position=position, token_id=position, text="a", source=Source.TARGET, round=position)
+    return TokenEvent(position, position, "a", Source.TARGET, None, None, None, position)
 
 
 async def test_nothing_is_lost_and_the_order_is_kept() -> None:

@@ -102,6 +102,13 @@ def test_what_cannot_be_is_a_400(fields: dict[str, Any], param: str | None, what
     assert what in error["message"]
 
 
+def test_tools_that_fit_no_context_are_refused_before_they_are_read() -> None:
+    tool = {"type": "function", "function": {"name": "f", "description": "x" * 100_000}}
+    with serving(reply_model(HERMES, "Hi"), n_ctx=2048) as server:
+        reply = chat(server, messages=ASK["messages"], tools=[tool])
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
 def test_a_thought_before_a_call() -> None:
     template = HERMES + "{# <think> </think> #}"
     with scripted_engine(reply_model(template, f"<think>Hm.</think>\n\nWell\n{CALLS['hermes']}")) as engine:
