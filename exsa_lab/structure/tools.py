@@ -59,7 +59,8 @@ class _Source:
         if not marker:
             return "\n".join(
                 [
-                    f"start: {text} | {self._literal(opening)} calls",
+                    f"start: {text} | BLANKS? {self._literal(opening)} calls",
+                    r"BLANKS: /\s+/",
                     f"TEXT: /(?s:.*)/ & ~/\\s*{_escaped(opening)}(?s:.*)/",
                     *self._rules(),
                 ]

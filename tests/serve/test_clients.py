@@ -187,11 +187,11 @@ def test_instructor() -> None:
         found = instructor.from_openai(client).chat.completions.create(
             model=MODEL, messages=ASK, response_model=Weather, max_retries=0
         )
-        assert found == Weather(city="Linz", days=2)
+        assert found.model_dump() == {"city": "Linz", "days": 2}
     with replying(CITY) as (_, client):
         patched = instructor.from_openai(client, mode=instructor.Mode.JSON_SCHEMA)
         city = patched.chat.completions.create(model=MODEL, messages=ASK, response_model=City, max_retries=0)
-        assert city == City(name="Graz", people=300_000)
+        assert city.model_dump() == json.loads(CITY)
 
 
 @pytest.mark.real
