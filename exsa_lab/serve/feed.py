@@ -13,14 +13,14 @@ LOT_SECONDS = 0.03
 engine: with 16 clients on two cores, one for each token is a tenth of it."""
 
 
-class Feed:
+class NewsFeed:
     """Gathers what comes in lots. Made and awaited on the event loop; `put` is called from any thread.
 
     A generation's first text and its end are told at once.
 
     Example::
 
-        feed = Feed()
+        feed = NewsFeed()
         generation.subscribe(partial(feed.put, 0), inline=True)
         for index, events in await feed.lot(): ...
     """

@@ -59,8 +59,8 @@ class _Source:
         if not marker:
             return "\n".join(
                 [
-                    f"start: {text} | BLANKS? {self._literal(opening)} calls",
-                    r"BLANKS: /\s+/",
+                    f"start: {text} | OPENING calls",
+                    f"OPENING: /\\s*{_escaped(opening)}/",
                     f"TEXT: /(?s:.*)/ & ~/\\s*{_escaped(opening)}(?s:.*)/",
                     *self._rules(),
                 ]

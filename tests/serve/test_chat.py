@@ -108,7 +108,9 @@ def test_streams_are_of_whole_characters() -> None:
     with serving(written(text)) as server:
         pieces = chunks(chat(server, stream=True, max_tokens=40))
         assert said(pieces) == text
-        assert {choice["delta"].get("content", "") for piece in pieces for choice in piece["choices"]} <= {"", *text}
+        contents = [choice["delta"].get("content", "") for piece in pieces for choice in piece["choices"]]
+        assert all(content in text for content in contents)
+        assert len([content for content in contents if content]) > 1
 
 
 def test_a_thought_stands_apart() -> None:

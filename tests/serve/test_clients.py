@@ -125,8 +125,9 @@ def test_openai_names_mistakes() -> None:
             client.chat.completions.create(model=MODEL, messages=ASK, temperature=-1)
         with pytest.raises(openai.NotFoundError, match="no model"):
             client.chat.completions.create(model="gpt-5", messages=ASK)
-        with pytest.raises(openai.AuthenticationError):
-            openai.OpenAI(base_url=server.base_url, api_key="wrong", max_retries=0).models.list()
+        stranger = openai.OpenAI(base_url=server.base_url, api_key="wrong", max_retries=0)
+        with stranger, pytest.raises(openai.AuthenticationError):
+            stranger.models.list()
         loading.get_engine().close()
         with pytest.raises(openai.InternalServerError):
             client.chat.completions.create(model=MODEL, messages=ASK)

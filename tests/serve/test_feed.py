@@ -7,7 +7,7 @@ import threading
 import time
 
 from exsa_lab.events import Event, Source, State, StateEvent, TokenEvent
-from exsa_lab.serve.feed import Feed, ends
+from exsa_lab.serve.feed import NewsFeed, ends
 
 
 def token(position: int) -> Event:
@@ -15,7 +15,7 @@ def token(position: int) -> Event:
 
 
 async def test_nothing_is_lost_and_the_order_is_kept() -> None:
-    feed = Feed(seconds=0.005)
+    feed = NewsFeed(seconds=0.005)
 
     def put(index: int) -> None:
         for position in range(300):
@@ -41,7 +41,7 @@ async def test_nothing_is_lost_and_the_order_is_kept() -> None:
 
 
 async def test_first_text_and_end_are_told_at_once_and_the_rest_in_lots() -> None:
-    feed = Feed(seconds=3_600.0)
+    feed = NewsFeed(seconds=3_600.0)
     feed.put(0, [StateEvent(State.RUNNING)])
     assert [index for index, _ in await asyncio.wait_for(feed.lot(), 30)] == [0]
     for index in (0, 1):
@@ -55,7 +55,7 @@ async def test_first_text_and_end_are_told_at_once_and_the_rest_in_lots() -> Non
 
 
 async def test_what_came_meanwhile_is_told_when_the_time_is_over() -> None:
-    feed = Feed(seconds=0.01)
+    feed = NewsFeed(seconds=0.01)
     feed.put(0, [token(0)])
     await asyncio.wait_for(feed.lot(), 30)
     feed.put(0, [token(1)])
