@@ -5,6 +5,7 @@ Run as a module it reads one job a line and answers with one line each: ``python
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -12,7 +13,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from threading import local
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -33,7 +33,7 @@ class Answered:
 
 
 class Clients:
-    """A process with so many clients. Each keeps its connection, and has it before the first request counts.
+    """A process with so many clients. Each request has a connection of its own, which is open before its time counts.
 
     Example::
 
@@ -67,34 +67,29 @@ class Clients:
         self.close()
 
 
-_own = local()
-
-
-def _connection(url: str) -> http.client.HTTPConnection:
-    """This thread's connection to a server."""
-    held: dict[str, http.client.HTTPConnection] = _own.__dict__.setdefault("held", {})
-    if url not in held:
-        parts = urlsplit(url)
-        held[url] = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_S)
-    return held[url]
-
-
 def _ask_one(job: dict[str, Any], prompt: str) -> tuple[float, int, int, str]:
     """Return (seconds until text came, its tokens, those of the prompt, the text)."""
-    connection = _connection(job["url"])
+    parts = urlsplit(job["url"])
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_S)
+    connection.connect()
     body: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}], "temperature": 0, **job["params"]}
     if job["streams"]:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {job['key']}"}
-    begin = time.perf_counter()
-    connection.request("POST", f"{urlsplit(job['url']).path}/chat/completions", json.dumps(body), headers)
-    response = connection.getresponse()
-    if response.status != 200:
-        raise RuntimeError(response.read().decode("utf-8", "replace"))
-    if not job["streams"]:
-        reply = json.loads(response.read())
-        usage, text = reply["usage"], reply["choices"][0]["message"]["content"]
-        return time.perf_counter() - begin, usage["completion_tokens"], usage["prompt_tokens"], text
+    with contextlib.closing(connection):
+        begin = time.perf_counter()
+        connection.request("POST", f"{parts.path}/chat/completions", json.dumps(body), headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise RuntimeError(response.read().decode("utf-8", "replace"))
+        if not job["streams"]:
+            reply = json.loads(response.read())
+            usage, text = reply["usage"], reply["choices"][0]["message"]["content"]
+            return time.perf_counter() - begin, usage["completion_tokens"], usage["prompt_tokens"], text
+        return _read_events(response, begin)
+
+
+def _read_events(response: http.client.HTTPResponse, begin: float) -> tuple[float, int, int, str]:
     first, usage, pieces = 0.0, {"completion_tokens": 0, "prompt_tokens": 0}, []
     while line := response.readline():
         if not line.startswith(b"data: {"):
