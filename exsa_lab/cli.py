@@ -85,7 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--n-ctx", type=int, help="tokens that all requests share (default: planned for this machine)")
     serve.add_argument("--n-seq-max", type=int, help="requests that run at once (default: planned)")
-    serve.add_argument("--isolate", action="store_true", help="keep the engine in a process of its own")
+    serve.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        help="keep the engine in a process of its own (default: for files that are not in the catalog)",
+    )
     serve.set_defaults(run=_serve, takes_rest=False)
 
     bench = commands.add_parser(

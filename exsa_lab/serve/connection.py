@@ -33,7 +33,7 @@ def protocol_of(limits: Limits) -> type[asyncio.Protocol]:
 
 
 class BoundedConnection(H11Protocol):
-    """Closes itself where the head of a request does not come in time.
+    """Closes itself where the head of a request does not come in time, or a reply is not taken.
 
     What anybody can send is told to nobody: it would fill the notebook that the server runs in.
     """
@@ -45,6 +45,7 @@ class BoundedConnection(H11Protocol):
         self.logger = self.access_logger = _silent
         self.access_log = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -55,6 +56,7 @@ class BoundedConnection(H11Protocol):
             transport.close()
             return
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # so that whatever is not taken at once is known of
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -63,8 +65,23 @@ class BoundedConnection(H11Protocol):
         super().data_received(data)
         self._watch_head()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # To close it would wait for the client, too.
+        self._write_deadline = self.loop.call_later(self.limits.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_deadline()
+
+    def _stop_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
+        self._stop_write_deadline()
         super().connection_lost(exc)
 
     def _watch_head(self) -> None:

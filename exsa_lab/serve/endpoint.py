@@ -55,7 +55,7 @@ class Endpoint:
         self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sender = Sender(send, self._desk.limits.write_seconds)
+        sender = Sender(send)
         try:
             request = self._dialect.read(await read_object(scope, receive, self._desk.limits), self._desk.limits)
             await self._answer(request, scope, receive, sender)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from exsa_lab.serve.api_errors import ApiError
+from exsa_lab.serve.api_errors import ApiError, invalid
 
 
 class Gate:
@@ -18,6 +18,8 @@ class Gate:
     @contextlib.contextmanager
     def enter(self, num: int) -> Iterator[None]:
         """Hold so many places during the block; raises ApiError where there are not as many."""
+        if num > self.most:
+            raise invalid(f"{num} texts at once are more than the {self.most} of this server.", "n")
         if self.num_inside + num > self.most:
             raise ApiError(
                 429,

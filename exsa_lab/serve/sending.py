@@ -1,4 +1,4 @@
-"""Sending to a client: events as they come, an end to waiting for a slow one, and noticing that one is gone."""
+"""Sending to a client: events as they come, and noticing that it is gone."""
 
 from __future__ import annotations
 
@@ -16,22 +16,17 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Sender:
-    """Sends with a limit on how long a client may take; knows whether the reply began."""
+    """Sends, and knows whether the reply began."""
 
-    def __init__(self, send: Send, seconds: float) -> None:
+    def __init__(self, send: Send) -> None:
         self.status: int | None = None
         self._send = send
-        self._seconds = seconds
 
     async def __call__(self, message: Message) -> None:
-        """Send one message of ASGI; raises ClientGone where the client takes nothing for too long."""
+        """Send one message of ASGI."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._send(message)
-        except TimeoutError:
-            raise ClientGone from None
+        await self._send(message)
 
     async def begin_events(self, headers: Mapping[str, str]) -> None:
         """Begin a stream of server-sent events."""

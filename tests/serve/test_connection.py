@@ -99,6 +99,34 @@ def test_ten_thousand_pipelined_requests_are_answered_in_turn_or_cut_off() -> No
         assert chat(server).status_code == 200
 
 
+def test_a_client_that_takes_nothing_is_cut_off() -> None:
+    with serving(limits=replace(HASTY, write_seconds=0.3, idle_seconds=30)) as server, connected(server) as opened:
+        opened.setblocking(False)
+        asked = head(server, "/metrics") * 100
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            until(lambda: _send_some(opened, asked))
+        until(lambda: not server._uvicorn.server_state.connections)
+        assert chat(server).status_code == 200
+
+
+def _send_some(opened: socket.socket, data: bytes) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        opened.send(data)
+    return False
+
+
+def test_a_stream_that_nobody_takes_is_cancelled() -> None:
+    with serving(endless(), limits=Limits(write_seconds=0.3), n_ctx=1 << 16) as server:
+        engine = loading.get_engine()
+        with socket.socket() as opened:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            opened.connect(("127.0.0.1", server.port))
+            body = {**CHAT, "max_tokens": 60_000, "stream": True, "logprobs": True, "top_logprobs": 8, "n": 8}
+            opened.sendall(post(server, json.dumps(body).encode()))
+            until(lambda: engine.generations and is_idle(engine))
+            assert {gen.state for gen in engine.generations} == {"cancelled"}
+
+
 def test_pipelined_completions_run_one_after_another() -> None:
     with serving() as server:
         engine = loading.get_engine()

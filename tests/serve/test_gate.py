@@ -20,6 +20,9 @@ def test_places_are_given_and_given_back() -> None:
         assert caught.value.headers["retry-after"] == "1"
     with pytest.raises(KeyError), gate.enter(3):
         raise KeyError
+    with pytest.raises(ApiError) as caught, gate.enter(4):
+        pytest.fail("there was room")
+    assert caught.value.status == 400  # coming again would not help
     assert gate.num_inside == 0
 
 

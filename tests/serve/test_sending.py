@@ -1,4 +1,4 @@
-"""Slow and vanished clients."""
+"""Events, and clients that vanish."""
 
 from __future__ import annotations
 
@@ -12,21 +12,13 @@ from exsa_lab.serve.body import ClientGone
 from exsa_lab.serve.sending import DONE, Sender, while_there
 
 
-async def test_a_client_that_takes_nothing_counts_as_gone() -> None:
-    async def stuck(message: Message) -> None:
-        await asyncio.Event().wait()
-
-    with pytest.raises(ClientGone):
-        await Sender(stuck, 0.01).begin_events({})
-
-
 async def test_events_are_sent_as_they_are_written_in_streams() -> None:
     sent: list[Any] = []
 
     async def take(message: Message) -> None:
         sent.append(message)
 
-    sender = Sender(take, 1)
+    sender = Sender(take)
     await sender.begin_events({"x-y": "z"})
     await sender.events([{"a": "é\n"}, {"b": 1}])
     await sender.events([])
