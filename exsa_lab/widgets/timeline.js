@@ -2,7 +2,20 @@
 // labels and one of numbers. Prompts are untrusted: text nodes only.
 
 import { make, makeWidget, STATES } from "./common.js";
-import { AXIS, drawIdles, drawLane, drawPanel, drawTicks, GAP, LANE, makePaint, PANEL } from "./timeline_draw.js";
+import { makeDetail } from "./timeline_detail.js";
+import {
+  AXIS,
+  drawIdles,
+  drawLane,
+  drawPanel,
+  drawStep,
+  drawTicks,
+  GAP,
+  LANE,
+  makePaint,
+  PANEL,
+} from "./timeline_draw.js";
+import { stepIndexAt } from "./timeline_step.js";
 import {
   count,
   describe,
@@ -39,6 +52,7 @@ const LEGEND = [
   ["accepted", "accepted", "Draft tokens that the target accepted; below, draft tokens of the step"],
   ["rejected", "rejected", "Draft tokens that were refused or discarded"],
   ["waiting", "waiting", "Waiting for a slot"],
+  ["held", "slot held until the batch ends", "Static batching: the request is done, and nobody else gets its slot yet"],
 ];
 const HELP = "Arrow up and down: lanes. Arrow left and right: move in time. + and −: zoom. 0: everything.";
 
@@ -131,7 +145,33 @@ function makeLabels(root, getStore) {
   return { left, right, update };
 }
 
-function makeControls(shown, redraw) {
+/** The switch between what happened and what a static batcher would have done. */
+function makeSwitch(stores, choose) {
+  const group = make("div", "exsa-tl-switch");
+  group.setAttribute("role", "group");
+  group.setAttribute("aria-label", "Batching");
+  const buttons = [
+    ["recorded", "continuous, recorded", "What the engine did"],
+    [
+      "computed",
+      "static, computed",
+      "How a static batcher would have served the same requests: computed from recorded step times",
+    ],
+  ].map(([name, text, title]) => {
+    const button = group.appendChild(make("button", "", text));
+    button.type = "button";
+    button.title = title;
+    button.addEventListener("click", () => choose(name));
+    return [name, button];
+  });
+  function update(chosen) {
+    group.hidden = !stores.computed.lanes.size;
+    for (const [name, button] of buttons) button.ariaPressed = String(name === chosen);
+  }
+  return { group, update };
+}
+
+function makeControls(getShown, redraw) {
   const bar = make("div", "exsa-tl-controls");
   const add = (text, label, act) => {
     const button = bar.appendChild(make("button", "", text));
@@ -142,11 +182,11 @@ function makeControls(shown, redraw) {
       redraw();
     });
   };
-  add("all", "Show everything", () => shown.last(null));
-  add("5 s", "Follow the last 5 seconds", () => shown.last(5));
-  add("1 s", "Follow the last second", () => shown.last(1));
-  add("−", "Zoom out", () => shown.zoom(1.6));
-  add("+", "Zoom in", () => shown.zoom(1 / 1.6));
+  add("all", "Show everything", () => getShown().last(null));
+  add("5 s", "Follow the last 5 seconds", () => getShown().last(5));
+  add("1 s", "Follow the last second", () => getShown().last(1));
+  add("−", "Zoom out", () => getShown().zoom(1.6));
+  add("+", "Zoom in", () => getShown().zoom(1 / 1.6));
   return bar;
 }
 
@@ -164,18 +204,21 @@ function makeTip(root) {
   };
 }
 
-function mount(store, el) {
+function mount(stores, el) {
+  let store = stores.recorded;
+  let [shown, picked] = [makeWindow(store), null];
   const root = make("div", "exsa exsa-timeline mathjax_ignore tex2jax_ignore");
   const head = root.appendChild(make("div", "exsa-tl-head"));
   const summary = head.appendChild(make("span"));
-  const shown = makeWindow(store);
   const body = root.appendChild(make("div", "exsa-tl-body"));
   const labels = makeLabels(body, () => store);
   const canvas = body.appendChild(make("canvas"));
   canvas.setAttribute("role", "img");
   canvas.title = "";
   body.append(labels.right);
-  root.append(makeLegend());
+  const detail = makeDetail(() => store, pick);
+  const batching = makeSwitch(stores, choose);
+  root.append(makeLegend(), detail.root);
   const pen = canvas.getContext("2d");
   const getPaint = makePaint(root, pen);
   const tip = makeTip(root);
@@ -202,15 +245,32 @@ function mount(store, el) {
     lanes.forEach((lane, i) => drawLane(pen, paint, view, store, lane, AXIS + i * (LANE + GAP)));
     drawIdles(pen, paint, view, store, lanesEnd - AXIS);
     PANELS.forEach((panel, i) => drawPanel(pen, paint, view, store, panel, lanesEnd + i * (PANEL + GAP)));
+    if (picked !== null && store.steps[picked]) drawStep(pen, paint, view, store.steps[picked], height - AXIS);
     canvas.ariaLabel = `Timeline from ${t0.toFixed(2)} to ${t1.toFixed(2)} seconds. ${describeAll(store)}`;
   }
 
   const redraw = () => (frame ||= requestAnimationFrame(draw));
 
   function update() {
-    summary.textContent = describeAll(store);
+    summary.textContent = (store === stores.computed ? "Computed, not run: " : "") + describeAll(store);
     labels.update();
+    batching.update(store === stores.computed ? "computed" : "recorded");
+    root.classList.toggle("computed", store === stores.computed);
+    detail.show(picked);
     redraw();
+  }
+
+  function pick(index) {
+    if (index === picked) return;
+    picked = index;
+    detail.show(picked);
+    redraw();
+  }
+
+  function choose(name) {
+    store = stores[name];
+    [shown, picked] = [makeWindow(store), null];
+    update();
   }
 
   function onMove(event) {
@@ -224,6 +284,7 @@ function mount(store, el) {
       : y >= view.lanesEnd
         ? stepTextAt(store, t)
         : "";
+    if (store.steps.length) pick(stepIndexAt(store, t));
     const at = `${t.toFixed(3)} s`;
     if (text) tip.show(lane ? `#${lane.id} at ${at}\n${text}` : `at ${at}\n${text}`, event.clientX, event.clientY);
     else tip.hide();
@@ -247,7 +308,10 @@ function mount(store, el) {
     event.stopPropagation(); // the notebook would move to another cell
   }
 
-  head.append(makeControls(shown, redraw));
+  head.append(
+    batching.group,
+    makeControls(() => shown, redraw),
+  );
   canvas.addEventListener("pointermove", onMove);
   canvas.addEventListener("pointerleave", tip.hide);
   body.addEventListener("keydown", onKey);
@@ -259,10 +323,10 @@ function mount(store, el) {
   el.append(root);
   resizes.observe(canvas);
   const entry = { update };
-  store.views.add(entry);
+  for (const each of Object.values(stores)) each.views.add(entry);
   update();
   return () => {
-    store.views.delete(entry);
+    for (const each of Object.values(stores)) each.views.delete(entry);
     resizes.disconnect();
     themes.disconnect();
     scheme.removeEventListener("change", redraw);
@@ -274,22 +338,23 @@ function mount(store, el) {
 // ---- The widget --------------------------------------------------------------------------------------------------
 
 export default () => {
-  const store = makeStore();
+  const stores = { recorded: makeStore(), computed: makeStore() };
 
   function initialize(model) {
-    store.limits = model.get("limits") ?? {};
+    for (const store of Object.values(stores)) store.limits = model.get("limits") ?? {};
     let isAsking = false;
     const ask = () => {
       if (!isAsking) model.send({ type: "hello" });
       isAsking = true;
     };
     model.on("msg:custom", (message) => {
+      if (message?.type === "computed") take(stores.computed, { seq: 0, reset: true, rows: message.rows });
       if (message?.type !== "rows") return;
-      if (take(store, message)) isAsking = false;
+      if (take(stores.recorded, message)) isAsking = false;
       else ask();
     });
     ask();
   }
 
-  return makeWidget((_model, el) => mount(store, el), initialize);
+  return makeWidget((_model, el) => mount(stores, el), initialize);
 };

@@ -2,7 +2,8 @@
 
 Rows (see `timeline_rows`) go to the page once each, as custom messages ``{"type": "rows", "seq": n, "reset": false,
 "rows": [...]}``. A page that misses some, or opens later, says ``{"type": "hello"}`` and gets all of them again, the
-first message with ``"reset": true``.
+first message with ``"reset": true``. Each time the engine comes to rest the page also gets how a static batcher would
+have served the same requests, as ``{"type": "computed", "rows": [...]}``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import traitlets
 from exsa_lab.widgets.feed import wait_for_round
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.scripts import read_script, read_styles
+from exsa_lab.widgets.static_batching import StepTimes, requests_of, static_rows
 from exsa_lab.widgets.timeline_rows import Recorder, Row
 from exsa_lab.widgets.timeline_static import static_html, static_text
 
@@ -34,8 +36,9 @@ class BatchTimeline(LiveWidget):
     """Shows what an engine does for many generations, or what some generations did, live.
 
     With an engine it follows every generation from then on, and the ``history`` newest of before. With a list of
-    generations it shows those. It ends by itself with the engine, with the last of the listed generations, or with
-    `stop`. What a saved notebook keeps of it is renewed each time the engine comes to rest.
+    generations it shows those, and the steps in which they took part. It ends by itself with the engine, with the last
+    of the listed generations, or with `stop`. What a saved notebook keeps of it is renewed each time the
+    engine comes to rest.
 
     Example::
 
@@ -58,10 +61,12 @@ class BatchTimeline(LiveWidget):
         self._engine = engine
         self._listed = sorted(generations, key=lambda gen: gen.id) if generations is not None else None
         self._skipped = {gen.id for gen in _old(engine, history)} if generations is None else set()
-        self._recorder = Recorder(getattr(engine, "started", 0.0))
+        self._recorder = Recorder(getattr(engine, "started", 0.0), own_steps=generations is not None)
+        self._computed: list[Row] = []
+        self._step_tokens = getattr(config, "step_tokens", 512)
         self._rested = time.monotonic()
         self._period = 1.0 / update_hz
-        self._lock = threading.Lock()  # guards _recorder and _seq: this widget's thread and the kernel's both send
+        self._lock = threading.Lock()  # guards _recorder, _computed and _seq: this thread and the kernel's both send
         self._seq = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run_without_context, name="exsa-timeline", daemon=True)
@@ -115,7 +120,19 @@ class BatchTimeline(LiveWidget):
 
     def _rest(self) -> None:
         self._rested = time.monotonic()
+        self._compute()
         self.publish()
+
+    def _compute(self) -> None:
+        """Schedule the requests that are over as a static batcher would, and tell the page."""
+        steps = list(getattr(self._engine, "steps", ()))
+        with self._lock:
+            requests = requests_of(self._shown(), self._recorder.rows)
+            if requests and any(step.tokens for step in steps):
+                self._computed = static_rows(
+                    requests, StepTimes(steps), slots=self._slots, step_tokens=self._step_tokens
+                )
+                self.send({"type": "computed", "rows": self._computed})
 
     def _is_over(self) -> bool:
         if self._listed is not None:
@@ -124,15 +141,18 @@ class BatchTimeline(LiveWidget):
 
     def _update(self) -> tuple[bool, bool]:
         """Read and send what is new; returns whether something ran in the meantime, and whether it still does."""
-        generations = self._listed if self._listed is not None else self._engine.generations
+        steps = getattr(self._engine, "steps", ())  # before the generations: see Recorder.read
         with self._lock:
-            shown = [gen for gen in generations if gen.id not in self._skipped]
-            new, is_reset = self._recorder.read(shown, getattr(self._engine, "steps", ()))
+            new, is_reset = self._recorder.read(self._shown(), steps)
             if is_reset:
                 self._send_all_rows()
             elif new:
                 self._send_rows(new)
             return bool(new), self._recorder.is_busy
+
+    def _shown(self) -> list[Any]:
+        generations = self._listed if self._listed is not None else self._engine.generations
+        return [gen for gen in generations if gen.id not in self._skipped]
 
     # The page
 
@@ -150,11 +170,15 @@ class BatchTimeline(LiveWidget):
         if content == {"type": "hello"}:
             with self._lock:
                 self._send_all_rows()
+                if self._computed:
+                    self.send({"type": "computed", "rows": self._computed})
 
     def static(self) -> tuple[str, str]:
         """Return the timeline as a picture in HTML, and as text."""
-        rows = self.rows
-        return static_html(rows, slots=self._slots, cells=self._cells), static_text(rows)
+        with self._lock:
+            rows, computed = list(self._recorder.rows), self._computed
+        html = static_html(rows, computed, slots=self._slots, cells=self._cells)
+        return html, static_text(rows, computed)
 
 
 class TimelineDisplay:

@@ -77,6 +77,19 @@ export function drawIdles(pen, paint, view, store, height) {
   }
 }
 
+/** The step that is looked at: a band across all lanes and panels. */
+export function drawStep(pen, paint, view, [, t0, t1], height) {
+  const [left, right] = [view.x(t0), Math.max(view.x(t1), view.x(t0) + 2)];
+  pen.save();
+  pen.globalAlpha = 0.14;
+  pen.fillStyle = paint.fg;
+  pen.fillRect(left, AXIS - 4, right - left, height);
+  pen.restore();
+  pen.strokeStyle = paint.fg;
+  drawLine(pen, Math.round(left), AXIS - 4, Math.round(left), AXIS - 4 + height);
+  drawLine(pen, Math.round(right), AXIS - 4, Math.round(right), AXIS - 4 + height);
+}
+
 export function drawLane(pen, paint, view, store, lane, top) {
   const { x } = view;
   const bottom = top + LANE;
@@ -98,6 +111,12 @@ export function drawLane(pen, paint, view, store, lane, top) {
     } else pen.fillRect(x(t0), top + 2, Math.max(2, x(t1) - x(t0) - 0.75), LANE - 2);
   }
   drawRounds(pen, paint, view, store, lane, bottom);
+  pen.strokeStyle = paint.refused;
+  for (const [, , t0, t1] of lane.held) {
+    pen.strokeRect(x(t0) + 0.5, top + 5.5, Math.max(1, x(t1) - x(t0) - 1), LANE - 8);
+    pen.fillStyle = paint.hatch;
+    pen.fillRect(x(t0), bottom - 4, Math.max(1, x(t1) - x(t0)), 3);
+  }
   if (isFinal(lane)) {
     pen.fillStyle = lane.state === "finished" ? paint.muted : paint.refused;
     pen.textAlign = "left";

@@ -4,15 +4,17 @@ A row is a short list, first its kind. Times are seconds on the timeline's clock
 
     ["lane", lane, t, label]                                           a generation was submitted
     ["state", lane, t, state, detail]
-    ["prefill", lane, t0, t1, tokens, cached, prompt_tokens]           a chunk of the prompt; cached is 0 or 1
+    ["prefill", lane, t0, t1, tokens, cached, prompt_tokens, donor]    a chunk of the prompt; cached is 0 or 1, and
+                                                                       donor a lane with the same cells, 0 if unknown
     ["rounds", lane, t0, t1, rounds, drafted, accepted, committed]     one round, or some short ones together
     ["step", t0, t1, steps, slots, cells, prefill, draft, decode]      tokens are sums, slots and cells the highest
     ["idle", t, seconds]                                               so much idle time was left out here
+    ["held", lane, t0, t1]                                             computed: a slot held for nothing
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +28,8 @@ MIN_SPAN_S = 0.005
 """Rounds and steps shorter than this are put together, so that a fast machine does not flood the page."""
 MAX_ROWS = 20_000
 """Beyond so many rows (about 1 MB) the short ones are put together more coarsely."""
+SAME_S = 1e-6
+"""Times of an event and of its step, taken from the same clock, differ by less."""
 KEPT_IDLE_S = 1.0
 """Longest idle time that is shown at its length."""
 MAX_LANES = 80
@@ -82,8 +86,11 @@ class Recorder:
     It only reads lists the engine thread appends to, so it may run on any thread, one at a time.
     """
 
-    def __init__(self, started: float = 0.0) -> None:
-        """``started`` is the engine's time 0 on the clock of `time.perf_counter`."""
+    def __init__(self, started: float = 0.0, *, own_steps: bool = False) -> None:
+        """``started`` is the engine's time 0 on the clock of `time.perf_counter`.
+
+        With ``own_steps`` only steps in which one of the generations took part are read.
+        """
         self.rows: list[Row] = []
         self.span_s = MIN_SPAN_S
         self._started = started
@@ -93,6 +100,9 @@ class Recorder:
         self._begin_s: float | None = None
         self._end_s: float | None = None
         self._step_s = float("-inf")
+        self._own_steps = own_steps
+        self._times: list[float] = []  # of events since the last step that was read, sorted; engine's time
+        self._read: dict[int, Any] = {}  # generations by their lane
 
     @property
     def is_busy(self) -> bool:
@@ -103,6 +113,7 @@ class Recorder:
         """Return the rows that are new, and whether all of `rows` changed and must be looked at again.
 
         ``generations`` are in order of submission, each time those of before (or the newest of them) and new ones.
+        ``steps`` were taken before the generations were: what happened in them is in the generations' events.
         """
         new: list[Row] = []
         for generation in generations:
@@ -125,6 +136,7 @@ class Recorder:
         self._begin_s = submitted if self._begin_s is None else self._begin_s
         self._newest = generation.id
         self._open[generation.id] = _Reading(generation.id, submitted)
+        self._read[generation.id] = generation
         new.append(["lane", generation.id, _round(self._clock(submitted)), _label(generation)])
 
     def _read_events(self, reading: _Reading, events: list[Event], new: list[Row]) -> None:
@@ -133,6 +145,8 @@ class Recorder:
                 reading.num_committed += 1
             elif isinstance(event, RoundEvent | PrefillEvent | StateEvent):
                 now = reading.submitted + event.time_s
+                if self._own_steps and not isinstance(event, StateEvent):
+                    insort(self._times, now)
                 new.append(self._row(reading, event, now))
                 reading.last_s = max(reading.last_s, now)
         if reading.is_final:
@@ -148,7 +162,8 @@ class Recorder:
             case PrefillEvent():
                 # What it did before in this lane ended when this chunk began, but for steps it did not take part in.
                 t0 = t1 if event.cached else _round(self._clock(reading.last_s))
-                return ["prefill", reading.lane, t0, t1, event.tokens, int(event.cached), event.prompt_tokens]
+                donor = self._donor(reading.lane, event.tokens) if event.cached else 0
+                return ["prefill", reading.lane, t0, t1, event.tokens, int(event.cached), event.prompt_tokens, donor]
         begin = max(reading.last_s, now - event.draft_s - event.verify_s)
         committed, reading.num_committed = reading.num_committed, 0
         return ["rounds", reading.lane, _round(self._clock(begin)), t1, 1, event.k, event.accepted, committed]
@@ -157,11 +172,27 @@ class Recorder:
         first = bisect_right(steps, self._step_s, key=lambda step: step.time_s)
         for step in steps[first:]:
             self._step_s = step.time_s
-            if step.tokens and step.time_s + step.step_s >= begin:
+            end = step.time_s + step.step_s
+            if self._own_steps:
+                own = bisect_right(self._times, end + SAME_S)
+                is_own = own > bisect_right(self._times, step.time_s)
+                del self._times[:own]
+            else:
+                is_own = end >= begin
+            if step.tokens and is_own:
                 t0, t1 = _round(self._clock(step.time_s)), _round(self._clock(step.time_s + step.step_s))
                 decode = step.tokens - step.prefill_tokens - step.draft_tokens
                 counts = [step.slots_used, step.cells_used, step.prefill_tokens, step.draft_tokens, decode]
                 new.append(["step", t0, t1, 1, *counts])
+
+    def _donor(self, lane: int, num_tokens: int) -> int:
+        """A lane before this one with the same first tokens: the oldest that runs, else the newest that is over."""
+        own = list(getattr(self._read[lane], "prompt_ids", ()))[:num_tokens]
+        if len(own) < num_tokens:
+            return 0
+        alike = [other for other, gen in self._read.items() if other != lane and _first(gen, num_tokens) == own]
+        running = [other for other in alike if other in self._open]
+        return (running or alike[-1:] or [0])[0]
 
     def _bound(self) -> bool:
         """Drop the oldest lanes and put short rows together where there are too many; whether there were."""
@@ -169,6 +200,8 @@ class Recorder:
         too_many_lanes, too_many_rows = len(lanes) > MAX_LANES, len(self.rows) > MAX_ROWS
         if too_many_lanes:
             self.rows = _without_before(self.rows, lanes[-MAX_LANES // 2])
+            kept = {row[1] for row in self.rows if row[0] == "lane"}
+            self._read = {lane: generation for lane, generation in self._read.items() if lane in kept}
         while too_many_rows and len(self.rows) > MAX_ROWS // 2:
             self.span_s *= 2
             self.rows = merge(self.rows, self.span_s)
@@ -210,6 +243,11 @@ def merge(rows: list[Row], span_s: float) -> list[Row]:
     return merged
 
 
+def _first(generation: Any, num_tokens: int) -> list[int]:
+    prompt = list(getattr(generation, "prompt_ids", ()))[:num_tokens]
+    return prompt + list(getattr(generation, "tokens", ()))[: num_tokens - len(prompt)]
+
+
 def _label(generation: Any) -> str:
     prompt, origin = generation.prompt, generation.origin
     text = prompt if isinstance(prompt, str) else str(prompt[-1].get("content", "")) if prompt else ""
@@ -241,7 +279,7 @@ class Lane:
         match row:
             case ["state", _, t, state, detail]:
                 self.state, self.detail, self.end_s = state, detail, max(self.end_s, t)
-            case ["prefill", _, _, t1, tokens, cached, prompt]:
+            case ["prefill", _, _, t1, tokens, cached, prompt, *_]:
                 self.prompt, self.end_s = prompt, max(self.end_s, t1)
                 self.cached += tokens if cached else 0
             case ["rounds", _, _, t1, rounds, drafted, accepted, committed]:
@@ -265,6 +303,6 @@ def lanes_of(rows: list[Row]) -> dict[int, Lane]:
     for row in rows:
         if row[0] == "lane":
             lanes[row[1]] = Lane(row[1], row[2], row[3])
-        elif row[0] in ("state", "prefill", "rounds"):
+        elif row[0] in ("state", "prefill", "rounds", "held"):
             lanes[row[1]].add(row)
     return lanes

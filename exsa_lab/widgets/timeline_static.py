@@ -1,7 +1,7 @@
 """The timeline without a script: a picture with its facts as text, or plain text.
 
 The picture is an SVG inside an ``img``: that survives the sanitizers of JupyterLab (untrusted notebooks) and nbconvert.
-It cannot know the page's theme, so its colours are mid-tones that read on white and on near-black.
+It cannot know the page's theme, so it has paper of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import pairwise
 
+from exsa_lab.widgets.static_batching import compared
 from exsa_lab.widgets.timeline_rows import FINAL_STATES, Lane, Row, lanes_of, merge
 
 STATE_MARKS = {"waiting": "○", "running": "◐", "finished": "●", "cancelled": "■", "failed": "▲"}
@@ -19,41 +20,64 @@ MAX_DRAWN_LANES = 40
 _LEFT, _WIDTH, _RIGHT = 190, 560, 190
 _LANE, _GAP, _PANEL, _AXIS = 18, 5, 34, 22
 _GREY, _GREEN, _BLUE, _ORANGE = "#84888d", "#1f9d78", "#3d8ad0", "#d9702a"
+_TEXT, _PAPER = "#4b5057", "#fff"
 _SLOTS = 4
 """Column of the slots in a row of steps."""
 _HEAD = (
     '<defs><pattern id="x" width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     f'<rect width="1.4" height="4" fill="{_ORANGE}"/></pattern>'
     '<pattern id="c" width="4" height="4" patternUnits="userSpaceOnUse">'
-    f'<rect width="2" height="2" fill="{_BLUE}"/></pattern></defs>'
-    "<style>text{font:11px system-ui,sans-serif;fill:#84888d}.v{text-anchor:end}</style>"
+    f'<rect width="2" height="2" fill="{_BLUE}"/></pattern>'
+    f'<clipPath id="p"><rect x="{_LEFT}" y="0" width="{_WIDTH}" height="100%"/></clipPath></defs>'
+    f"<style>text{{font:11px system-ui,sans-serif;fill:{_TEXT}}}</style>"
+    f'<rect width="100%" height="100%" rx="4" fill="{_PAPER}"/>'
 )
 
 
-def static_html(rows: Iterable[Row], *, slots: int = 0, cells: int = 0) -> str:
+def static_html(rows: Iterable[Row], computed: Iterable[Row] = (), *, slots: int = 0, cells: int = 0) -> str:
     """Return the timeline as HTML: the picture, its legend, and each lane as a line of text (folded away).
 
-    ``slots`` and ``cells`` are what the engine has.
+    ``slots`` and ``cells`` are what the engine has; ``computed`` is what a static batcher would have done.
     """
-    rows = list(rows)
+    rows, computed = list(rows), list(computed)
     lanes = list(lanes_of(rows).values())
     drawn = lanes[-MAX_DRAWN_LANES:]
-    svg = _svg(drawn, rows, slots, cells)
-    data = base64.b64encode(svg.encode()).decode()
     summary = escape(_summary(lanes))
     note = f" The newest {len(drawn)} are drawn." if len(drawn) < len(lanes) else ""
     lines = "".join(f"<li>{escape(lane_text(lane))}</li>" for lane in drawn)
     return (
         f'<div class="mathjax_ignore tex2jax_ignore"><div style="font-size:.86em;opacity:.8">{summary}{note}</div>'
-        f'<img alt="Timeline: {summary}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
-        f'<details style="font-size:.86em"><summary>The same as text</summary><ul>{lines}</ul></details></div>'
+        f"{_picture(f'Timeline: {summary}', _svg(drawn, rows, slots, cells))}"
+        f'<details style="font-size:.86em"><summary>The same as text</summary><ul>{lines}</ul></details>'
+        f"{_computed_html(rows, computed, slots, cells)}</div>"
     )
 
 
-def static_text(rows: Iterable[Row]) -> str:
-    """Return one line for the whole and one for each lane."""
-    lanes = list(lanes_of(list(rows)).values())
-    return "\n".join([_summary(lanes), *(lane_text(lane) for lane in lanes[-MAX_DRAWN_LANES:])])
+def static_text(rows: Iterable[Row], computed: Iterable[Row] = ()) -> str:
+    """Return one line for the whole, one for each lane, and one that compares."""
+    rows = list(rows)
+    lanes = list(lanes_of(rows).values())
+    compare = compared(rows, list(computed))
+    lines = [_summary(lanes), *(lane_text(lane) for lane in lanes[-MAX_DRAWN_LANES:])]
+    return "\n".join([*lines, compare] if compare else lines)
+
+
+def _computed_html(rows: list[Row], computed: list[Row], slots: int, cells: int) -> str:
+    """What a static batcher would have needed, and folded away the picture of it."""
+    compare = escape(compared(rows, computed))
+    if not compare:
+        return ""
+    drawn = list(lanes_of(computed).values())[-MAX_DRAWN_LANES:]
+    return (
+        f'<div style="font-size:.86em">{compare}</div><details style="font-size:.86em">'
+        "<summary>Static batching, computed (outlined and hatched: a slot held until the batch ends)</summary>"
+        f"{_picture(compare, _svg(drawn, computed, slots, cells))}</details>"
+    )
+
+
+def _picture(said: str, svg: str) -> str:
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{said}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
 
 
 def lane_text(lane: Lane) -> str:
@@ -113,7 +137,8 @@ def _svg(lanes: list[Lane], rows: list[Row], slots: int, cells: int) -> str:
     for lane in lanes:
         parts.append(_lane_svg(lane, x, top, most))
         top += _LANE + _GAP
-    steps = merge([row for row in rows if row[0] == "step" and row[2] >= begin], (end - begin) * 2 / _WIDTH)
+    shown = [row for row in rows if row[0] == "step" and row[2] >= begin and row[1] <= end]
+    steps = merge(shown, (end - begin) * 2 / _WIDTH)
     if steps:
         for title, limit, columns in (
             ("slots in use", slots, [(_SLOTS, _GREY)]),
@@ -169,6 +194,7 @@ def _lane_svg(lane: Lane, x: _Scale, top: float, most: float) -> str:
     for t0, t1 in waits(lane):
         parts.append(f'<path d="M{x(t0):.1f} {middle}H{x(t1):.1f}" stroke="{_GREY}" stroke-dasharray="2 3"/>')
     parts += [_prefill_svg(row, x, top) for row in lane.rows if row[0] == "prefill"]
+    parts += [_held_svg(row, x, top) for row in lane.rows if row[0] == "held"]
     paths = {"own": "", "accepted": "", "rejected": ""}
     for x0, x1, own, accepted, rejected in columns(lane, x, 2.5):
         below = bottom
@@ -189,7 +215,7 @@ def _lane_svg(lane: Lane, x: _Scale, top: float, most: float) -> str:
 
 
 def _prefill_svg(row: Row, x: _Scale, top: float) -> str:
-    _, _, t0, t1, tokens, cached, _ = row
+    _, _, t0, t1, tokens, cached, *_ = row
     left, width = x(t0), max(2.0, x(t1) - x(t0) - 0.6)
     if cached:
         left, width = left - 1, 5.0
@@ -199,6 +225,13 @@ def _prefill_svg(row: Row, x: _Scale, top: float) -> str:
     return (
         f'<rect x="{left:.1f}" y="{top + 2}" width="{width:.1f}" height="{_LANE - 2}" fill="{fill}"{outline}>'
         f"<title>{title}</title></rect>"
+    )
+
+
+def _held_svg(row: Row, x: _Scale, top: float) -> str:
+    return (
+        f'<rect x="{x(row[2]):.1f}" y="{top + 5}" width="{max(1.0, x(row[3]) - x(row[2])):.1f}" height="{_LANE - 9}" '
+        f'fill="url(#x)" fill-opacity=".6" stroke="{_ORANGE}"><title>slot held until the batch ends</title></rect>'
     )
 
 
@@ -245,7 +278,9 @@ def _panel_svg(title: str, limit: int, columns: list[tuple[int, str]], steps: li
             if value:
                 paths[i] += f"M{x0:.1f} {below:.1f}h{width:.1f}v{-value * scale:.1f}h{-width:.1f}z"
             below -= value * scale
-    drawn = "".join(f'<path d="{d}" fill="{fill}"/>' for d, (_, fill) in zip(paths, columns, strict=True) if d)
+    drawn = "".join(
+        f'<path d="{d}" fill="{fill}" clip-path="url(#p)"/>' for d, (_, fill) in zip(paths, columns, strict=True) if d
+    )
     of = f" of {limit:,}" if limit else ""
     return (
         f'<text x="4" y="{top + _PANEL / 2 + 4}">{title}</text>{drawn}'

@@ -4,7 +4,7 @@
 import { STATES } from "./common.js";
 
 export const count = (number) => Math.round(number).toLocaleString("en");
-const seconds = (s) => (s < 1 ? `${Math.round(1000 * s)} ms` : `${s.toFixed(2)} s`);
+export const seconds = (s) => (s < 1 ? `${Math.round(1000 * s)} ms` : `${s.toFixed(2)} s`);
 
 // ---- What the kernel sent ----------------------------------------------------------------------------------------
 
@@ -40,6 +40,7 @@ function addRow(store, row) {
       waits: [[t, null]],
       prefills: [],
       rounds: [],
+      held: [],
       ...sums,
     });
   } else if (kind === "step") {
@@ -51,7 +52,8 @@ function addRow(store, row) {
 
 function addToLane(store, lane, row) {
   const [kind, , t0, t1] = row;
-  if (kind === "state") {
+  if (kind === "held") lane.held.push(row);
+  else if (kind === "state") {
     lane.state = t1;
     lane.detail = row[4];
     const wait = lane.waits.at(-1);
@@ -152,15 +154,28 @@ export function makeWindow(store) {
 
 // ---- In words ----------------------------------------------------------------------------------------------------
 
+/** Seconds from the first submission to the last end, and to the first token on average. */
+export function summarize(lanes) {
+  const started = lanes.filter((lane) => lane.first !== null);
+  const mean = started.reduce((sum, lane) => sum + lane.first - lane.begin, 0) / (started.length || 1);
+  const begin = Math.min(...lanes.map((lane) => lane.begin));
+  return { all: Math.max(...lanes.map((lane) => lane.end)) - begin, first: mean, number: started.length };
+}
+
 export function describeAll(store) {
   const lanes = [...store.lanes.values()];
   if (!lanes.length) return "No generations yet. What other cells submit appears here.";
   const states = Object.keys(STATES).map((state) => [lanes.filter((lane) => lane.state === state).length, state]);
   const tokens = lanes.reduce((sum, lane) => sum + lane.tokens, 0);
-  return `${states
-    .filter(([n]) => n)
-    .map(([n, state]) => `${n} ${state}`)
-    .join(", ")} · ${count(tokens)} tokens`;
+  const parts = [
+    `${states
+      .filter(([n]) => n)
+      .map(([n, state]) => `${n} ${state}`)
+      .join(", ")} · ${count(tokens)} tokens`,
+  ];
+  const { all, first, number } = summarize(lanes);
+  if (number && lanes.every(isFinal)) parts.push(`in ${seconds(all)}, first token after ${seconds(first)} on average`);
+  return parts.join(" ");
 }
 
 function roundText([, , t0, t1, rounds, drafted, accepted, committed]) {

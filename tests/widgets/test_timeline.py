@@ -236,6 +236,27 @@ def test_ticks_are_round_and_inside(begin: float, end: float) -> None:
     assert all(begin <= tick <= end + 1e-9 for tick in found)
 
 
+def test_bars_of_steps_stay_in_their_place_and_text_can_be_read() -> None:
+    late: list[Row] = [["step", 1.9, 9.0, 1, 1, 5, 5, 0, 0], ["step", 5.0, 9.0, 1, 1, 5, 5, 0, 0]]
+    recorder = Recorder()
+    recorder.read([_Timed(1, 0.0).run(2.0)])
+    data = re.search(r"base64,([^\"]+)", static_html([*recorder.rows, *late]))
+    assert data is not None
+    svg = b64decode(data.group(1)).decode()
+    assert svg.count('clip-path="url(#p)"') == 3  # one path for each panel, of the step that began within the time
+    assert 'fill="#fff"' in svg  # paper of its own, so that the text can be read on any page
+    assert "text{font:11px system-ui,sans-serif;fill:#4b5057}" in svg
+
+
+def test_the_static_view_compares_with_a_static_batcher(engine: Engine, sent: list[dict[str, Any]]) -> None:
+    timeline = BatchTimeline(_run_some(engine))
+    timeline._thread.join(10)
+    html, text = timeline.static()
+    assert "Computed: a static batcher would have needed" in text
+    assert html.count("<img") == 2
+    assert "Static batching, computed" in html
+
+
 def test_an_empty_timeline_can_be_shown() -> None:
     assert static_text([]) == "No generations yet."
     assert "No generations yet." in static_html([])
@@ -261,7 +282,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def _joined(messages: list[dict[str, Any]]) -> list[Row]:
     rows: list[Row] = []
-    for i, message in enumerate(messages):
+    for i, message in enumerate(message for message in messages if message["type"] == "rows"):
         assert message["seq"] == i
         rows = [] if message["reset"] else rows
         rows += message["rows"]
@@ -292,9 +313,36 @@ def test_a_late_page_gets_everything(engine: Engine, sent: list[dict[str, Any]])
     timeline._receive(timeline, {"type": "nonsense"}, [])
     timeline._receive(timeline, "hello", [])
 
-    assert len(sent) == num_sent + 1
-    assert sent[-1]["reset"]
-    assert sent[-1]["rows"] == json.loads(json.dumps(timeline.rows))
+    rows, computed = sent[num_sent:]
+    assert rows["reset"]
+    assert rows["rows"] == json.loads(json.dumps(timeline.rows))
+    assert computed["type"] == "computed"
+    assert set(lanes_of(computed["rows"])) == {gen.id for gen in gens}
+
+
+def test_listed_generations_come_with_their_own_steps_alone(engine: Engine, sent: list[dict[str, Any]]) -> None:
+    engine.generate("abc", max_tokens=20, chat=False)
+    first = engine.call(lambda loop: len(loop.reporter.steps))
+    gens = _run_some(engine)
+    last_but_one = engine.call(lambda loop: len(loop.reporter.steps))
+    engine.generate("abc", max_tokens=20, chat=False)
+    timeline = BatchTimeline(gens)
+    timeline._thread.join(10)
+
+    steps = [row for row in timeline.rows if row[0] == "step"]
+    own = engine.steps[first:last_but_one]
+    assert sum(row[6] + row[7] + row[8] for row in steps) == sum(step.tokens for step in own)
+    last = max(lane.end_s for lane in lanes_of(timeline.rows).values())
+    assert all(row[1] <= last for row in steps)
+
+
+def test_a_cached_beginning_names_who_has_it_too(engine: Engine) -> None:
+    first = engine.generate("abcabcabc", max_tokens=4, chat=False)
+    second = engine.generate("abcabcabcabc", max_tokens=4, chat=False)
+    recorder = Recorder(engine.started)
+    recorder.read(engine.generations, engine.steps)
+    chunks = [row for row in recorder.rows if row[0] == "prefill" and row[1] == second.id]
+    assert [(row[5], row[7]) for row in chunks] == [(1, first.id), (0, 0)]
 
 
 def test_history_leaves_out_older_generations(engine: Engine, sent: list[dict[str, Any]]) -> None:

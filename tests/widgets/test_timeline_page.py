@@ -140,3 +140,42 @@ def test_a_static_output_shows_the_live_view_while_there_is_one(page: Any) -> No
     page.evaluate("release()")
     assert page.locator("exsa-view .exsa-timeline").count() == 0
     assert page.locator("#static").is_visible()
+
+
+def test_pointing_at_a_step_tells_who_shared_it(page: Any) -> None:
+    _send(page, 0, ROWS, reset=True)
+    _frames(page)
+    detail = page.locator("#out .exsa-tl-detail")
+    assert "Point at a step" in detail.inner_text()
+    box = page.locator("#out canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.42 / 0.515 * box["width"], box["y"] + 30)
+    assert "step 2 of 2" in detail.inner_text()
+    assert "1 token of its own, 3 draft tokens, 2 accepted, 4 new in the text" in detail.inner_text()
+    assert "33 cells" in detail.inner_text()
+    assert detail.locator(".exsa-tl-boxes i").count() == 4
+
+
+def test_steps_are_reached_with_the_keyboard(page: Any) -> None:
+    _send(page, 0, ROWS, reset=True)
+    slider = page.get_by_role("slider", name="Step of the engine").first
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext").startswith("step 2 of 2")
+    page.keyboard.press("Home")
+    assert slider.get_attribute("aria-valuetext").endswith("#1: 30 prompt tokens")
+
+
+def test_static_batching_can_be_looked_at_and_says_that_it_is_computed(page: Any) -> None:
+    _send(page, 0, ROWS, reset=True)
+    assert not page.get_by_role("button", name="static, computed").first.is_visible()
+    rows = [["lane", 1, 0.0, "why"], ["state", 1, 0.5, "running", ""], ["rounds", 1, 0.5, 0.9, 4, 0, 0, 4]]
+    page.evaluate("rows => model.emit({ type: 'computed', rows })", [*rows, ["held", 1, 0.9, 1.4]])
+    button = page.get_by_role("button", name="static, computed").first
+    button.focus()
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    out = page.locator("#out")
+    assert "Computed, not run: 1 running" in out.inner_text()
+    assert "slot held until the batch ends" in out.inner_text()
+    page.get_by_role("button", name="continuous, recorded").first.click()
+    assert "Computed" not in out.inner_text()
