@@ -42,12 +42,17 @@ class Request:
 
 
 def requests_of(generations: Iterable[Any], rows: Sequence[Row]) -> list[Request]:
-    """Return the requests among the rows' lanes that are over and have text, in their order."""
+    """Return the requests among the rows' lanes that are over and have text, in their order.
+
+    Only those since the engine was idle last: that time is cut short on the rows' clock, and a slower batcher would run
+    into the next requests.
+    """
     lanes = lanes_of(list(rows))
+    since = max((row[1] for row in rows if row[0] == "idle"), default=0.0)
     found = []
     for generation in generations:
         lane = lanes.get(generation.id)
-        if lane is None or not generation.state.is_final:
+        if lane is None or lane.begin_s < since or not generation.state.is_final:
             continue
         rounds, committed = [], 0
         for event in generation.events:

@@ -120,11 +120,12 @@ class BatchTimeline(LiveWidget):
 
     def _rest(self) -> None:
         self._rested = time.monotonic()
-        self._compute()
+        if not self.is_busy:
+            self._compute()
         self.publish()
 
     def _compute(self) -> None:
-        """Schedule the requests that are over as a static batcher would, and tell the page."""
+        """Schedule the requests as a static batcher would, and tell the page."""
         steps = list(getattr(self._engine, "steps", ()))
         with self._lock:
             requests = requests_of(self._shown(), self._recorder.rows)

@@ -46,9 +46,17 @@ def test_follows_background_requests_and_stays_in_the_saved_notebook(notebook: C
     lab.run(2)
     lab.run(3)
     expect(view).to_contain_text("5 finished, 1 cancelled")
+    view.get_by_role("slider", name="Step of the engine").focus()
+    for _ in range(5):
+        lab.page.keyboard.press("ArrowRight")
+    expect(view).to_contain_text("its cells after it")
     for theme in ("light", "dark"):
         lab.set_theme(theme)
         lab.shot(f"timeline-{theme}", 0)
+    view.get_by_role("button", name="static, computed").click()
+    expect(view).to_contain_text("Computed, not run: 6 finished")
+    lab.shot("timeline-computed", 0)
+    view.get_by_role("button", name="continuous, recorded").click()
 
     first = view.get_by_role("listitem").first
     first.focus()
@@ -62,6 +70,7 @@ def test_follows_background_requests_and_stays_in_the_saved_notebook(notebook: C
     saved = lab.save()
     html = saved.cells[0].outputs[-1].data["text/html"]
     assert "data:image/svg+xml;base64," in html
+    assert "Computed: a static batcher would have needed" in html
     assert "<script" not in html
     assert "application/vnd.jupyter.widget-view+json" not in saved.cells[0].outputs[-1].data
 

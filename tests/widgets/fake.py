@@ -90,6 +90,21 @@ class FakeGeneration:
         self.num_cancels += 1
 
 
+class TimedGeneration(FakeGeneration):
+    """One that has a number and a time of its submission."""
+
+    def __init__(self, id: int, submitted: float, prompt: str = "hello") -> None:
+        super().__init__()
+        self.id, self.submitted, self.prompt, self.origin = id, submitted, prompt, ""
+
+    def run(self, seconds: float, *, final: bool = True) -> TimedGeneration:
+        self.publish([StateEvent(State.RUNNING, time_s=0.1), PrefillEvent(0, 5, False, 5, 0.2)])
+        self.publish([token(0, "a"), round_event(0, 0, 0, 0.3)])
+        if final:
+            self.publish([StateEvent(State.FINISHED, "stop", seconds)])
+        return self
+
+
 def token(position: int, text: str, source: Source = Source.TARGET, **values: object) -> TokenEvent:
     defaults = {"token_id": 100 + position, "p": 0.5, "q": None, "u": None, "round": 0}
     return TokenEvent(position=position, text=text, source=source, **{**defaults, **values})  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from exsa_lab.engine.stats import StepRecord
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets.static_batching import Request, StepTimes, compared, requests_of, static_rows
 from exsa_lab.widgets.timeline_rows import Recorder, lanes_of
+from tests.widgets.fake import TimedGeneration
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
 PLAIN = (0, 0, 1)
@@ -105,6 +106,14 @@ def test_a_request_alone_takes_the_steps_that_it_took() -> None:
     # Scheduled again, a lone request takes the same steps.
     expected = sum(times(step.tokens) for step in engine.steps if step.tokens)
     assert static.end_s - static.begin_s == pytest.approx(expected, abs=1e-3)
+
+
+def test_only_the_last_stretch_of_work_is_looked_at() -> None:
+    gens = [TimedGeneration(i, at).run(1.0) for i, at in ((1, 100.0), (2, 500.0), (3, 500.5))]
+    recorder = Recorder()
+    recorder.read(gens)
+    assert [request.lane for request in requests_of(gens, recorder.rows)] == [2, 3]
+    assert requests_of(gens, recorder.rows)[0].rounds == ((0, 0, 1),)
 
 
 def test_it_is_compared_in_words() -> None:

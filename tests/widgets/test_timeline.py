@@ -17,13 +17,13 @@ from ipywidgets import Widget
 
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.stats import StepRecord
-from exsa_lab.events import PrefillEvent, RoundEvent, State, StateEvent
+from exsa_lab.events import RoundEvent, State, StateEvent
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.widgets import timeline_rows
 from exsa_lab.widgets.timeline import MAX_LIVE, BatchTimeline, show_timeline
 from exsa_lab.widgets.timeline_rows import Recorder, Row, lanes_of, merge
 from exsa_lab.widgets.timeline_static import static_html, static_text, ticks, waits
-from tests.widgets.fake import FakeGeneration, Published, round_event, token
+from tests.widgets.fake import Published, TimedGeneration, round_event, token
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
 
@@ -34,19 +34,6 @@ def engine() -> Iterator[Engine]:
     draft = ScriptedModel(PIECES, markov(12, 1, sharpness=1))
     with scripted_engine(target, draft, n_seq_max=2, step_tokens=16) as engine:
         yield engine
-
-
-class _Timed(FakeGeneration):
-    def __init__(self, id: int, submitted: float, prompt: str = "hello") -> None:
-        super().__init__()
-        self.id, self.submitted, self.prompt, self.origin = id, submitted, prompt, ""
-
-    def run(self, seconds: float, *, final: bool = True) -> _Timed:
-        self.publish([StateEvent(State.RUNNING, time_s=0.1), PrefillEvent(0, 5, False, 5, 0.2)])
-        self.publish([token(0, "a"), round_event(0, 0, 0, 0.3)])
-        if final:
-            self.publish([StateEvent(State.FINISHED, "stop", seconds)])
-        return self
 
 
 def _run_some(engine: Engine) -> list[Any]:
@@ -109,7 +96,7 @@ def test_reading_piecewise_gives_the_same_as_reading_once(engine: Engine) -> Non
 
 def test_idle_time_is_cut_and_said() -> None:
     recorder = Recorder()
-    recorder.read([_Timed(1, 100.0).run(2.0), _Timed(2, 500.0).run(1.0)])
+    recorder.read([TimedGeneration(1, 100.0).run(2.0), TimedGeneration(2, 500.0).run(1.0)])
 
     first, second = lanes_of(recorder.rows).values()
 
@@ -120,14 +107,14 @@ def test_idle_time_is_cut_and_said() -> None:
 
 def test_time_during_which_something_waits_is_not_cut() -> None:
     recorder = Recorder()
-    recorder.read([_Timed(1, 0.0).run(0.0, final=False), _Timed(2, 50.0).run(1.0)])
+    recorder.read([TimedGeneration(1, 0.0).run(0.0, final=False), TimedGeneration(2, 50.0).run(1.0)])
 
     assert lanes_of(recorder.rows)[2].begin_s == 50.0
     assert not [row for row in recorder.rows if row[0] == "idle"]
 
 
 def test_a_preempted_generation_waits_twice() -> None:
-    gen = _Timed(1, 0.0)
+    gen = TimedGeneration(1, 0.0)
     states = [
         (State.WAITING, 0.0),
         (State.RUNNING, 0.5),
@@ -157,7 +144,7 @@ def test_merging_keeps_sums_and_order() -> None:
 
 def test_rows_are_bounded_however_long_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline_rows, "MAX_ROWS", 200)
-    gen = _Timed(1, 0.0).run(0.0, final=False)
+    gen = TimedGeneration(1, 0.0).run(0.0, final=False)
     recorder = Recorder()
     was_reset = False
     for i in range(3000):
@@ -173,7 +160,10 @@ def test_rows_are_bounded_however_long_it_runs(monkeypatch: pytest.MonkeyPatch) 
 def test_old_lanes_are_dropped_but_not_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline_rows, "MAX_LANES", 10)
     recorder = Recorder()
-    gens = [_Timed(1, 0.0).run(0.0, final=False), *(_Timed(i, float(i)).run(0.5) for i in range(2, 40))]
+    gens = [
+        TimedGeneration(1, 0.0).run(0.0, final=False),
+        *(TimedGeneration(i, float(i)).run(0.5) for i in range(2, 40)),
+    ]
     for i in range(len(gens)):
         recorder.read(gens[: i + 1], [StepRecord(float(i), 3, 1, 1, 1, 1, 0, 1, 9, 0.1, 0, 0.1, 0)])
 
@@ -202,7 +192,7 @@ class _Texts(HTMLParser):
 
 def test_static_view_is_script_free_and_escapes_prompts() -> None:
     recorder = Recorder()
-    recorder.read([_Timed(1, 0.0, "<script>alert(1)</script> & \x1b[31m $x$").run(1.0)])
+    recorder.read([TimedGeneration(1, 0.0, "<script>alert(1)</script> & \x1b[31m $x$").run(1.0)])
 
     html = static_html(recorder.rows, slots=2, cells=64)
 
@@ -239,7 +229,7 @@ def test_ticks_are_round_and_inside(begin: float, end: float) -> None:
 def test_bars_of_steps_stay_in_their_place_and_text_can_be_read() -> None:
     late: list[Row] = [["step", 1.9, 9.0, 1, 1, 5, 5, 0, 0], ["step", 5.0, 9.0, 1, 1, 5, 5, 0, 0]]
     recorder = Recorder()
-    recorder.read([_Timed(1, 0.0).run(2.0)])
+    recorder.read([TimedGeneration(1, 0.0).run(2.0)])
     data = re.search(r"base64,([^\"]+)", static_html([*recorder.rows, *late]))
     assert data is not None
     svg = b64decode(data.group(1)).decode()
@@ -362,7 +352,7 @@ def test_listed_generations_know_their_engine_s_limits(engine: Engine, sent: lis
 def test_a_broken_source_stops_the_view_and_is_kept(
     sent: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    gen = _Timed(1, 0.0).run(1.0)
+    gen = TimedGeneration(1, 0.0).run(1.0)
     gen.events.append(StateEvent("neither", "", 2.0))  # type: ignore[arg-type]
     timeline = BatchTimeline([gen])
     timeline._thread.join(10)
@@ -392,7 +382,7 @@ def test_the_output_is_static_and_renewed_at_rest(
 
 def test_a_long_run_is_saved_before_it_ends(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exsa_lab.widgets.timeline.SAVE_S", 0.0)
-    gen = _Timed(1, 0.0).run(1.0, final=False)
+    gen = TimedGeneration(1, 0.0).run(1.0, final=False)
     published = Published(monkeypatch)
     timeline = BatchTimeline([gen], update_hz=200)
     timeline.show()
