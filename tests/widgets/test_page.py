@@ -85,6 +85,7 @@ def test_a_trace_opens_from_a_file(file_page: Any, tmp_path: Path) -> None:
     kept = file_page.locator(".exsa-text .exsa-tok:not(.x, .d)")
     assert kept.count() == len(trace.tokens)
     file_page.locator(".exsa-steps").focus()
+    file_page.keyboard.press("Home")
     file_page.keyboard.press("PageDown")
     assert "round 1 of" in file_page.locator(".exsa-steps").inner_text()
     file_page.locator(".exsa-tok").nth(3).focus()

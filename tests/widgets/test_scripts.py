@@ -24,8 +24,8 @@ def texts_of(script: str) -> dict[str, str]:
 
 
 def test_a_script_has_every_module_that_it_needs_once() -> None:
-    texts = texts_of(read_script("token_strip.js"))
-    assert set(texts) == {"token_strip.js", "strip_text.js", "strip_tip.js", "common.js"}
+    texts = texts_of(read_script("race.js"))
+    assert set(texts) == {"race.js", "race_run.js", "step_run.js", "marked.js", "player.js", "common.js"}
     assert texts["common.js"] == (FOLDER / "common.js").read_text(encoding="utf-8")
 
 
