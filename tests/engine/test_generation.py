@@ -114,3 +114,17 @@ def test_the_trace_is_a_value_of_its_own() -> None:
     trace.models["target"] = "changed"
     assert handle.trace.models["target"] == "letters"
     assert "1 waiting: 0 tokens" in repr(handle)
+
+
+def test_only_a_listener_that_looks_has_probabilities_computed() -> None:
+    handle = generation()
+    told: list[Event] = []
+    stop = handle.subscribe(told.extend, inline=True, looks=False)
+    handle.publish([token("a")])
+    assert told == handle.events
+    assert not handle.is_watched
+    look_away = handle.subscribe(told.extend, inline=True)
+    assert handle.is_watched
+    look_away()
+    assert not handle.is_watched
+    stop()
