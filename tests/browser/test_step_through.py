@@ -35,6 +35,7 @@ def test_plays_a_saved_trace_and_stays_readable_without_a_kernel(
     lab.run(0, 1)
     view = lab.output(1).locator(".exsa-steps")
     view.focus()
+    lab.page.keyboard.press("Home")
     for _ in range(30):
         lab.page.keyboard.press("ArrowRight")
     expect(view).to_contain_text("round 3 of")
