@@ -47,21 +47,21 @@ def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[lis
     for index, (drafter, survival, seconds) in enumerate(candidates):
         decode = share if drafter == "model" else 0.0
         fee = decode * num / costs.target[0]
-        for alive in survival:
+        for place, alive in enumerate(survival):
             if alive < SMALL:
                 break
-            tokens.append((fee - alive, index, alive, seconds + decode))
+            tokens.append((fee - alive, index, place, alive, seconds + decode))
             seconds = 0.0
     tokens.sort()
     expected, drafting, best, best_count = float(num), 0.0, num / costs.target[0], 0
-    for count, ((_, _, alive, seconds), verify) in enumerate(zip(tokens, costs.target[1:], strict=False), start=1):
+    for count, ((*_, alive, seconds), verify) in enumerate(zip(tokens, costs.target[1:], strict=False), start=1):
         expected += alive
         drafting += seconds
         rate = expected / (verify + drafting)
         if rate > best:
             best, best_count = rate, count
     lengths = [0] * num
-    for _, index, _, _ in tokens[:best_count]:
+    for _, index, *_ in tokens[:best_count]:
         lengths[index] += 1
     return lengths, best
 

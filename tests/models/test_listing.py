@@ -13,6 +13,7 @@ from exsa_lab.models.cache import cache_folder
 from exsa_lab.models.catalog import PAIRS
 from exsa_lab.models.hub import HubName, find_cached
 from exsa_lab.models.listing import Fit, Where, fit_of, list_models
+from exsa_lab.models.pins import PINS
 from tests.models.gguf_files import write
 
 GB = 10**9
@@ -27,8 +28,8 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def cached(caches: Path, repo: str, file: str) -> Path:
-    folder = caches / "hub" / f"models--{repo.replace('/', '--')}" / "snapshots" / "abc"
+def cached(caches: Path, repo: str, file: str, commit: str = "abc") -> Path:
+    folder = caches / "hub" / f"models--{repo.replace('/', '--')}" / "snapshots" / commit
     folder.mkdir(parents=True, exist_ok=True)
     return write(folder / file)
 
@@ -47,7 +48,7 @@ def test_every_catalog_name_is_listed_once(caches: Path) -> None:
 
 
 def test_downloads_and_conversions_are_listed(caches: Path) -> None:
-    known = cached(caches, "Qwen/Qwen3-0.6B-GGUF", "Qwen3-0.6B-Q8_0.gguf")
+    known = cached(caches, "Qwen/Qwen3-0.6B-GGUF", "Qwen3-0.6B-Q8_0.gguf", PINS["qwen3-0.6b"].revision)
     other = cached(caches, "acme/x", "x-00001-of-00002.gguf")
     cached(caches, "acme/x", "x-00002-of-00002.gguf")
     cached(caches, "acme/x", "mmproj-x.gguf")

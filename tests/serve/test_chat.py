@@ -89,7 +89,7 @@ def test_why_it_ended() -> None:
         assert said(chunks(chat(server, stop=full[2], stream=True))) == full[:2]
 
 
-def written(text: str, end: bool = True) -> ScriptedModel:
+def written(text: str, end: bool = True, step_s: float = 0.0) -> ScriptedModel:
     """A model that writes this text, byte by byte where it is none of its pieces."""
     pieces: list[bytes] = [bytes([byte]) for byte in sorted({*text.encode(), *b"abc"})] + [b"<end>"]
     ids = [pieces.index(bytes([byte])) for byte in text.encode()] + [len(pieces) - 1]
@@ -100,12 +100,13 @@ def written(text: str, end: bool = True) -> ScriptedModel:
         return probs / probs.sum()
 
     template = "{% for message in messages %}{{ message.content }}{% endfor %}{# <think></think> #}"
-    return ScriptedModel(pieces, next_probs, ends=[len(pieces) - 1] if end else [], chat_template=template)
+    ends = [len(pieces) - 1] if end else []
+    return ScriptedModel(pieces, next_probs, ends=ends, chat_template=template, step_s=step_s)
 
 
 def test_streams_are_of_whole_characters() -> None:
     text = "aé€😀b"
-    with serving(written(text)) as server:
+    with serving(written(text, step_s=0.02)) as server:  # slower than what is sent together
         pieces = chunks(chat(server, stream=True, max_tokens=40))
         assert said(pieces) == text
         contents = [choice["delta"].get("content", "") for piece in pieces for choice in piece["choices"]]

@@ -85,6 +85,7 @@ def test_one_sequence_gets_the_best_length_on_any_cost_curve(
     st.lists(st.sampled_from([0.0, 0.0, 0.1]), min_size=3, max_size=3),
 )
 @example([[], [1.0, 0.875, 0.875], [1.0, 1.0, 0.625, 0.625]], ["model", "model", "ngram"], [0.0, 0.0, 0.0])
+@example([[0.5], [0.5, 0.5]], ["ngram", "model", "model"], [0.0, 0.1, 0.0])
 def test_drafts_of_both_kinds_come_near_the_best(
     drafts: list[list[float]], names: list[DrafterName], catch_up: list[float]
 ) -> None:
