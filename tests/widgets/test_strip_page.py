@@ -79,7 +79,7 @@ def test_the_header_has_the_numbers_and_stop(page: Any) -> None:
     send(page, marked())
     header = page.locator(".exsa-head").inner_text()
 
-    for part in ("waiting", "33 %", "accepted", "k = 3 now", "4 tokens", "0.10 s TTFT", "2.00 tok/round"):
+    for part in ("waiting", "1 of 3", "drafted accepted", "k = 3 now", "4 tokens", "0.10 s TTFT", "2.00 tok/round"):
         assert part in header.replace("\n", " ")
     assert "interrupt" in page.get_by_role("button", name="Stop").get_attribute("title")
     page.get_by_role("button", name="Stop").click()

@@ -112,8 +112,10 @@ def test_the_page_folds_a_thought_that_is_over(page: Any, scheme: str) -> None:
     fold.focus()
     page.keyboard.press("Enter")
     assert fold.get_attribute("aria-expanded") == "true"
-    assert "yes." in text()
+    shows = "words => document.querySelector('.exsa-text').innerText.includes(words)"
+    page.wait_for_function(shows, arg="yes.")  # drawn with one of the page's next frames
     fold.click()
+    page.wait_for_function(f"words => !({shows})(words)", arg="yes.")
     assert text() == "Blue sky"
     # A second view of the same text, drawn anew.
     page.evaluate("void widget.render({ model, el: document.getElementById('out') })")
