@@ -23,6 +23,7 @@ POLICY_FORBIDDEN = ("llama_cpp", "asyncio", "IPython")
 LAYERS = [
     (
         "errors",
+        "pictures",
         "plain",
         "forms",
         "tools",

@@ -13,7 +13,7 @@ from exsa_lab.engine.text import Emitter, unfinished
 from exsa_lab.errors import ConfigError, DecodeError
 from exsa_lab.events import State, StateEvent, TokenEvent
 from exsa_lab.prompts.encode import Continuation, encode_continuation, encode_prompt
-from exsa_lab.prompts.thinking import ThoughtBudget, closing_tokens
+from exsa_lab.prompts.thinking import Thinking, ThoughtBudget, closing_tokens
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.acceptance_rates import DraftHistory
 from exsa_lab.speculation.ngram import NgramIndex
@@ -113,20 +113,13 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     else:
         encoded = encode_continuation(before, n_cells)
     kept = before.kept if before else ()
-    tokens, thinking = encoded.tokens[: len(encoded.tokens) - len(kept)], encoded.thinking
+    tokens = encoded.tokens[: len(encoded.tokens) - len(kept)]
     generation.notes += encoded.notes
-    generation.thinking = thinking
+    generation.thinking = encoded.thinking
     thought = None
-    # A text of a given form is an answer: it has no room for a thought. One that may call tools, or not, has.
-    is_free = generation.tool_format is not None and params.tool_choice == "auto" and params.form is None
-    is_answer = generation.grammar is not None and not is_free and thinking is not None and thinking.is_open
-    budget = 0 if is_answer else params.reasoning_budget
-    if budget is not None and thinking is not None:
-        closing = closing_tokens(model, thinking)
-        if thinking.is_open and not budget:  # No thought at all: the prompt closes it.
-            tokens, generation.thinking = tokens + closing, replace(thinking, is_open=False)
-        else:
-            thought = ThoughtBudget(thinking, budget, closing)
+    if encoded.thinking is not None:
+        closed, thought = _begin_thought(generation, encoded.thinking, model)
+        tokens = tokens + closed
     if generation.seed is None:
         generation.seed = secrets.randbits(32)
     generation.prompt_ids = list(tokens)
@@ -163,6 +156,22 @@ def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequen
     if kept:
         _keep(sequence, kept, model)
     return sequence
+
+
+def _begin_thought(generation: Generation, thinking: Thinking, model: Model) -> tuple[list[int], ThoughtBudget | None]:
+    """Return the tokens by which the prompt closes a thought that is not to be, or else the budget it has, if any."""
+    params = generation.params
+    # A text of a given form is an answer: it has no room for a thought. One that may call tools, or not, has.
+    is_free = generation.tool_format is not None and params.tool_choice == "auto" and params.form is None
+    is_answer = generation.grammar is not None and not is_free and thinking.is_open
+    budget = 0 if is_answer else params.reasoning_budget
+    if budget is None:
+        return [], None
+    closing = closing_tokens(model, thinking)
+    if thinking.is_open and not budget:
+        generation.thinking = replace(thinking, is_open=False)
+        return closing, None
+    return [], ThoughtBudget(thinking, budget, closing)
 
 
 def _begin_mask(grammar: Grammar, before: Continuation | None, model: Model) -> GrammarMask:

@@ -6,19 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from exsa_lab.events import Event, RejectedEvent, Rejection, Source, TokenEvent
-from exsa_lab.plots.figure import (
-    BLUE,
-    COLORS,
-    DASHES,
-    GREEN,
-    GREY,
-    TEXT,
-    Figure,
-    error_bars,
-    label,
-    traces_of,
-    wilson,
-)
+from exsa_lab.pictures import BLUE, GREEN, GREY
+from exsa_lab.plots.figure import COLORS, DASHES, TEXT, Figure, error_bars, label, traces_of, wilson
 from exsa_lab.trace.trace import Trace
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
@@ -11,7 +12,8 @@ import numpy as np
 from plotly.subplots import make_subplots
 
 from exsa_lab.errors import ConfigError
-from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, TEXT, Figure, error_bars, label, traces_of
+from exsa_lab.pictures import BLUE, GREEN, GREY, ORANGE
+from exsa_lab.plots.figure import TEXT, Figure, error_bars, label, traces_of
 from exsa_lab.plots.intervals import batches, ratio_interval
 from exsa_lab.trace.trace import Trace
 
@@ -47,36 +49,61 @@ def compare(
         paired = _prompts(first) == _prompts(second)
     rows = _ratios(first, second, metrics, paired)
     figure = Figure(columns=("metric", *names, "ratio", "low", "high"), rows=rows)
-    ratios = [row[3] for row in rows]
-    is_open = [not (row[4] > 1 or row[5] < 1) for row in rows]
-    name_a, name_b = label(names[0]), label(names[1])
+    _draw_ratios(figure, rows, *map(label, names))
+    title = f"{label(names[1])} against {label(names[0])}"
+    figure.update_layout(
+        title=f"{title}<br><sup>{_how_sure(first, second, paired=paired)}</sup>", height=140 + 62 * max(1, len(rows))
+    )
+    return figure
+
+
+class MetricRatio(NamedTuple):
+    """How two settings did by one metric: means, their ratio b / a, and its interval (nan where there is none)."""
+
+    metric: str
+    mean_a: float
+    mean_b: float
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def has_interval(self) -> bool:
+        return not math.isnan(self.high)
+
+    @property
+    def shows_difference(self) -> bool:
+        return self.low > 1 or self.high < 1
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.2f}" + (f" ({self.low:.2f} to {self.high:.2f})" if self.has_interval else "")
+
+
+def _draw_ratios(figure: Figure, rows: list[MetricRatio], name_a: str, name_b: str) -> None:
+    ratios = [row.ratio for row in rows]
+    ends = [(row.low, row.high) if row.has_interval else (row.ratio, row.ratio) for row in rows]
     figure.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1.5})
     figure.add_scatter(
         x=ratios,
-        y=[label(row[0]) for row in rows],
+        y=[label(row.metric) for row in rows],
         mode="markers+text",
         cliponaxis=False,
         showlegend=False,
         textposition="top center",
-        text=[f"{row[3]:.2f}" + (f" ({row[4]:.2f} to {row[5]:.2f})" if row[5] == row[5] else "") for row in rows],
-        error_x=error_bars(ratios, [(row[4], row[5]) if row[5] == row[5] else (row[3], row[3]) for row in rows]),
+        text=[str(row) for row in rows],
+        error_x=error_bars(ratios, ends),
         marker={
             "size": 11,
-            "color": [GREY if unclear else BLUE for unclear in is_open],
-            "symbol": ["circle-open" if unclear else "circle" for unclear in is_open],
+            "color": [BLUE if row.shows_difference else GREY for row in rows],
+            "symbol": ["circle" if row.shows_difference else "circle-open" for row in rows],
         },
-        customdata=[[row[1], row[2]] for row in rows],
+        customdata=[[row.mean_a, row.mean_b] for row in rows],
         hovertemplate=f"%{{y}}: {name_a} %{{customdata[0]:.4g}}, {name_b} %{{customdata[1]:.4g}}<extra></extra>",
     )
-    figure.update_layout(
-        title=f"{name_b} against {name_a}<br><sup>{_how_sure(first, second, paired=paired)}</sup>",
-        height=140 + 62 * max(1, len(rows)),
-    )
-    ends = [1.0, *(end for row in rows for end in row[3:] if np.isfinite(end))]
-    room = 0.25 * max(0.2, max(ends) - min(ends))
-    figure.update_xaxes(title=f"{name_b} / {name_a}", range=[max(0.0, min(ends) - room), max(ends) + room])
+    reached = [1.0, *(end for row in rows for end in row[3:] if np.isfinite(end))]
+    room = 0.25 * max(0.2, max(reached) - min(reached))
+    figure.update_xaxes(title=f"{name_b} / {name_a}", range=[max(0.0, min(reached) - room), max(reached) + room])
     figure.update_yaxes(showgrid=False, range=[len(rows) - 0.4, -0.7])
-    return figure
 
 
 def _prompts(runs: list[list[Trace]]) -> list[list[str]]:
@@ -105,13 +132,15 @@ def _cached_share(side: list[list[Trace]]) -> float:
 
 def _ratios(
     first: list[list[Trace]], second: list[list[Trace]], metrics: Sequence[str], paired: bool
-) -> list[tuple[str, float, float, float, float, float]]:
+) -> list[MetricRatio]:
     """Name, both means, the ratio and its interval of each metric that both sides have."""
     rows = []
     for metric in metrics:
         a, b = ([fmean(trace.stats.get(metric, 0.0) for trace in batch) for batch in side] for side in (first, second))
         if any(a) and any(b):  # acceptance of plain decoding is no number to compare
-            rows.append((METRICS.get(metric, metric), fmean(a), fmean(b), *ratio_interval(a, b, paired=paired)))
+            rows.append(
+                MetricRatio(METRICS.get(metric, metric), fmean(a), fmean(b), *ratio_interval(a, b, paired=paired))
+            )
     return rows
 
 

@@ -8,8 +8,9 @@ from plotly.subplots import make_subplots
 
 from exsa_lab.costs.model import CostModel
 from exsa_lab.events import RoundEvent
+from exsa_lab.pictures import BLUE, GREEN, GREY, ORANGE
 from exsa_lab.plots.acceptance import count_places
-from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, TEXT, Figure, label, traces_of
+from exsa_lab.plots.figure import PURPLE, TEXT, Figure, label, traces_of
 from exsa_lab.trace.break_even import break_even_acceptance, round_cost, speed_up
 
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from html import escape, unescape
 from typing import Any
 
+from exsa_lab.pictures import GREY, INK, PAPER
 from exsa_lab.plots.axes import Axis
-from exsa_lab.plots.marks import Marks, color_at
+from exsa_lab.plots.marks import Marks, color_at, nth
 
 WIDTH = 760
 _LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 64, 24, 58, 52, 16
-_TEXT, _GRID, _PAPER = "#4b5057", "#84888d", "#fff"
 
 
 def svg(figure: Any) -> str:
@@ -39,8 +39,8 @@ class _Drawing:
         body = [*self._frame(), *self._shapes(), *self._draw_traces(), *self._annotations(), *self._legend_lines()]
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self._height:.0f}" width="{WIDTH}">'
-            f"<style>text{{font:11px system-ui,sans-serif;fill:{_TEXT}}}</style>"
-            f'<defs>{self._marks.definitions()}</defs><rect width="100%" height="100%" rx="4" fill="{_PAPER}"/>'
+            f"<style>text{{font:11px system-ui,sans-serif;fill:{INK}}}</style>"
+            f'<defs>{self._marks.definitions()}</defs><rect width="100%" height="100%" rx="4" fill="{PAPER}"/>'
             f"{''.join(body)}</svg>"
         )
 
@@ -86,12 +86,12 @@ class _Drawing:
         for x, y in self._axes.values():
             (left, right), (bottom, top) = x.pixels, y.pixels
             for at, text in y.ticks():
-                yield f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" stroke="{_GRID}" opacity=".3"/>'
+                yield f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" stroke="{GREY}" opacity=".3"/>'
                 yield _text(left - 6, at + 4, text, "end")
             for at, text in _thinned(x.ticks()):
-                yield f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{bottom:.1f}" y2="{bottom + 4:.1f}" stroke="{_GRID}"/>'
+                yield f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{bottom:.1f}" y2="{bottom + 4:.1f}" stroke="{GREY}"/>'
                 yield _text(at, bottom + 16, text, "middle")
-            yield f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{bottom:.1f}" y2="{bottom:.1f}" stroke="{_GRID}"/>'
+            yield f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{bottom:.1f}" y2="{bottom:.1f}" stroke="{GREY}"/>'
             yield _text((left + right) / 2, bottom + 33, _title(x.layout), "middle")
             middle = (bottom + top) / 2
             yield (
@@ -120,7 +120,7 @@ class _Drawing:
             at_y = bottom - note["y"] * (bottom - top) if note.get("yref") == "paper" else y.pixel(note["y"])
             lift = float(note.get("ay") or -8)
             if note.get("showarrow", True) and not is_paper:
-                yield f'<path d="M{at_x:.1f} {at_y:.1f}v{lift + 4:.1f}" stroke="{_TEXT}"/>'
+                yield f'<path d="M{at_x:.1f} {at_y:.1f}v{lift + 4:.1f}" stroke="{INK}"/>'
             yield _text(at_x, at_y + lift + (4 if is_paper else 0), note.get("text", ""), "middle")
 
     # Traces
@@ -152,7 +152,7 @@ class _Drawing:
         for index, (at, height) in enumerate(zip(_values(trace, "x"), _values(trace, "y"), strict=False)):
             base = float(stacked.get(at, 0.0) if is_stack else bases[index] or 0.0)
             stacked[at] = base + float(height or 0)
-            wide = x.unit * float(_nth(own, index)) if own is not None else width
+            wide = x.unit * float(nth(own, index)) if own is not None else width
             left = x.pixel(at) - wide * count / 2 + wide * (0 if is_stack else group)
             top, bottom = sorted((y.pixel(base + float(height or 0)), y.pixel(base)))
             style = self._marks.fill(trace.get("marker") or {}, index)
@@ -181,7 +181,7 @@ class _Drawing:
         for (a, b), value, up, down in zip(points, values, more, less or more, strict=False):
             low, high = axis.pixel(value - down), axis.pixel(value + up)
             path = f"M{low:.1f} {b:.1f}H{high:.1f}" if name == "x" else f"M{a:.1f} {low:.1f}V{high:.1f}"
-            yield f'<path d="{path}" stroke="{_TEXT}" stroke-width="1.2"/>'
+            yield f'<path d="{path}" stroke="{INK}" stroke-width="1.2"/>'
 
     def _contour(self, trace: dict[str, Any], x: Axis, y: Axis) -> Iterator[str]:
         xs, ys, rows = _values(trace, "x"), _values(trace, "y"), trace["z"]
@@ -238,10 +238,6 @@ def _values(holder: dict[str, Any], name: str) -> list[Any]:
 def _marker(trace: dict[str, Any]) -> dict[str, Any]:
     """How points look: without a colour of their own as the line does."""
     return {"color": (trace.get("line") or {}).get("color"), **(trace.get("marker") or {})}
-
-
-def _nth(value: Any, index: int) -> Any:
-    return value[index] if hasattr(value, "__len__") and not isinstance(value, str) else value
 
 
 def _with_errors(trace: dict[str, Any], name: str) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Sequence
 from html import escape, unescape
@@ -11,15 +10,16 @@ from typing import Any
 import plotly.graph_objects as go
 
 from exsa_lab.errors import ConfigError
+from exsa_lab.pictures import BLUE, GREEN, GREY, INK, ORANGE, PAPER, as_image
 from exsa_lab.plots.drawing import svg
 from exsa_lab.trace.trace import Trace
 from exsa_lab.widgets.rows import visible
 
 # A figure cannot know the page's theme, and no text reads well on white and on near-black: so it brings its paper.
 # Nothing relies on colours alone: bars differ in pattern, lines in dash, points in shape.
-TEXT, PAPER = "#4b5057", "#ffffff"
+TEXT = INK
 GRID = "rgba(128,128,128,.22)"
-GREY, GREEN, BLUE, ORANGE, PURPLE = "#84888d", "#1f9d78", "#3d8ad0", "#d9702a", "#a066c9"
+PURPLE = "#a066c9"
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
@@ -75,11 +75,8 @@ class Figure(go.Figure):  # type: ignore[misc]  # plotly is untyped here
 
     def static_html(self) -> str:
         """Return the figure for pages that run no script: a picture, and its numbers folded away beneath."""
-        data = base64.b64encode(svg(self).encode()).decode()
-        return (
-            f'<img alt="{escape(self._title())}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
-            f"<details><summary>The same as numbers</summary>{self.table_html()}</details>"
-        )
+        numbers = f"<details><summary>The same as numbers</summary>{self.table_html()}</details>"
+        return as_image(svg(self), self._title()) + numbers
 
     def table_html(self) -> str:
         """Return title and numbers as HTML without script, every text escaped."""

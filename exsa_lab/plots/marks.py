@@ -7,7 +7,8 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-_DEFAULT = "#84888d"
+from exsa_lab.pictures import GREY
+
 _DASHES = {"dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3", "longdash": "11 4"}
 _HATCHES = {
     "/": '<path d="M0 6L6 0" {stroke}/>',
@@ -44,8 +45,8 @@ class Marks:
 
     def fill(self, marker: dict[str, Any], index: int) -> str:
         """A bar's colour or pattern."""
-        color = _color(_nth(marker.get("color"), index))
-        shape = str(_nth((marker.get("pattern") or {}).get("shape"), index) or "")
+        color = _color(nth(marker.get("color"), index))
+        shape = str(nth((marker.get("pattern") or {}).get("shape"), index) or "")
         opacity = f' opacity="{float(marker["opacity"]):g}"' if isinstance(marker.get("opacity"), int | float) else ""
         if not shape:
             return f'fill="{color}"{opacity}'
@@ -54,8 +55,8 @@ class Marks:
 
     def point(self, marker: dict[str, Any], index: int, x: float, y: float) -> str:
         """One marker."""
-        symbol = str(_nth(marker.get("symbol"), index) or "circle")
-        color, r = _color(_nth(marker.get("color"), index)), float(_nth(marker.get("size"), index) or 7) / 2
+        symbol = str(nth(marker.get("symbol"), index) or "circle")
+        color, r = _color(nth(marker.get("color"), index)), float(nth(marker.get("size"), index) or 7) / 2
         is_open = symbol.endswith("-open")
         style = f'fill="none" stroke="{color}" stroke-width="1.6"' if is_open else f'fill="{color}"'
         if line := marker.get("line"):
@@ -84,7 +85,7 @@ def color_at(scale: Sequence[Sequence[Any]], share: float) -> str:
     return str(scale[-1][1])
 
 
-def _nth(value: Any, index: int) -> Any:
+def nth(value: Any, index: int) -> Any:
     """One of several, or the one for all."""
     if value is None or isinstance(value, str | int | float):
         return value
@@ -92,4 +93,4 @@ def _nth(value: Any, index: int) -> Any:
 
 
 def _color(value: Any) -> str:
-    return escape(str(value)) if isinstance(value, str) else _DEFAULT
+    return escape(str(value)) if isinstance(value, str) else GREY

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exsa_lab.experiments import METRICS
-from exsa_lab.plots.figure import BLUE, GREY, Figure, label
+from exsa_lab.pictures import BLUE, GREY
+from exsa_lab.plots.figure import Figure, label
 
 _MINIMISED = ("ttft_s", "failed")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from exsa_lab.plots.figure import BLUE, COLORS, GREEN, GREY, ORANGE, Figure, label
+from exsa_lab.pictures import BLUE, GREEN, GREY, ORANGE
+from exsa_lab.plots.figure import COLORS, Figure, label
 
 if TYPE_CHECKING:
     from exsa_lab.speculation.sampling import Distribution
@@ -49,19 +50,7 @@ def accept_region(
         rows.append((_name(names, token), p_x, q_x, min(p_x, q_x), max(0.0, p_x - q_x), max(0.0, q_x - p_x)))
     figure = Figure(columns=("token", "p", "q", "accepted", "residual", "refused"), rows=rows)
     texts = [label(repr(row[0])) for row in rows]
-    for name, column, offset, base, color, pattern in _BARS:
-        figure.add_bar(
-            x=texts,
-            y=[row[column] for row in rows],
-            name=name,
-            offsetgroup=offset,
-            legendgroup=color,
-            base=None if base is None else [row[base] for row in rows],
-            showlegend=name != "accepted",
-            marker={"color": color, "pattern": {"shape": pattern}, "line": {"color": GREY, "width": 0.5}},
-            customdata=[["p" if offset == 0 else "q", row[1 + offset]] for row in rows],
-            hovertemplate="%{x}: %{customdata[0]} = %{customdata[1]:.3f}<extra></extra>",
-        )
+    _add_bars(figure, texts, rows)
     accepted = sum(min(p_of[token], q_of.get(token, 0.0)) for token in p_of)
     figure.update_layout(
         title="One position: left bars p (target), right bars q (draft)"
@@ -77,6 +66,23 @@ def accept_region(
         index = tokens.index(drafted)
         _point_out(figure, texts[index], *rows[index][1:3])
     return figure
+
+
+def _add_bars(figure: Figure, texts: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add p on the left and q on the right of each token, the part that both have in common marked."""
+    for name, column, offset, base, color, pattern in _BARS:
+        figure.add_bar(
+            x=texts,
+            y=[row[column] for row in rows],
+            name=name,
+            offsetgroup=offset,
+            legendgroup=color,
+            base=None if base is None else [row[base] for row in rows],
+            showlegend=name != "accepted",
+            marker={"color": color, "pattern": {"shape": pattern}, "line": {"color": GREY, "width": 0.5}},
+            customdata=[["p" if offset == 0 else "q", row[1 + offset]] for row in rows],
+            hovertemplate="%{x}: %{customdata[0]} = %{customdata[1]:.3f}<extra></extra>",
+        )
 
 
 _PATTERNS = ("", "/", "x", ".", "-")

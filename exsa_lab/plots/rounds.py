@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.costs.model import CostModel
-from exsa_lab.plots.figure import BLUE, GREEN, GREY, ORANGE, PURPLE, Figure, traces_of
+from exsa_lab.pictures import BLUE, GREEN, GREY, ORANGE
+from exsa_lab.plots.figure import PURPLE, Figure, traces_of
 from exsa_lab.trace.replay import Replay
 from exsa_lab.trace.trace import Trace
 

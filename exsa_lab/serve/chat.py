@@ -7,7 +7,7 @@ from exsa_lab.events import Event
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.serve.exchange import finish_reason
 from exsa_lab.serve.logprobs import chat_logprobs
-from exsa_lab.serve.replies import ApiReply, Json, extras, tokens_of, usage
+from exsa_lab.serve.replies import ApiReply, Chunks, Json, extras, tokens_of
 from exsa_lab.serve.reply_stream import ReplyStream, message_of
 
 ID_PREFIX = "chatcmpl"
@@ -16,12 +16,7 @@ ID_PREFIX = "chatcmpl"
 def whole_chat(reply: ApiReply, model: Model) -> Json:
     """Return the reply once all of its texts are over."""
     choices = [_choice(reply, index, generation, model) for index, generation in enumerate(reply.generations)]
-    return {
-        **reply.head("chat.completion"),
-        "choices": choices,
-        "usage": usage(reply),
-        "exsa": extras(reply.generations),
-    }
+    return reply.whole("chat.completion", choices)
 
 
 def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -> Json:
@@ -40,13 +35,14 @@ def _finish_reason(generation: Generation, *, has_calls: bool) -> str:
     return "tool_calls" if has_calls and reason == "stop" else reason
 
 
-class ChatChunks:
+class ChatChunks(Chunks):
     """See `exsa_lab.serve.replies.Chunks`."""
 
+    object_name = "chat.completion.chunk"
+
     def __init__(self, reply: ApiReply, model: Model) -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._model = model
-        self._head = reply.head("chat.completion.chunk")
         self._streams: dict[int, ReplyStream] = {}
 
     def begin(self, index: int) -> list[Json]:
@@ -71,11 +67,8 @@ class ChatChunks:
         last = self._chunk(index, {}, finish_reason=_finish_reason(generation, has_calls=has_calls))
         return [*([self._chunk(index, rest)] if rest else []), {**last, "exsa": extras([generation])}]
 
-    def usage(self) -> Json:
-        return {**self._head, "choices": [], "usage": usage(self._reply), "exsa": extras(self._reply.generations)}
-
     def _chunk(
         self, index: int, delta: Json, *, logprobs: Json | None = None, finish_reason: str | None = None
     ) -> Json:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        return {**self._head, "choices": [choice], **({"usage": None} if self._reply.request.includes_usage else {})}
+        return self._with_head(choice)

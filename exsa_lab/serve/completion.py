@@ -7,7 +7,7 @@ from exsa_lab.events import Event
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.serve.exchange import finish_reason
 from exsa_lab.serve.logprobs import completion_logprobs
-from exsa_lab.serve.replies import ApiReply, Json, extras, tokens_of, usage
+from exsa_lab.serve.replies import ApiReply, Chunks, Json, extras, tokens_of
 
 ID_PREFIX = "cmpl"
 
@@ -15,12 +15,7 @@ ID_PREFIX = "cmpl"
 def whole_completion(reply: ApiReply, model: Model) -> Json:
     """Return the reply once all of its texts are over."""
     choices = [_choice(reply, index, generation, model) for index, generation in enumerate(reply.generations)]
-    return {
-        **reply.head("text_completion"),
-        "choices": choices,
-        "usage": usage(reply),
-        "exsa": extras(reply.generations),
-    }
+    return reply.whole("text_completion", choices)
 
 
 def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -> Json:
@@ -38,13 +33,14 @@ def _echo(reply: ApiReply, index: int) -> str:
     return prompt if reply.request.echoes and isinstance(prompt, str) else ""
 
 
-class CompletionChunks:
+class CompletionChunks(Chunks):
     """See `exsa_lab.serve.replies.Chunks`."""
 
+    object_name = "text_completion"
+
     def __init__(self, reply: ApiReply, model: Model) -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._model = model
-        self._head = reply.head("text_completion")
         self._num_chars = [0] * len(reply.generations)
 
     def begin(self, index: int) -> list[Json]:
@@ -64,9 +60,6 @@ class CompletionChunks:
         generation = self._reply.generations[index]
         return [{**self._chunk(index, "", finish_reason=finish_reason(generation)), "exsa": extras([generation])}]
 
-    def usage(self) -> Json:
-        return {**self._head, "choices": [], "usage": usage(self._reply), "exsa": extras(self._reply.generations)}
-
     def _chunk(self, index: int, text: str, *, logprobs: Json | None = None, finish_reason: str | None = None) -> Json:
         choice = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}
-        return {**self._head, "choices": [choice], **({"usage": None} if self._reply.request.includes_usage else {})}
+        return self._with_head(choice)

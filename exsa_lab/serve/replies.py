@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from exsa_lab.engine.generation import Generation
 from exsa_lab.events import Event, TokenEvent
@@ -29,21 +30,43 @@ class ApiReply:
     def head(self, object_name: str) -> Json:
         return {"id": self.id, "object": object_name, "created": self.created, "model": self.model}
 
+    def whole(self, object_name: str, choices: list[Json]) -> Json:
+        """What is sent where nothing is streamed."""
+        return {
+            **self.head(object_name),
+            "choices": choices,
+            "usage": usage(self),
+            "exsa": extras(self.generations),
+        }
 
-class Chunks(Protocol):
-    """Makes the pieces of a streamed reply."""
 
+class Chunks(ABC):
+    """Makes the pieces of a streamed reply; those of one kind have ``object_name``."""
+
+    object_name: ClassVar[str]
+
+    def __init__(self, reply: ApiReply) -> None:
+        self._reply = reply
+        self._head = reply.head(self.object_name)
+
+    @abstractmethod
     def begin(self, index: int) -> list[Json]:
         """What comes before the text of a choice."""
 
+    @abstractmethod
     def piece(self, index: int, events: list[Event]) -> list[Json]:
         """What its news become."""
 
+    @abstractmethod
     def end(self, index: int) -> list[Json]:
         """What comes after its text."""
 
     def usage(self) -> Json:
         """The last piece of all, where it was asked for."""
+        return {**self._head, "choices": [], "usage": usage(self._reply), "exsa": extras(self._reply.generations)}
+
+    def _with_head(self, choice: Json) -> Json:
+        return {**self._head, "choices": [choice], **({"usage": None} if self._reply.request.includes_usage else {})}
 
 
 def new_reply(request: ApiRequest, generations: Sequence[Generation], model: str, prefix: str) -> ApiReply:

@@ -1,23 +1,21 @@
 """A recorded run at a glance: what a notebook shows where a trace is the last value of a cell.
 
-One column a round: upwards the tokens it committed, downwards those that were drafted in vain. The picture is an SVG
-inside an ``img``, which survives the sanitizers of notebooks; its colours read on white and on near-black.
+One column a round: upwards the tokens it committed, downwards those that were drafted in vain.
 """
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from exsa_lab.errors import printable
 from exsa_lab.events import Event, RejectedEvent, RoundEvent, Source, StateEvent, TokenEvent
+from exsa_lab.pictures import GREEN, GREY, ORANGE, as_image
 
 MAX_COLUMNS = 160
 _MAX_WORDS = 60
 _UNIT, _COLUMN, _GAP = 8, 6, 2
-_GREY, _GREEN, _ORANGE = "#84888d", "#1f9d78", "#d9702a"
 
 
 def line(events: Sequence[Event], stats: dict[str, float], prompt: str) -> str:
@@ -40,11 +38,10 @@ def html(events: Sequence[Event], stats: dict[str, float], prompt: str) -> str:
     """Return the line, the picture and the counts of tokens by where they came from, every text escaped."""
     counts = Counter(str(event.source) for event in events if isinstance(event, TokenEvent))
     counts.update(str(event.reason) for event in events if isinstance(event, RejectedEvent))
-    summary = escape(line(events, stats, prompt))
-    data = base64.b64encode(_svg(_columns(events)).encode()).decode()
+    summary = line(events, stats, prompt)
     return (
-        f'<div class="mathjax_ignore tex2jax_ignore"><div>{summary}</div>'
-        f'<img alt="Tokens by round: {summary}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
+        f'<div class="mathjax_ignore tex2jax_ignore"><div>{escape(summary)}</div>'
+        f"{as_image(_svg(_columns(events)), f'Tokens by round: {summary}')}"
         '<div style="font-size:.86em;opacity:.8">each column a round: '
         "accepted drafts filled, the target's own outlined, refused and discarded drafts hatched beneath</div>"
         f'<div style="font-size:.86em">{" · ".join(f"{name} {count:,}" for name, count in counts.items())}</div></div>'
@@ -80,12 +77,12 @@ def _svg(columns: list[tuple[float, float, float]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{base + down * unit + 4:.1f}">'
         '<defs><pattern id="w" width="3" height="3" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        f'<rect width="1.2" height="3" fill="{_ORANGE}"/></pattern></defs>'
+        f'<rect width="1.2" height="3" fill="{ORANGE}"/></pattern></defs>'
     ]
     for index, (accepted, own, wasted) in enumerate(columns):
         x = _GAP + index * (_COLUMN + _GAP)
-        parts.append(_bar(x, base - accepted * unit, accepted * unit, f'fill="{_GREEN}"'))
-        parts.append(_bar(x, base - (accepted + own) * unit, own * unit, f'fill="none" stroke="{_GREY}"'))
+        parts.append(_bar(x, base - accepted * unit, accepted * unit, f'fill="{GREEN}"'))
+        parts.append(_bar(x, base - (accepted + own) * unit, own * unit, f'fill="none" stroke="{GREY}"'))
         parts.append(_bar(x, base + 2, wasted * unit, 'fill="url(#w)"'))
     return "".join([*parts, "</svg>"])
 

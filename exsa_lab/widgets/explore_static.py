@@ -1,17 +1,16 @@
 """The what-if explorer without a script: one curve as a picture, its numbers as a table, and as text.
 
-The picture is an SVG inside an ``img``, which sanitizers leave alone. It cannot know the page's theme, so it brings its
-own ground: dark text on white has the contrast that text needs, on a dark page too.
+The picture has a ground of its own: dark text on white has the contrast that text needs, on a dark page too.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 
 from exsa_lab.config import MAX_DRAFT_LENGTH
+from exsa_lab.pictures import as_image
 from exsa_lab.trace.measured import MeasuredSpeed
 from exsa_lab.trace.what_if import WhatIf
 
@@ -23,7 +22,7 @@ _CELL = "text-align:right;padding:1px 10px"
 def static_html(machine: str, setting: WhatIf, points: Sequence[MeasuredSpeed], compared_with: str) -> str:
     """Return the picture, the sentence below it and the table as HTML with no script, every text escaped."""
     rows = _curve(setting)
-    svg = base64.b64encode(_svg(rows, setting, points).encode()).decode()
+    picture = as_image(_svg(rows, setting, points), _sentence(setting))
     head = "".join(f'<th style="{_CELL}">{name}</th>' for name in _COLUMNS)
     body = "".join(
         "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in _cells(row, setting)) + "</tr>" for row in rows
@@ -31,7 +30,7 @@ def static_html(machine: str, setting: WhatIf, points: Sequence[MeasuredSpeed], 
     lines = "".join(f"<div>{escape(line)}</div>" for line in _lines(machine, setting, points, compared_with))
     return (
         '<div class="mathjax_ignore tex2jax_ignore" style="font-size:.92em;line-height:1.6">'
-        f'<img alt="{escape(_sentence(setting))}" src="data:image/svg+xml;base64,{svg}" style="max-width:100%">{lines}'
+        f"{picture}{lines}"
         f"<details><summary>All draft lengths</summary><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
         "</table></details></div>"
     )

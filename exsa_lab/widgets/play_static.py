@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
+from exsa_lab.pictures import BLUE, GREEN
 from exsa_lab.speculation.sampling import Distribution
 from exsa_lab.trace.positions import common_probability
 
 MAX_ROWS = 10
 _CELL = 'style="text-align:left;padding:1px 8px"'
-_BLUE, _GREEN = "#3d8ad0", "#1f9d78"
 
 Name = Callable[[int], str]
 
@@ -83,8 +83,8 @@ def _row_html(row: tuple[int, float, float, float], most: float, name: Name, *, 
     cells = [
         f"<td {_CELL}><code>{escape(name(token))}</code></td>",
         _bar(own_x, most, "border:1px solid currentColor;box-sizing:border-box", f"{own_x:.3f}"),
-        _bar(p_x, most, f"background:{_BLUE}", _after(own_x, p_x)),
-        *([_bar(q_x, most, f"background:{_GREEN}", f"{q_x:.3f}")] if has_draft else []),
+        _bar(p_x, most, f"background:{BLUE}", _after(own_x, p_x)),
+        *([_bar(q_x, most, f"background:{GREEN}", f"{q_x:.3f}")] if has_draft else []),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 

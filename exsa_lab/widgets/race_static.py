@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from itertools import accumulate
 
+from exsa_lab.pictures import BLUE, GREEN, GREY, ORANGE, as_image
 from exsa_lab.trace.time_parts import TimeParts
 from exsa_lab.widgets.race_lanes import RaceLane, verdict
 from exsa_lab.widgets.rows import visible
@@ -21,13 +21,13 @@ MEANINGS = {
 }
 MAX_TEXT = 2_000
 _WIDTH, _HEIGHT = 720, 14
-# Mid-tones of at least 3:1 on white and on near-black; the pattern tells the part, the colour only repeats it.
-_FILLS = {"prompt": "#84888d", "draft": "url(#d)", "verify": "#3d8ad0", "sample": "url(#s)", "gap": "none"}
+# The pattern tells the part, the colour only repeats it.
+_FILLS = {"prompt": GREY, "draft": "url(#d)", "verify": BLUE, "sample": "url(#s)", "gap": "none"}
 _DEFS = (
     '<defs><pattern id="d" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    '<rect width="3" height="5" fill="#1f9d78"/></pattern>'
+    f'<rect width="3" height="5" fill="{GREEN}"/></pattern>'
     '<pattern id="s" width="4" height="4" patternUnits="userSpaceOnUse">'
-    '<rect width="2.4" height="2.4" fill="#d9702a"/></pattern></defs>'
+    f'<rect width="2.4" height="2.4" fill="{ORANGE}"/></pattern></defs>'
 )
 
 
@@ -99,7 +99,7 @@ def _swatch(part: str) -> str:
 
 
 def _box(part: str, left: float, width: float) -> str:
-    edge = "#84888d" if part == "gap" else "none"
+    edge = GREY if part == "gap" else "none"
     dashed = ' stroke-dasharray="2 2"' if part == "gap" else ""
     return (
         f'<rect x="{left:.1f}" y="1" width="{width:.1f}" height="{_HEIGHT - 2}" fill="{_FILLS[part]}" '
@@ -110,9 +110,7 @@ def _box(part: str, left: float, width: float) -> str:
 def _picture(drawn: str, width: int, said: str) -> str:
     size = f'width="{width}" height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}" preserveAspectRatio="none"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{_DEFS}{drawn}</svg>'
-    data = base64.b64encode(svg.encode()).decode()
-    style = f"width:{width}px;max-width:100%;height:{_HEIGHT}px"
-    return f'<img alt="{escape(said)}" src="data:image/svg+xml;base64,{data}" style="{style}">'
+    return as_image(svg, said, style=f"width:{width}px;max-width:100%;height:{_HEIGHT}px")
 
 
 def _seconds(parts: TimeParts, part: str) -> float:

@@ -1,16 +1,15 @@
 """The timeline without a script: a picture with its facts as text, or plain text.
 
-The picture is an SVG inside an ``img``: that survives the sanitizers of JupyterLab (untrusted notebooks) and nbconvert.
-It cannot know the page's theme, so it has paper of its own.
+The picture has paper of its own, see `exsa_lab.pictures`.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import pairwise
 
+from exsa_lab.pictures import BLUE, GREEN, GREY, INK, ORANGE, PAPER, as_image
 from exsa_lab.widgets.static_batching import compared
 from exsa_lab.widgets.timeline_rows import FINAL_STATES, Lane, Row, lanes_of, merge
 
@@ -19,18 +18,16 @@ MAX_DRAWN_LANES = 40
 
 _LEFT, _WIDTH, _RIGHT = 190, 560, 190
 _LANE, _GAP, _PANEL, _AXIS = 18, 5, 34, 22
-_GREY, _GREEN, _BLUE, _ORANGE = "#84888d", "#1f9d78", "#3d8ad0", "#d9702a"
-_TEXT, _PAPER = "#4b5057", "#fff"
 _SLOTS = 4
 """Column of the slots in a row of steps."""
 _HEAD = (
     '<defs><pattern id="x" width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    f'<rect width="1.4" height="4" fill="{_ORANGE}"/></pattern>'
+    f'<rect width="1.4" height="4" fill="{ORANGE}"/></pattern>'
     '<pattern id="c" width="4" height="4" patternUnits="userSpaceOnUse">'
-    f'<rect width="2" height="2" fill="{_BLUE}"/></pattern>'
+    f'<rect width="2" height="2" fill="{BLUE}"/></pattern>'
     f'<clipPath id="p"><rect x="{_LEFT}" y="0" width="{_WIDTH}" height="100%"/></clipPath></defs>'
-    f"<style>text{{font:11px system-ui,sans-serif;fill:{_TEXT}}}</style>"
-    f'<rect width="100%" height="100%" rx="4" fill="{_PAPER}"/>'
+    f"<style>text{{font:11px system-ui,sans-serif;fill:{INK}}}</style>"
+    f'<rect width="100%" height="100%" rx="4" fill="{PAPER}"/>'
 )
 
 
@@ -42,12 +39,13 @@ def static_html(rows: Iterable[Row], computed: Iterable[Row] = (), *, slots: int
     rows, computed = list(rows), list(computed)
     lanes = list(lanes_of(rows).values())
     drawn = lanes[-MAX_DRAWN_LANES:]
-    summary = escape(_summary(lanes))
+    summary = _summary(lanes)
     note = f" The newest {len(drawn)} are drawn." if len(drawn) < len(lanes) else ""
     lines = "".join(f"<li>{escape(lane_text(lane))}</li>" for lane in drawn)
     return (
-        f'<div class="mathjax_ignore tex2jax_ignore"><div style="font-size:.86em;opacity:.8">{summary}{note}</div>'
-        f"{_picture(f'Timeline: {summary}', _svg(drawn, rows, slots, cells))}"
+        '<div class="mathjax_ignore tex2jax_ignore">'
+        f'<div style="font-size:.86em;opacity:.8">{escape(summary)}{note}</div>'
+        f"{as_image(_svg(drawn, rows, slots, cells), f'Timeline: {summary}')}"
         f'<details style="font-size:.86em"><summary>The same as text</summary><ul>{lines}</ul></details>'
         f"{_computed_html(rows, computed, slots, cells)}</div>"
     )
@@ -64,20 +62,15 @@ def static_text(rows: Iterable[Row], computed: Iterable[Row] = ()) -> str:
 
 def _computed_html(rows: list[Row], computed: list[Row], slots: int, cells: int) -> str:
     """What a static batcher would have needed, and folded away the picture of it."""
-    compare = escape(compared(rows, computed))
+    compare = compared(rows, computed)
     if not compare:
         return ""
     drawn = list(lanes_of(computed).values())[-MAX_DRAWN_LANES:]
     return (
-        f'<div style="font-size:.86em">{compare}</div><details style="font-size:.86em">'
+        f'<div style="font-size:.86em">{escape(compare)}</div><details style="font-size:.86em">'
         "<summary>Static batching, computed (outlined and hatched: a slot held until the batch ends)</summary>"
-        f"{_picture(compare, _svg(drawn, computed, slots, cells))}</details>"
+        f"{as_image(_svg(drawn, computed, slots, cells), compare)}</details>"
     )
-
-
-def _picture(said: str, svg: str) -> str:
-    data = base64.b64encode(svg.encode()).decode()
-    return f'<img alt="{said}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
 
 
 def lane_text(lane: Lane) -> str:
@@ -141,9 +134,9 @@ def _svg(lanes: list[Lane], rows: list[Row], slots: int, cells: int) -> str:
     steps = merge(shown, (end - begin) * 2 / _WIDTH)
     if steps:
         for title, limit, columns in (
-            ("slots in use", slots, [(_SLOTS, _GREY)]),
-            ("KV cells in use", cells, [(5, _GREY)]),
-            ("tokens per step", 0, [(8, _GREY), (7, _GREEN), (6, _BLUE)]),
+            ("slots in use", slots, [(_SLOTS, GREY)]),
+            ("KV cells in use", cells, [(5, GREY)]),
+            ("tokens per step", 0, [(8, GREY), (7, GREEN), (6, BLUE)]),
         ):
             parts.append(_panel_svg(title, limit, columns, steps, x, top))
             top += _PANEL + _GAP + 2
@@ -163,7 +156,7 @@ def _axis(x: _Scale, bottom: float) -> str:
     parts = []
     for tick in ticks(x.begin_s, x.end_s):
         at = f"{x(tick):.1f}"
-        parts.append(f'<path d="M{at} {_AXIS - 4}V{bottom}" stroke="{_GREY}" stroke-opacity=".25"/>')
+        parts.append(f'<path d="M{at} {_AXIS - 4}V{bottom}" stroke="{GREY}" stroke-opacity=".25"/>')
         parts.append(f'<text x="{at}" y="12" text-anchor="middle">{tick:g} s</text>')
     return "".join(parts)
 
@@ -172,7 +165,7 @@ def _idle_svg(row: Row, x: _Scale) -> str:
     at = f"{x(row[1]):.1f}"
     return (
         f'<text x="{at}" y="{_AXIS + 10}" text-anchor="middle">{row[2]:,.0f} s idle</text>'
-        f'<path d="M{at} {_AXIS + 14}v16" stroke="{_GREY}" stroke-dasharray="1 3"/>'
+        f'<path d="M{at} {_AXIS + 14}v16" stroke="{GREY}" stroke-dasharray="1 3"/>'
     )
 
 
@@ -189,10 +182,10 @@ def _lane_svg(lane: Lane, x: _Scale, top: float, most: float) -> str:
     middle, bottom = top + _LANE / 2, top + _LANE
     parts = [
         f'<text x="4" y="{middle + 4}">{STATE_MARKS[lane.state]} #{lane.lane} {escape(_cut(lane.label, 24))}</text>',
-        f'<path d="M{_LEFT} {bottom}h{_WIDTH}" stroke="{_GREY}" stroke-opacity=".3"/>',
+        f'<path d="M{_LEFT} {bottom}h{_WIDTH}" stroke="{GREY}" stroke-opacity=".3"/>',
     ]
     for t0, t1 in waits(lane):
-        parts.append(f'<path d="M{x(t0):.1f} {middle}H{x(t1):.1f}" stroke="{_GREY}" stroke-dasharray="2 3"/>')
+        parts.append(f'<path d="M{x(t0):.1f} {middle}H{x(t1):.1f}" stroke="{GREY}" stroke-dasharray="2 3"/>')
     parts += [_prefill_svg(row, x, top) for row in lane.rows if row[0] == "prefill"]
     parts += [_held_svg(row, x, top) for row in lane.rows if row[0] == "held"]
     paths = {"own": "", "accepted": "", "rejected": ""}
@@ -203,7 +196,7 @@ def _lane_svg(lane: Lane, x: _Scale, top: float, most: float) -> str:
             if height > 0.05:
                 paths[name] += f"M{x0:.1f} {below:.1f}h{x1 - x0:.1f}v{-height:.1f}h{x0 - x1:.1f}z"
             below -= height
-    fills = {"own": _GREY, "accepted": _GREEN, "rejected": "url(#x)"}
+    fills = {"own": GREY, "accepted": GREEN, "rejected": "url(#x)"}
     parts += [f'<path d="{d}" fill="{fills[name]}"/>' for name, d in paths.items() if d]
     if lane.state in FINAL_STATES:
         mark = STATE_MARKS[lane.state]
@@ -219,9 +212,9 @@ def _prefill_svg(row: Row, x: _Scale, top: float) -> str:
     left, width = x(t0), max(2.0, x(t1) - x(t0) - 0.6)
     if cached:
         left, width = left - 1, 5.0
-    fill = "url(#c)" if cached else _BLUE
+    fill = "url(#c)" if cached else BLUE
     title = f"{tokens} prompt tokens{' from the cache' if cached else ''}"
-    outline = f' stroke="{_BLUE}"' if cached else ""
+    outline = f' stroke="{BLUE}"' if cached else ""
     return (
         f'<rect x="{left:.1f}" y="{top + 2}" width="{width:.1f}" height="{_LANE - 2}" fill="{fill}"{outline}>'
         f"<title>{title}</title></rect>"
@@ -231,7 +224,7 @@ def _prefill_svg(row: Row, x: _Scale, top: float) -> str:
 def _held_svg(row: Row, x: _Scale, top: float) -> str:
     return (
         f'<rect x="{x(row[2]):.1f}" y="{top + 5}" width="{max(1.0, x(row[3]) - x(row[2])):.1f}" height="{_LANE - 9}" '
-        f'fill="url(#x)" fill-opacity=".6" stroke="{_ORANGE}"><title>slot held until the batch ends</title></rect>'
+        f'fill="url(#x)" fill-opacity=".6" stroke="{ORANGE}"><title>slot held until the batch ends</title></rect>'
     )
 
 
@@ -284,7 +277,7 @@ def _panel_svg(title: str, limit: int, columns: list[tuple[int, str]], steps: li
     of = f" of {limit:,}" if limit else ""
     return (
         f'<text x="4" y="{top + _PANEL / 2 + 4}">{title}</text>{drawn}'
-        f'<path d="M{_LEFT} {top + _PANEL}h{_WIDTH}" stroke="{_GREY}" stroke-opacity=".5"/>'
+        f'<path d="M{_LEFT} {top + _PANEL}h{_WIDTH}" stroke="{GREY}" stroke-opacity=".5"/>'
         f'<text x="{_LEFT + _WIDTH + 16}" y="{top + _PANEL / 2 + 4}">at most {highest:,.0f}{of}</text>'
     )
 
@@ -292,16 +285,16 @@ def _panel_svg(title: str, limit: int, columns: list[tuple[int, str]], steps: li
 def _legend_svg(top: float) -> str:
     parts, at = [], 4.0
     for name, fill in (
-        ("prompt", _BLUE),
+        ("prompt", BLUE),
         ("prompt from the cache", "url(#c)"),
-        ("target's own tokens", _GREY),
-        ("accepted draft tokens", _GREEN),
+        ("target's own tokens", GREY),
+        ("accepted draft tokens", GREEN),
         ("rejected draft tokens", "url(#x)"),
     ):
-        parts.append(f'<rect x="{at}" y="{top - 8}" width="14" height="10" fill="{fill}" stroke="{_GREY}"/>')
+        parts.append(f'<rect x="{at}" y="{top - 8}" width="14" height="10" fill="{fill}" stroke="{GREY}"/>')
         parts.append(f'<text x="{at + 19}" y="{top + 1}">{name}</text>')
         at += 36 + 6.2 * len(name)
-    parts.append(f'<path d="M{at} {top - 3}h20" stroke="{_GREY}" stroke-dasharray="2 3"/>')
+    parts.append(f'<path d="M{at} {top - 3}h20" stroke="{GREY}" stroke-dasharray="2 3"/>')
     parts.append(f'<text x="{at + 25}" y="{top + 1}">waiting</text>')
     return "".join(parts)
 

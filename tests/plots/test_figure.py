@@ -7,7 +7,8 @@ from typing import Any
 
 from exsa_lab import plots
 from exsa_lab.costs.model import CostModel
-from exsa_lab.plots.figure import PAPER, PLOTLY, label
+from exsa_lab.pictures import PAPER
+from exsa_lab.plots.figure import PLOTLY, label
 
 EVIL = "<script>alert(1)</script><a href='https://example.org'>x</a>"
 
