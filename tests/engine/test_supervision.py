@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,19 @@ def model(step_s: float = 0.0) -> ScriptedModel:
 
 def new_engine(**config: Any) -> Engine:
     return scripted_engine(model(), ScriptedModel(LETTERS, markov(12, 2)), **{"n_seq_max": 3, "n_ctx": 256, **config})
+
+
+@contextmanager
+def held(engine: Engine) -> Iterator[None]:
+    """The engine takes no step meanwhile: nothing that was submitted can be over."""
+    go_on = threading.Event()
+    thread = threading.Thread(target=lambda: engine.call(lambda loop: go_on.wait(10)))
+    thread.start()
+    try:
+        yield
+    finally:
+        go_on.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -339,10 +353,11 @@ def test_closing_in_a_callback(alone: dict[str, str]) -> None:
 
 def test_draining_and_cancelling_see_more_than_is_remembered() -> None:
     with new_engine(n_seq_max=2) as engine:
-        gens = [engine.submit("abc", max_tokens=20, draft_length=0) for _ in range(MAX_RECENT + 150)]
-        assert len(engine.generations) >= len(engine.active) > MAX_RECENT
-        for gen in engine.active:
-            gen.cancel("all")
+        with held(engine):
+            gens = [engine.submit("abc", max_tokens=20, draft_length=0) for _ in range(MAX_RECENT + 150)]
+            assert len(engine.generations) >= len(engine.active) > MAX_RECENT
+            for gen in engine.active:
+                gen.cancel("all")
         assert engine.drain(20)
         assert all(gen.state.is_final for gen in gens)
         assert len(engine.generations) == MAX_RECENT
@@ -418,9 +433,10 @@ def test_progress_is_told_where_the_engine_was_asked_for() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_has_no_engine_and_says_so() -> None:
     engine = loading.use(new_engine())
-    gen = engine.submit("abc", max_tokens=250, draft_length=0, chat=False)
     read, write = os.pipe()
-    child = os.fork()
+    with held(engine):
+        gen = engine.submit("abc", max_tokens=250, draft_length=0, chat=False)
+        child = os.fork()
     if child == 0:
         report = []
         try:
