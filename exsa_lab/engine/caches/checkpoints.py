@@ -126,7 +126,9 @@ def checkpoint_places(prompt: Sequence[int], is_end: Callable[[int], bool], *, w
         if since >= EVERY or (since >= LEAST and is_end(prompt[place - 1])):
             places.append(place)
     for place in (last - distance for distance in TAIL) if with_tail else ():
-        if place >= LEAST and all(abs(place - other) >= TAIL[-1] for other in places):
+        # The end of a message is worth more than a place close to it. A place of every so many tokens takes none away.
+        near = [other for other in places if abs(place - other) < TAIL[-1] and is_end(prompt[other - 1])]
+        if place >= LEAST and place not in places and not near:
             bisect.insort(places, place)
     if last >= LEAST:
         places.append(last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exsa_lab.engine.caches.checkpoints import EVERY, LEAST, Checkpoint, Checkpoints, checkpoint_places
@@ -54,6 +54,7 @@ def test_places_at_the_end_of_a_prompt_come_ever_closer_to_it() -> None:
 
 
 @given(st.integers(65, 3000), st.integers(1, 256))
+@example(546, 34)
 def test_a_prompt_that_parts_near_the_end_reads_at_most_twice_as_much_again(length: int, distance: int) -> None:
     last = length - 1
     parts_at = last - distance
