@@ -36,6 +36,7 @@ LAYERS = [
         "hardware",
         "awaiting",
         "lazy",
+        "scatter",
     ),
     ("runtime",),
     ("prompts",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from exsa_lab import files
 from exsa_lab.costs.model import CostModel
 from exsa_lab.errors import ConfigError
 
-_FORMAT = 4
+_FORMAT = 5
 _MAX_POINTS = 4096
 _MAX_TOKENS = 1 << 20
 
@@ -86,6 +87,7 @@ def costs_to_json(costs: CostModel) -> dict[str, Any]:
         "target": costs.target.points,
         "draft": costs.draft.points if costs.draft else None,
         "seconds_per_sequence": costs.seconds_per_sequence,
+        "scatter": costs.scatter,
     }
     if any(costs.switch_seconds.values()):
         data["switch_seconds"] = costs.switch_seconds
@@ -96,19 +98,21 @@ def costs_from_json(data: dict[str, Any]) -> CostModel:
     """Rebuild the curves; raises ValueError, KeyError or TypeError for what is none."""
     draft = _points(data["draft"]) if data["draft"] is not None else None
     switch = data.get("switch_seconds", {})
-    return CostModel.from_measurements(
+    costs = CostModel.from_measurements(
         _points(data["target"]),
         draft,
-        seconds_per_sequence=_seconds(data["seconds_per_sequence"]),
-        switch_seconds={"target": _seconds(switch.get("target", 0)), "draft": _seconds(switch.get("draft", 0))},
+        seconds_per_sequence=_number(data["seconds_per_sequence"]),
+        switch_seconds={"target": _number(switch.get("target", 0)), "draft": _number(switch.get("draft", 0))},
     )
+    costs.scatter = _number(data["scatter"], below=math.inf)
+    return costs
 
 
-def _seconds(value: Any) -> float:
-    seconds = float(value)
-    if not 0 <= seconds < 10:
-        raise ValueError(f"{seconds} is no cost in seconds")
-    return seconds
+def _number(value: Any, below: float = 10) -> float:
+    number = float(value)
+    if not 0 <= number < below:
+        raise ValueError(f"{number} is no cost in seconds")
+    return number
 
 
 def _points(data: dict[str, Any]) -> dict[int, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from exsa_lab.costs.model import CostModel, Kind
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
+from exsa_lab.scatter import typical_delay
 
 DEADLINE_S = 1.5
 _LEAST_SAMPLES, _MAX_SAMPLES = 2, 5
@@ -101,7 +102,9 @@ def calibrate(
         for kind, extra in switches.items()
         if extra
     }
-    return _model(fastest, prices)
+    costs = _model(fastest, prices)
+    costs.scatter = typical_delay(samples.values())
+    return costs
 
 
 def _expected_seconds(point: Measurement, samples: dict[Measurement, list[float]]) -> float:

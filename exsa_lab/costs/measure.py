@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 
-from exsa_lab.costs.cache import Facts, default_folder, load_costs, save_costs
+from exsa_lab.costs.cache import Cached, Facts, default_folder, load_costs, save_costs
 from exsa_lab.costs.calibration import CATCH_UP, calibrate
 from exsa_lab.costs.model import CostModel, Kind
 from exsa_lab.runtime.protocol import UNLIMITED, Batch, Context
+from exsa_lab.runtime.steady import STEPS_TO_RECORD
+from exsa_lab.scatter import if_busy
 
 DEPTH = 128
 """Tokens of context that the measured decodes attend to."""
 ENOUGH_POINTS = 6
 """Fewer points of the target's curve than this are not worth keeping."""
+MAX_OFF = 1.25
+"""Kept costs that are off by more than this factor are measured anew."""
+_CHECKED: tuple[tuple[Kind, int], ...] = (("target", 1), ("draft", 1), ("target", 8))
+_CHECK_S = 0.03
+"""About so long each of them is repeated."""
 TOKEN = 1
 """Any token costs the same."""
 
@@ -20,27 +27,52 @@ TOKEN = 1
 def find_costs(
     contexts: dict[Kind, Context], facts: Facts, *, anew: bool, in_a_row: bool = False
 ) -> tuple[CostModel, str]:
-    """Return the costs under these facts and a note on the cache ("" where there is nothing to say).
+    """Return the costs under these facts and a note on how they came about ("" where there is nothing to say).
 
     ``contexts`` are the target's and, where there is a draft model, the draft's. Their KV caches must be empty, and are
     empty again afterwards. ``anew`` measures even where the cache has the costs.
     ``in_a_row`` is for a GPU, see `calibrate`.
+
+    Kept costs are used if they still hold (`still_hold`). What is measured while the machine is busy is not kept, and
+    kept costs that are lower are preferred to it: what disturbs only adds time.
     """
     folder = default_folder()
     if in_a_row:
         facts = {**facts, "in_a_row": True}  # costs measured otherwise are of changing shapes
-    note = ""
-    if not anew:
-        cached = load_costs(folder, facts)
-        if cached.costs is not None:
-            return cached.costs, ""
-        note = cached.note
+    cached = Cached() if anew else load_costs(folder, facts)
+    if cached.costs is not None and still_hold(cached.costs, contexts):
+        return cached.costs, ""
     costs = measure_costs(contexts, in_a_row=in_a_row)
-    if len(costs.target.points) < ENOUGH_POINTS:
+    if busy := if_busy(costs.scatter, "repeats of measured steps"):
+        kept = f"{busy} Speeds that are predicted here may be wrong; the next load measures again."
+        if cached.costs is not None and cached.costs.target(1) < costs.target(1):
+            cached.costs.scatter, costs = costs.scatter, cached.costs
+    elif len(costs.target.points) < ENOUGH_POINTS:
         kept = "The machine was too busy to measure what a step costs; the next load measures again."
     else:
         kept = save_costs(folder, facts, costs)
-    return costs, " ".join(part for part in (note, kept) if part)
+    return costs, " ".join(part for part in (cached.note, kept) if part)
+
+
+def still_hold(costs: CostModel, contexts: dict[Kind, Context]) -> bool:
+    """Whether a few decodes take what these costs say, within `MAX_OFF` either way; some 0.1 s on 2 cores.
+
+    The fastest decode counts, and all have the same shape: both hold on a busy machine and on a GPU alike.
+    """
+    for kind, num_tokens in _CHECKED:
+        curve = costs.target if kind == "target" else costs.draft
+        if curve is None or num_tokens not in curve.points:
+            continue
+        expected, context = curve.points[num_tokens], contexts[kind]
+        batch, times = context.new_batch(), []
+        for _ in range(2 + min(STEPS_TO_RECORD + 1, int(_CHECK_S / expected))):
+            begin = time.perf_counter()
+            _decode(context, batch, 0, num_tokens, num_sequences=1, outputs=num_tokens)
+            times.append(time.perf_counter() - begin)
+            context.remove(0, 0)
+        if not 1 / MAX_OFF < min(times) / expected < MAX_OFF:
+            return False
+    return True
 
 
 def measure_costs(contexts: dict[Kind, Context], *, in_a_row: bool = False) -> CostModel:

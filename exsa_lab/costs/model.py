@@ -133,6 +133,8 @@ class CostModel:
         0.6 ms for the target; there the curve has the way to a larger one."""
         self.has_costly_shapes = self.switch_seconds["target"] > _NEGLIGIBLE * target(1)
         """Whether keeping the shape of the batches matters."""
+        self.scatter = 0.0
+        """How far repeats of the measurements differed, as a share; see `exsa_lab.scatter.typical_delay`."""
         self._common = 0.0
         self._last_tokens = 0
         self._runs: dict[Kind, tuple[tuple[int, int], int]] = {}

@@ -17,6 +17,7 @@ from exsa_lab.costs.cache import Facts, default_folder, load_costs, save_costs
 from exsa_lab.costs.model import CostModel
 from exsa_lab.hardware import Hardware
 from exsa_lab.runtime.protocol import Context
+from exsa_lab.scatter import if_busy, typical_delay
 
 TOKENS = (1, 16)
 """Sizes of the timed decodes: a lone request, and a full step or a piece of a prompt."""
@@ -30,6 +31,8 @@ CHEAP_BYTES = 1 << 30
 
 Times = Mapping[int, Mapping[int, float]]
 """Seconds per decode, by number of threads, then by number of tokens."""
+Measured = tuple[Times, float]
+"""The fastest times, and how far repeats differed as a share."""
 
 
 def is_open(hardware: Hardware, file_bytes: int) -> bool:
@@ -42,7 +45,7 @@ def is_open(hardware: Hardware, file_bytes: int) -> bool:
 def best_threads(
     counts: Sequence[int],
     facts: Facts,
-    measure: Callable[[Sequence[int]], Times],
+    measure: Callable[[Sequence[int]], Measured],
     *,
     anew: bool = False,
     folder: Path | None = None,
@@ -50,15 +53,15 @@ def best_threads(
     """Return the fastest of ``counts``: from the cost cache where all were measured before, else by ``measure``.
 
     ``facts`` are what the times depend on beside the number of threads; ``anew`` measures in any case, as
-    `EngineConfig.recalibrate` asks for: a machine that was busy at the time misleads.
+    `EngineConfig.recalibrate` asks for. What is measured on a busy machine is used and not kept.
     """
     folder = default_folder() if folder is None else folder
     known = {count: load_costs(folder, _facts(facts, count)).costs for count in counts}
     times: Times = {count: costs.target.points for count, costs in known.items() if costs is not None}
     times = {count: points for count, points in times.items() if set(TOKENS) <= points.keys()}
     if anew or len(times) < len(counts):
-        times = measure(counts)
-        for count, points in times.items():
+        times, scatter = measure(counts)
+        for count, points in times.items() if not if_busy(scatter) else ():
             save_costs(folder, _facts(facts, count), CostModel.from_measurements(points))
     return fastest(times)
 
@@ -70,7 +73,7 @@ def fastest(times: Times) -> int:
     return best if products[first] > MIN_GAIN ** len(TOKENS) * products[best] else first
 
 
-def measure_threads(path: Path, counts: Sequence[int]) -> Times:
+def measure_threads(path: Path, counts: Sequence[int]) -> Measured:
     """Time decodes with each number of threads, in turns; each keeps its fastest times.
 
     Raises what opening a model raises.
@@ -84,9 +87,9 @@ def measure_threads(path: Path, counts: Sequence[int]) -> Times:
         return take_turns(contexts, time.perf_counter)
 
 
-def take_turns(contexts: Mapping[int, Context], clock: Callable[[], float]) -> Times:
+def take_turns(contexts: Mapping[int, Context], clock: Callable[[], float]) -> Measured:
     """Time every context with every size, again and again until the deadline; a round before that warms up."""
-    times = {count: dict.fromkeys(TOKENS, math.inf) for count in contexts}
+    repeats: dict[int, dict[int, list[float]]] = {count: {tokens: [] for tokens in TOKENS} for count in contexts}
     end = clock() + DEADLINE_S
     for number in range(1 + ROUNDS):
         if number > 1 and clock() > end:
@@ -95,8 +98,9 @@ def take_turns(contexts: Mapping[int, Context], clock: Callable[[], float]) -> T
             for tokens in TOKENS:
                 seconds = _decode_seconds(context, tokens, clock)
                 if number:
-                    times[count][tokens] = min(times[count][tokens], seconds)
-    return times
+                    repeats[count][tokens].append(seconds)
+    times = {count: {tokens: min(found) for tokens, found in own.items()} for count, own in repeats.items()}
+    return times, typical_delay(found for own in repeats.values() for found in own.values())
 
 
 def _decode_seconds(context: Context, tokens: int, clock: Callable[[], float]) -> float:

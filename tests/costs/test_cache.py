@@ -104,6 +104,9 @@ def test_a_damaged_file_is_told_and_not_used(tmp_path: Path, text: str | bytes) 
         {"switch_seconds": {"target": -1}},
         {"switch_seconds": []},
         {"seconds_per_sequence": float("nan")},
+        {"scatter": -1},
+        {"scatter": float("inf")},
+        {"scatter": None},
     ],
 )
 def test_impossible_numbers_are_told_and_not_used(tmp_path: Path, change: dict[str, object]) -> None:

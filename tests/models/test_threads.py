@@ -14,7 +14,7 @@ from exsa_lab.errors import ModelLoadError
 from exsa_lab.hardware import GPU, Hardware
 from exsa_lab.models import threads
 from exsa_lab.models.resolve import resolve
-from exsa_lab.models.threads import Times, best_threads, fastest, is_open, measure_threads, take_turns
+from exsa_lab.models.threads import Measured, Times, best_threads, fastest, is_open, measure_threads, take_turns
 
 GB = 1 << 30
 PLAIN = Hardware("cpu", 8, 8, 8, None, 32 * GB, 16 * GB)
@@ -68,9 +68,9 @@ def test_the_likeliest_is_kept_unless_another_is_clearly_faster(times: Times, be
 def test_measured_once(tmp_path: Path) -> None:
     asked: list[Sequence[int]] = []
 
-    def measure(counts: Sequence[int]) -> Times:
+    def measure(counts: Sequence[int]) -> Measured:
         asked.append(counts)
-        return {count: {1: 1.0 / count, 16: 4.0 / count} for count in counts}
+        return {count: {1: 1.0 / count, 16: 4.0 / count} for count in counts}, 0.05
 
     for _ in range(2):
         assert best_threads((4, 2, 8), {"target": "a"}, measure, folder=tmp_path) == 8
@@ -81,6 +81,19 @@ def test_measured_once(tmp_path: Path) -> None:
     assert len(asked) == 2
     best_threads((4, 2), {"target": "a"}, measure, anew=True, folder=tmp_path)
     assert len(asked) == 3
+
+
+def test_what_a_busy_machine_shows_is_used_and_not_kept(tmp_path: Path) -> None:
+    asked: list[Sequence[int]] = []
+
+    def measure(counts: Sequence[int]) -> Measured:
+        asked.append(counts)
+        return {count: {1: 1.0 / count, 16: 4.0 / count} for count in counts}, 0.5
+
+    for _ in range(2):
+        assert best_threads((4, 2, 8), {"target": "a"}, measure, folder=tmp_path) == 8
+    assert len(asked) == 2
+    assert not list(tmp_path.iterdir())
 
 
 class FakeContext:
@@ -106,12 +119,13 @@ class FakeContext:
 def test_turns_are_taken_until_the_deadline() -> None:
     clock = [0.0]
     quick: Any = {2: FakeContext(clock, 0.001), 4: FakeContext(clock, 0.002)}
-    times = take_turns(quick, lambda: clock[0])
+    times, scatter = take_turns(quick, lambda: clock[0])
+    assert scatter == pytest.approx(0.0)
     assert times[2][1] == pytest.approx(0.001)  # Not the slow first one.
     assert times[4][16] == pytest.approx(0.032)
     assert quick[2].decodes == 2 * (1 + threads.ROUNDS)
     slow: Any = {2: FakeContext(clock, 1.0), 4: FakeContext(clock, 1.0)}
-    assert take_turns(slow, lambda: clock[0])[4][16] == pytest.approx(16.0)
+    assert take_turns(slow, lambda: clock[0])[0][4][16] == pytest.approx(16.0)
     assert slow[2].decodes == 4  # The warm-up, and one round in any case.
 
 
@@ -119,9 +133,9 @@ def test_the_plan_takes_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     asked = []
 
-    def measured(_path: Path, counts: Sequence[int]) -> Times:
+    def measured(_path: Path, counts: Sequence[int]) -> Measured:
         asked.append(counts)
-        return {count: {1: 1.0, 16: 16.0 / count} for count in counts}
+        return {count: {1: 1.0, 16: 16.0 / count} for count in counts}, 0.0
 
     monkeypatch.setattr(threads, "measure_threads", measured)
     monkeypatch.setattr(loading, "machine", lambda: replace(PLAIN, physical_cores=1, logical_cores=2, affinity_cores=2))
@@ -144,7 +158,7 @@ def test_the_plan_takes_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_file_that_does_not_load_leaves_the_count_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(_path: Path, _counts: Sequence[int]) -> Times:
+    def broken(_path: Path, _counts: Sequence[int]) -> Measured:
         raise ModelLoadError("no")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -155,6 +169,6 @@ def test_a_file_that_does_not_load_leaves_the_count_as_it_was(monkeypatch: pytes
 
 @pytest.mark.real
 def test_a_real_model_is_timed() -> None:
-    times = measure_threads(resolve(DRAFT).path, (1, 2))
+    times, _ = measure_threads(resolve(DRAFT).path, (1, 2))
     assert set(times) == {1, 2}
     assert all(0 < points[1] < float("inf") and 0 < points[16] < float("inf") for points in times.values())
