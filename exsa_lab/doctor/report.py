@@ -11,6 +11,7 @@ from exsa_lab.doctor.models import catalog_sections, models_section
 from exsa_lab.doctor.plan import memory_section, plan_section
 from exsa_lab.doctor.scorecard import scorecard_section
 from exsa_lab.doctor.speculation import speculation_section
+from exsa_lab.doctor.verdict import verdict_section
 from exsa_lab.doctor.weights import weights_section
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import EngineNotLoaded
@@ -21,6 +22,7 @@ Maker = Callable[[Engine | None], Section | None]
 """Makes one section for an engine, or for none; returns None where there is nothing to say."""
 
 SECTIONS: dict[str, Maker] = {
+    "Verdict": verdict_section,
     "Machine": machine_section,
     "Build": build_section,
     "Models": models_section,
@@ -32,7 +34,10 @@ SECTIONS: dict[str, Maker] = {
     "What is active, and what to change": scorecard_section,
     "llama.cpp's log": log_section,
 }
-"""The sections by title, in their order. A new one is one line here and a function that returns a `Section`."""
+"""The sections by title, in their order: what to do comes first, the details after it.
+
+A new one is one line here and a function that returns a `Section`.
+"""
 
 
 @dataclass(frozen=True, slots=True)

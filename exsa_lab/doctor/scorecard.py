@@ -49,10 +49,20 @@ def scorecard_section(engine: Engine | None) -> Section:
 
 def scores(engine: Engine | None) -> list[Score]:
     """Score every feature."""
+    patient = patient_of(engine)
+    return [score(patient) for score in SCORES]
+
+
+def patient_of(engine: Engine | None) -> Patient:
+    """Return the engine with its settings and the machine; without one, with the settings that loading would take."""
     planned = None if engine else plan_of(None)
     config = engine.config if engine else planned.config if planned else EngineConfig()
-    patient = Patient(engine, config, machine())
-    return [score(patient) for score in SCORES]
+    return Patient(engine, config, machine())
+
+
+def in_notebook() -> bool:
+    """Whether a kernel asks, which can show widgets."""
+    return hasattr(get_ipython(), "kernel")
 
 
 def _gpu_offload(patient: Patient) -> Score:
@@ -125,7 +135,7 @@ def _kv_reuse(patient: Patient) -> Score:
 
 
 def _streaming(_patient: Patient) -> Score:
-    if not hasattr(get_ipython(), "kernel"):
+    if not in_notebook():
         return Score("streaming", True, "as text", "in JupyterLab every token shows where it came from")
     if importlib.util.find_spec("anywidget") is None:
         return Score("streaming", False, "anywidget is missing", "pip install anywidget, then restart the kernel")

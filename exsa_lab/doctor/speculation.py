@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.engine import Engine
+from exsa_lab.scatter import of_costs
 from exsa_lab.trace.break_even import best_case_speedup, break_even_acceptance, round_cost, verdict_sentence
 from exsa_lab.widgets.panel import Section
 
@@ -22,8 +23,12 @@ def _from_costs(costs: CostModel | None) -> Section:
         return Section("Speculation", summary="Nothing was measured for this engine.")
     header = ("draft tokens", "cost in single steps", "break-even acceptance", "best case, model", "best case, copying")
     rows = tuple(_row(costs, k) for k in _LENGTHS)
-    step = f"A single step takes {1000 * costs.step_seconds(1):.1f} ms now."
-    return Section("Speculation", rows, header, f"{verdict_sentence(costs)} {step}")
+    return Section("Speculation", rows, header, f"{verdict_sentence(costs)} {step_sentence(costs)}")
+
+
+def step_sentence(costs: CostModel) -> str:
+    """Say what a single step takes, and how sure that is."""
+    return f"A single step takes {1000 * costs.step_seconds(1):.1f} ms now. {of_costs(costs.scatter)}"
 
 
 def _row(costs: CostModel, k: int) -> tuple[str, ...]:

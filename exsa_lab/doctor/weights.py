@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exsa_lab.doctor.models import facts_of, pair_facts
 from exsa_lab.engine.engine import Engine
-from exsa_lab.models.advice import known_advice, may_gain
+from exsa_lab.models.advice import advice_on, may_gain
 from exsa_lab.widgets.panel import Section
 
 
@@ -15,8 +15,5 @@ def weights_section(engine: Engine | None) -> Section | None:
     if facts is None or on_gpu or not may_gain(facts):
         return None
     title = f"Weight format ({facts.quantisation})"
-    advice = known_advice(facts.path)
-    if advice is None:
-        how = "exsa_lab.models.advise() measures what another format gains and loses here, in about ten seconds."
-        return Section(title, summary=f"llama.cpp has no batched CPU kernels for {facts.quantisation}. {how}")
-    return Section(title, summary=advice.verdict, lines=tuple(advice.lines()))
+    said, advice = advice_on(facts)
+    return Section(title, summary=said, lines=tuple(advice.lines()) if advice is not None else ())

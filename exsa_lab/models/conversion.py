@@ -7,6 +7,7 @@ batched kernels and not others.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from exsa_lab import files
 from exsa_lab.config import did_you_mean
@@ -38,6 +40,15 @@ FORMATS: dict[str, float] = {
     "iq4_xs": 4.4,
 }
 """Formats to convert to, and about how many bits a weight takes in them."""
+
+
+class Origin(NamedTuple):
+    """A model file at one time: its name without the suffix, its bytes, and when it was changed."""
+
+    stem: str
+    size: int
+    mtime_ns: int
+
 
 _RECORD = "exsa_lab.conversion/1"
 # Conversions whose checksum this process has seen to be right.
@@ -96,9 +107,26 @@ def check_format(to: str) -> str:
 
 def converted_path(source: Path, kind: str, folder: Path | None = None) -> Path:
     """Where the conversion of this very file (its size and time of change) is kept."""
-    status = source.stat()
+    made_from = as_origin(source)
     folder = cache_folder("converted") if folder is None else folder
-    return folder / f"{source.stem}-{status.st_size:x}-{status.st_mtime_ns:x}.{kind.upper()}.gguf"
+    return folder / f"{made_from.stem}-{made_from.size:x}-{made_from.mtime_ns:x}.{kind.upper()}.gguf"
+
+
+def as_origin(path: Path) -> Origin:
+    """Name, size and time of change of a file."""
+    status = path.stat()
+    return Origin(path.stem, status.st_size, status.st_mtime_ns)
+
+
+def origin_of(path: Path) -> Origin | None:
+    """Name, size and time of change of the file that a conversion was made from; None where it is none of ours.
+
+    Example: of ``converted_path(source, "q8_0")`` those of ``source``.
+    """
+    name = re.fullmatch(r"(.+)-([0-9a-f]+)-([0-9a-f]+)\.(\w+)\.gguf", path.name)
+    if name is None or name[4].lower() not in FORMATS:
+        return None
+    return Origin(name[1], int(name[2], 16), int(name[3], 16))
 
 
 def checksum_path(path: Path) -> Path:

@@ -38,19 +38,26 @@ class Section:
     lines: tuple[str, ...] = ()
     is_wide: bool = False
     """Takes the whole width; the others stand in two columns where there is room."""
+    leads: bool = False
+    """Takes the whole width above all others."""
     is_folded: bool = False
     """Shown as its title only, until it is opened."""
 
 
 def to_html(title: str, sections: Iterable[Section]) -> str:
-    """Return the sections as HTML, every text escaped: wide ones below the others, which flow in columns."""
+    """Return the sections as HTML, every text escaped: wide ones below the others, which flow in columns.
+
+    Those that lead stand above all.
+    """
     sections = list(sections)
+    first = "".join(_section_html(section) for section in sections if section.leads)
+    sections = [section for section in sections if not section.leads]
     heading = f'<div style="font-size:1.15em;font-weight:600">{_html(title)}</div>' if title else ""
     narrow = "".join(_section_html(section) for section in sections if not section.is_wide)
     wide = "".join(_section_html(section) for section in sections if section.is_wide)
     columns = f'<div style="columns:29em 2;column-gap:2.6em">{narrow}</div>' if narrow else ""
     page = "font-size:13px;line-height:1.4;max-width:105em"
-    return f'<div class="{_NO_MATH}" style="{page}">{heading}{columns}{wide}</div>'
+    return f'<div class="{_NO_MATH}" style="{page}">{heading}{first}{columns}{wide}</div>'
 
 
 def to_text(title: str, sections: Iterable[Section]) -> str:

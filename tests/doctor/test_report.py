@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 import pytest
 
@@ -70,8 +71,16 @@ def test_a_section_that_fails_says_so_and_the_rest_stands(monkeypatch: pytest.Mo
 def test_the_command_line_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("exsa_lab doctor\n\nMachine\n")
+    assert printed.startswith("exsa_lab doctor\n\nVerdict\n")
     assert all(feature in printed for feature in FEATURES)
+
+
+def test_the_verdict_stands_first_in_text_and_page(engine: Engine) -> None:
+    found = report(engine)
+    assert found.sections[0].title == "Verdict"
+    titles = [section.title for section in found.sections]
+    assert min(titles, key=found.text.index) == "Verdict"
+    assert min(titles, key=lambda title: found.html.index(escape(title, quote=True))) == "Verdict"
 
 
 def test_names_are_escaped() -> None:
