@@ -12,7 +12,7 @@ from functools import partial
 
 from benchmarks.transformers_peer import Transformers
 from exsa_lab.bench.contenders import AUTO, PLAIN, EngineSetting
-from exsa_lab.bench.measure import interleaved, median, ratio
+from exsa_lab.bench.measure import interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, chat_tokens, subjects
 from exsa_lab.bench.workloads import WORKLOADS
@@ -67,7 +67,7 @@ def _measure(
     table = report.table(f"{subject.name}, {workload}", "contender", "tok/s", "gain by speculation")
     gains = {AUTO: ratio(found[AUTO], found[PLAIN]), PEER_ASSISTED: ratio(found[PEER_ASSISTED], found[PEER_PLAIN])}
     for name, values in found.items():
-        table.add(name, median(values), gains.get(name))
+        table.add(name, middle(values, is_alike=False), gains.get(name))
     if options.device == "gpu":
         wanted = gains[PEER_ASSISTED].median
         report.checks.append(

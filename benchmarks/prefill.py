@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 
-from exsa_lab.bench.measure import Run, interleaved, median, ratio
+from exsa_lab.bench.measure import Run, interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.models.speed import prompt_seconds
@@ -49,7 +49,7 @@ def _measure(subject: Subject, options: Options, tokens: int, report: Report) ->
     )
     for size in sizes:
         values = found[_name(size)]
-        table.add(_name(size), median(values), ratio(values, found[_name(USUAL)]), "yes" if size == planned else "")
+        table.add(_name(size), middle(values), ratio(values, found[_name(USUAL)]), "yes" if size == planned else "")
     if options.device == "gpu":
         gain = ratio(found[_name(planned)], found[_name(USUAL)]).median
         report.checks.append(Check(f"{subject.name}: prefill, the plan / n_ubatch {USUAL}", gain, WANTED_ON_GPU))

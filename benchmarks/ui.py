@@ -8,7 +8,7 @@ import json
 from itertools import islice
 
 from benchmarks.kernel import Arrival, Kernel
-from exsa_lab.bench.measure import interleaved, median, ratio
+from exsa_lab.bench.measure import interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import PASSAGES
@@ -127,7 +127,7 @@ def _tell(
         messages = len(traffic[name]) / seconds[name]
         size = sum(num_bytes for _, num_bytes in traffic[name]) / seconds[name]
         against = ratio(values, speeds[NO_VIEW])
-        table.add(name, median(values), against, messages, most_messages, size / 1000, most_bytes / 1000)
+        table.add(name, middle(values), against, messages, most_messages, size / 1000, most_bytes / 1000)
     most_messages, most_bytes = busiest(traffic[VIEWS], window_s)
     report.checks += [
         Check(f"{subject.name}: {VIEWS} / {NO_VIEW}", ratio(speeds[VIEWS], speeds[NO_VIEW]).median, WANTED),

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.kernel import Kernel
 from exsa_lab.bench.decode import PROMPT
-from exsa_lab.bench.measure import interleaved, median, ratio
+from exsa_lab.bench.measure import interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 
@@ -45,6 +45,6 @@ def _measure(subject: Subject, options: Options, max_tokens: int, report: Report
     strip, none = runs
     table = report.table(subject.name, "cell", "tok/s", f"against {none}")
     for name, values in speeds.items():
-        table.add(name, median(values), ratio(values, speeds[none]))
+        table.add(name, middle(values), ratio(values, speeds[none]))
     value = ratio(speeds[strip], speeds[none]).median
     report.checks.append(Check(f"{subject.name}: {strip} / {none}", value, WANTED))

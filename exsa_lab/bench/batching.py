@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from exsa_lab.bench.baselines.llama_high_level import HighLevelLlama
 from exsa_lab.bench.baselines.xllama import XllamaServer, is_installed
-from exsa_lab.bench.measure import Run, interleaved, median, ratio
+from exsa_lab.bench.measure import Run, interleaved, median, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, chat_tokens, subjects
 from exsa_lab.bench.workloads import short_prompts
@@ -173,7 +173,7 @@ def _tell(subject: Subject, counts: tuple[int, ...], speeds: dict[str, list[floa
     for name, values in speeds.items():
         rival = rivals.get(name)
         ours = ratio(speeds[rival], values) if rival else None
-        table.add(name, median(values), ratio(values, speeds[in_turn]), ratio(values, speeds[one]), ours)
+        table.add(name, middle(values), ratio(values, speeds[in_turn]), ratio(values, speeds[one]), ours)
         if ours is not None:
             report.checks.append(Check(f"{subject.name}: {rival} / {name}", ours.median, WANTED_OVER_SERVER))
 

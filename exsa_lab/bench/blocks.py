@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from exsa_lab.bench.contenders import AUTO, PLAIN, PLAIN_AND_AUTO, EngineSetting
-from exsa_lab.bench.measure import median, percentile, ratio
+from exsa_lab.bench.measure import median, middle, percentile, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.step_times import step_times
@@ -173,7 +173,7 @@ class _Blocks:
     def _cell(self, kind: str, name: str, *, is_best: bool) -> str:
         speeds = self._speeds[kind][name]
         if name == PLAIN:
-            return f"{median(speeds):,.0f} tok/s"
+            return f"{middle(speeds)} tok/s"
         ratios = self._ratios(kind, speeds)
         spread = f"({percentile(ratios, 25):.2f}..{percentile(ratios, 75):.2f})"
         given_up = f", {len(speeds)} prompts" if len(speeds) < len(self._speeds[kind][PLAIN]) else ""
@@ -203,12 +203,12 @@ class _Blocks:
         if not self._size.at_once:
             return
         title = f"{self._subject.name}: chat, several requests at once, prompts included"
-        table = self._report.table(title, "requests", "plain", "auto / plain", "lowest", "highest")
+        table = self._report.table(title, "requests", "plain, tok/s", "auto / plain", "lowest", "highest")
         found = self._report.values.setdefault(title, {})
         for count in self._size.at_once:
             speeds = {name: self._batch(count, name) for name in (AUTO, PLAIN)}
             gain = ratio(speeds[AUTO], speeds[PLAIN])
-            table.add(count, f"{median(speeds[PLAIN]):,.0f} tok/s", gain.median, gain.low, gain.high)
+            table.add(count, middle(speeds[PLAIN], is_alike=False), gain.median, gain.low, gain.high)
             found[count] = speeds
             wanted = WANTED_OVER_PLAIN
             if self._options.device == "gpu":

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from exsa_lab.bench.baselines.bare import BareLoop
 from exsa_lab.bench.baselines.llama_high_level import HighLevelLlama
-from exsa_lab.bench.measure import Run, interleaved, median, ratio, speed
+from exsa_lab.bench.measure import Run, interleaved, middle, ratio, speed
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, chat_tokens, subjects
 from exsa_lab.bench.workloads import CHAT
@@ -42,7 +42,7 @@ def _measure(subject: Subject, options: Options, max_tokens: int, report: Report
     table = report.table(subject.name, "contender", "tok/s", *(f"against {name}" for name in (BARE, LLAMA)))
     for name, values in speeds.items():
         against = [ratio(values, speeds[base]) for base in (BARE, LLAMA)]
-        table.add(name, median(values), *against)
+        table.add(name, middle(values), *against)
     for name, base, wanted in WANTED_ON_GPU if options.device == "gpu" else WANTED:
         value = ratio(speeds[name], speeds[base]).median
         report.checks.append(Check(f"{subject.name}: {name} / {base}", value, wanted))

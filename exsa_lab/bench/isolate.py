@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 
-from exsa_lab.bench.measure import interleaved, median, ratio
+from exsa_lab.bench.measure import interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import short_prompts
@@ -39,7 +39,7 @@ def _measure(subject: Subject, options: Options, tokens: int, report: Report) ->
             runs = {name: partial(_speed, engine, count, tokens) for name, engine in (("here", here), ("apart", apart))}
             values = interleaved(runs, options.repeats, progress=options.progress)
             share = ratio(values["apart"], values["here"])
-            table.add(str(count), median(values["here"]), median(values["apart"]), share)
+            table.add(str(count), middle(values["here"]), middle(values["apart"]), share)
             report.checks.append(Check(f"{subject.name}, {count} at once: isolated / here", share.median, WANTED))
 
 

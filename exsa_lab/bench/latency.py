@@ -6,7 +6,7 @@ import argparse
 import time
 from itertools import pairwise
 
-from exsa_lab.bench.measure import median, percentile
+from exsa_lab.bench.measure import median, middle, percentile
 from exsa_lab.bench.report import Check, Report, Table
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.text import long_text
@@ -63,10 +63,10 @@ def _long_prompt(subject: Subject, options: Options, length: int, report: Report
         "gap between tokens, median",
         "ms",
     )
-    table.add("before it arrives", 1000 * median(before))
-    table.add("while it is prefilled", 1000 * median(during))
-    table.add("times as long", median(factors))
-    table.add("(its own time to first token)", 1000 * median(first_token))
+    table.add("before it arrives", middle(before, 1000))
+    table.add("while it is prefilled", middle(during, 1000))
+    table.add("times as long", middle(factors))
+    table.add("(its own time to first token)", middle(first_token, 1000))
     name = f"{subject.name}: gap while {length:,} tokens are prefilled / before"
     report.checks.append(Check(name, median(factors), WANTED_GAP, at_least=False))
 
@@ -136,4 +136,4 @@ def _add_load(engine: Engine, count: int, options: Options, table: Table) -> Non
         seconds = time.perf_counter() - begin
         speeds.append(sum(generation.stats.generated_tokens for generation in generations) / seconds)
     milliseconds = [1000 * percentile(values, percent) for values in (first, gaps) for percent in (50, 95)]
-    table.add(count, *milliseconds, median(speeds))
+    table.add(count, *milliseconds, middle(speeds, is_alike=False))

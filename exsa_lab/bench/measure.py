@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from exsa_lab.scatter import spread
+
 Run = Callable[[int], float]
 """Runs one contender once and returns what was measured. The argument is the round, 0 for the warm-up."""
 
@@ -22,6 +24,41 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"x{self.median:.2f} ({self.low:.2f}..{self.high:.2f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """What one contender did: median, lowest and highest of its rounds."""
+
+    median: float
+    low: float
+    high: float
+    is_alike: bool = True
+    """Whether its rounds did the same work, so that only the machine can tell them apart."""
+
+    @property
+    def spread(self) -> float:
+        """How far the rounds lie apart as a share, where only the machine can have done that; else 0."""
+        return spread([self.low, self.high]) if self.is_alike else 0.0
+
+    def __str__(self) -> str:
+        return f"{rounded(self.median)} ({rounded(self.low)}..{rounded(self.high)})"
+
+
+def middle(values: Sequence[float], scale: float = 1.0, *, is_alike: bool = True) -> Middle:
+    """Return the median times ``scale`` and how sure it is.
+
+    Example:
+        >>> str(middle([0.1, 0.12, 0.11], scale=1000))
+        '110 (100..120)'
+    """
+    scaled = [scale * value for value in values]
+    return Middle(median(scaled), min(scaled, default=0.0), max(scaled, default=0.0), is_alike)
+
+
+def rounded(number: float) -> str:
+    """Return three digits or so: all that a measurement is worth."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
 
 
 def interleaved(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exsa_lab.bench.baselines.llama_high_level import HighLevelLlama
-from exsa_lab.bench.measure import Run, interleaved, median, ratio
+from exsa_lab.bench.measure import Run, interleaved, median, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import AS_SHIPPED, Options, Subject, subjects
 from exsa_lab.config import EngineConfig
@@ -82,7 +82,7 @@ def _measure_grid(subject: Subject, options: Options, report: Report) -> None:
             found[measure] = _survey(contexts, measure, options)
             _duel(contexts, measure, found[measure], subject, options, report)
         for name in contexts:
-            table.add(name, *(median(found[measure][name]) for measure in MEASURES))
+            table.add(name, *(middle(found[measure][name]) for measure in MEASURES))
 
 
 def _duel(
@@ -140,7 +140,7 @@ def _measure_prompt(subject: Subject, shipped: Path, options: Options, report: R
         found = interleaved(runs, options.repeats, progress=options.progress)
     table = report.table(f"{subject.name}: a prompt of {tokens} tokens", "contender", "tok/s", f"against {LLAMA}")
     for name, values in found.items():
-        table.add(name, median(values), ratio(values, found[LLAMA]))
+        table.add(name, middle(values), ratio(values, found[LLAMA]))
     wanted = WANTED_AS_SHIPPED if subject.path == shipped else WANTED_CONVERTED
     value = ratio(found[PLAN], found[LLAMA]).median
     report.checks.append(Check(f"{subject.name}: prompt, the plan / {LLAMA}", value, wanted))

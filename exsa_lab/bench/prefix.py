@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from exsa_lab.bench.measure import median, ratio
+from exsa_lab.bench.measure import median, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.text import long_text
@@ -43,6 +43,6 @@ def _measure(subject: Subject, options: Options, length: int, report: Report) ->
                 cached.append(after.cached_prompt_tokens)
     sooner = ratio(first, second)
     table = report.table(subject.name, "request", "time to first token, ms", "sooner", "tokens from the cache")
-    table.add("first", 1000 * median(first), None, 0)
-    table.add("second, same beginning", 1000 * median(second), sooner, int(median(cached)))
+    table.add("first", middle(first, 1000), None, 0)
+    table.add("second, same beginning", middle(second, 1000), sooner, int(median(cached)))
     report.checks.append(Check(f"{subject.name}: time to first token, first / second", sooner.median, WANTED))

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exsa_lab.bench.measure import Ratio
+from exsa_lab.bench.measure import Middle, Ratio, rounded
+from exsa_lab.scatter import if_busy
 
-Cell = str | int | float | Ratio | None
+Cell = str | int | float | Ratio | Middle | None
 
 
 @dataclass(slots=True)
@@ -85,11 +86,23 @@ class Report:
         parts += [table.to_text() for table in self.tables]
         if self.checks:
             parts.append("\n".join(str(check) for check in self.checks))
-        parts += self.notes
+        parts += [*self.notes, *([self.warning] if self.warning else [])]
         return "\n\n".join(parts)
 
+    @property
+    def warning(self) -> str:
+        """Which rounds of the same work differ most, where that is by more than it should be; else empty."""
+        found = [
+            (cell.spread, f"the rounds of {row[0]} ({table.title})")
+            for table in self.tables
+            for row in table.rows
+            for cell in row
+            if isinstance(cell, Middle)
+        ]
+        return if_busy(*max(found, default=(0.0, "")))
+
     def to_json(self) -> dict[str, Any]:
-        data = asdict(self)
+        data = {**asdict(self), "warning": self.warning}
         for table in data["tables"]:
             table["rows"] = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
         for check, found in zip(data["checks"], self.checks, strict=True):
@@ -130,5 +143,5 @@ def _show(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, float):
-        return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.1f}" if abs(cell) >= 10 else f"{cell:.2f}"
+        return rounded(cell)
     return str(cell)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from exsa_lab.bench.baselines.xllama import XllamaServer, is_installed
 from exsa_lab.bench.contenders import AUTO, PLAIN, Contender, EngineSetting, Peer
-from exsa_lab.bench.measure import Run, interleaved, ratio
+from exsa_lab.bench.measure import Run, interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import PASSAGES, TOPICS
@@ -106,7 +105,7 @@ def _measure(
     report.values[f"{name}, {kind}"] = values
     table = report.table(f"{name}, {kind}", "contender", "tokens/s", "against plain")
     for each, speeds in values.items():
-        table.add(each, statistics.median(speeds), ratio(speeds, values[PLAIN]))
+        table.add(each, middle(speeds, is_alike=False), ratio(speeds, values[PLAIN]))
         if contenders[each].is_peer:
             gain = ratio(values[AUTO], speeds).median
             report.checks.append(Check(f"{name}, {kind}: auto / {each}", gain, 1.0))

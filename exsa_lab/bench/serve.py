@@ -10,7 +10,7 @@ from functools import partial
 from exsa_lab import loading
 from exsa_lab.bench.baselines.xllama import XllamaServer, is_installed
 from exsa_lab.bench.http_clients import Answered, Clients
-from exsa_lab.bench.measure import Run, interleaved, median, ratio
+from exsa_lab.bench.measure import Run, interleaved, median, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import short_prompts
@@ -78,7 +78,7 @@ def _throughput(
         values = interleaved(runs, options.repeats, progress=options.progress)
     table = report.table(f"{subject.name}, {NUM_CLIENTS} at once", "contender", "tok/s", f"against {MAP}")
     for name, speeds in values.items():
-        table.add(name, median(speeds), ratio(speeds, values[MAP]))
+        table.add(name, middle(speeds, is_alike=False), ratio(speeds, values[MAP]))
     for name in (STREAMED, WHOLE):
         share = ratio(values[name], values[MAP]).median
         report.checks.append(Check(f"{subject.name}: {name} / {MAP}", share, WANTED_OVER_MAP))
@@ -129,7 +129,7 @@ def _first_token(
     values = interleaved(runs, options.repeats, progress=options.progress)
     table = report.table(f"{subject.name}, one at a time", "contender", "ms to first token")
     for name, seconds in values.items():
-        table.add(name, 1000 * median(seconds))
+        table.add(name, middle(seconds, 1000, is_alike=False))
     pairs = zip(values["HTTP"], values["direct call"], strict=True)
     added = median(served - direct for served, direct in pairs)
     report.checks.append(

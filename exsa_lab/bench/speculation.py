@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from exsa_lab.bench import blocks
@@ -20,7 +20,7 @@ from exsa_lab.bench.contenders import (
     peers,
 )
 from exsa_lab.bench.disturbance import Disturbance
-from exsa_lab.bench.measure import Progress, interleaved, median, overall, ratio, round_name
+from exsa_lab.bench.measure import Progress, interleaved, median, middle, overall, ratio, round_name
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.turns import STEPS, Turns
@@ -220,7 +220,7 @@ def _in_turns(
     Whole rounds scatter too much to tell 0.97 from 1.
     """
     table = report.table(
-        f"{title}, in turns of {STEPS} steps", "kind of text", "plain", "auto / plain", "lowest", "highest"
+        f"{title}, in turns of {STEPS} steps", "kind of text", "plain, tok/s", "auto / plain", "lowest", "highest"
     )
     found: dict[str, Speeds] = {}
     report.values[table.title] = found
@@ -246,7 +246,7 @@ def _in_turns(
                         speeds[name].append(speed)
             gain = gains[workload] = pace.compare(speeds[AUTO], speeds[PLAIN])
             scatter = ratio(speeds[AUTO], speeds[PLAIN])
-            table.add(workload, f"{median(speeds[PLAIN]):.0f} tok/s", gain, scatter.low, scatter.high)
+            table.add(workload, middle(speeds[PLAIN]), gain, scatter.low, scatter.high)
     return gains
 
 
@@ -308,8 +308,9 @@ def _tabulate(title: str, found: dict[str, Speeds], report: Report, compare: Com
     table = report.table(title, "setting", *found)
     report.values[title] = found
     for name in next(iter(found.values())):
-        cells = [
-            f"{median(speeds[PLAIN]):.0f} tok/s" if name == PLAIN else f"x{compare(speeds[name], speeds[PLAIN]):.2f}"
-            for speeds in found.values()
-        ]
-        table.add(name, *cells)
+        if name == PLAIN:
+            table.add(name, *(f"{middle(speeds[PLAIN])} tok/s" for speeds in found.values()))
+            continue
+        scatter = {kind: ratio(speeds[name], speeds[PLAIN]) for kind, speeds in found.items()}
+        gains = [replace(scatter[kind], median=compare(speeds[name], speeds[PLAIN])) for kind, speeds in found.items()]
+        table.add(name, *gains)

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from exsa_lab.bench.baselines import xllama
 from exsa_lab.bench.baselines.llama_high_level import HighLevelLlama
-from exsa_lab.bench.measure import Run, interleaved, median, ratio
+from exsa_lab.bench.measure import Run, interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, chat_tokens, subjects
 from exsa_lab.bench.workloads import short_prompts
@@ -77,7 +77,7 @@ def _measure(subject: Subject, wanted: float, options: Options, tokens: int, rep
                     runs |= _peers(subject, engine, count, tokens, stack)
                 values = interleaved(runs, options.repeats, progress=options.progress)
             for name, speeds in values.items():
-                table.add(str(count), name, median(speeds), ratio(speeds, values["plain"]))
+                table.add(str(count), name, middle(speeds), ratio(speeds, values["plain"]))
             share = ratio(values["auto"], values["plain"])
             report.checks.append(
                 Check(f"{subject.name}, {count} at once: auto / plain", share.median, wanted if count == 1 else LEAST)

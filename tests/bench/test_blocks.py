@@ -89,7 +89,7 @@ def test_what_is_told(told: type[Speeds]) -> None:
     assert [row[0] for row in batches.rows] == [4, 16]
     assert batches.rows[0][2] == pytest.approx(1.8)
     cells = dict(single.rows)
-    assert cells["plain"] == "100 tok/s"
+    assert cells["plain"] == "100 (100..100) tok/s"
     assert cells["model, k=7"] == "2.00 (2.00..2.00) *"
     assert cells["model, k=3"] == "1.50 (1.50..1.50)"
     assert cells["auto / best fixed length"] == "0.90"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exsa_lab.bench.measure import Ratio, interleaved, median, overall, percentile, ratio, speed
+from exsa_lab.bench.measure import Middle, Ratio, interleaved, median, middle, overall, percentile, ratio, speed
 
 
 def test_every_round_runs_everyone_and_the_order_turns() -> None:
@@ -34,6 +34,15 @@ def test_a_ratio_compares_within_rounds() -> None:
     assert ratio([0.0], [0.0]) == Ratio(0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="zip"):
         ratio([1.0], [1.0, 2.0])
+
+
+def test_a_middle_says_between_what_its_rounds_lay() -> None:
+    found = middle([0.9, 1.1, 1.0], 100)
+    assert (found.median, found.low, found.high) == pytest.approx((100, 90, 110))
+    assert str(found) == "100 (90.0..110)"
+    assert found.spread == pytest.approx(11 / 9 - 1)
+    assert middle([1.0, 2.0], is_alike=False).spread == 0.0
+    assert middle([]) == Middle(0.0, 0.0, 0.0)
 
 
 def test_speed_leaves_the_first_token_out() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exsa_lab.bench.measure import Ratio
+from exsa_lab.bench.measure import Middle, Ratio
 from exsa_lab.bench.report import Check, Report, machine_line, save
 
 
@@ -41,6 +41,18 @@ def test_text_has_machine_table_promises_and_notes() -> None:
 def test_a_row_needs_a_cell_for_each_column() -> None:
     with pytest.raises(ValueError, match="2 cells for 3 columns"):
         example().tables[0].add("short", 1.0)
+
+
+def test_rounds_of_the_same_work_that_differ_are_warned_of() -> None:
+    report = example()
+    report.tables[0].add("llama", Middle(100.0, 95.0, 103.0), None)
+    assert report.warning == ""
+    report.tables[0].add("texts", Middle(100.0, 50.0, 103.0, is_alike=False), None)
+    assert report.warning == ""
+    report.tables[0].add("peer", Middle(100.0, 80.0, 104.0), None)
+    warning = "Machine busy: the rounds of peer (tiny as-shipped) differ by 30 %."
+    assert report.warning == report.to_json()["warning"] == warning
+    assert report.to_text().splitlines()[-1] == warning
 
 
 def test_json_keeps_numbers_unrounded_and_ratios_whole(tmp_path: Path) -> None:
