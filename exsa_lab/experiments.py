@@ -14,6 +14,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.events import State
+from exsa_lab.scatter import busy_steps
 from exsa_lab.signals import held_interrupts
 
 METRICS = {
@@ -123,6 +124,11 @@ class Experiment:
     was_stopped: bool = False
     target: str = ""
     """Name of the model that wrote, which also says where its cost is scaled."""
+
+    @property
+    def sureness(self) -> str:
+        """How sure its speed is, to stand in brackets behind it."""
+        return ", ".join(["one run", *busy_steps(gen.trace.rounds for gen in self.generations)])
 
     def is_like(self, other: Experiment) -> bool:
         """Whether both ran the same setting on the same prompts and target."""

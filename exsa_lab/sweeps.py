@@ -38,7 +38,7 @@ MIN_TRIALS_BEFORE_PRUNING = 5
 
 
 class Sweep:
-    """What came of the settings that were tried.
+    """What came of the settings that were tried, each once: what a difference is worth, repeats say.
 
     ``frame`` has one row a trial: what was set, what was measured, and its state. ``best`` is the best `Setting`.
     """

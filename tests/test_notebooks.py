@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from exsa_lab.models.catalog import PAIRS
 
 ROOT = Path(__file__).parent.parent
+MAX_OUTPUT_BYTES = 300_000
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -57,6 +59,11 @@ def test_stores_no_widget_state_and_nothing_of_the_machine(notebook: Any) -> Non
     assert "<script" not in outputs
     for private in (str(Path.home()) + "/", "/work/", "/tmp/"):
         assert private not in outputs
+
+
+def test_outputs_are_small(notebook: Any) -> None:
+    outputs = json.dumps([cell.get("outputs") for cell in notebook.cells])
+    assert len(outputs.encode()) <= MAX_OUTPUT_BYTES
 
 
 def test_answers_are_hidden_and_folded_properly(notebook: Any) -> None:

@@ -15,6 +15,7 @@ from exsa_lab.errors import ConfigError
 from exsa_lab.pictures import BLUE, GREEN, GREY, ORANGE
 from exsa_lab.plots.figure import TEXT, Figure, error_bars, label, traces_of
 from exsa_lab.plots.intervals import batches, ratio_interval
+from exsa_lab.scatter import busy_steps
 from exsa_lab.trace.trace import Trace
 
 METRICS: dict[str, str] = {
@@ -121,7 +122,7 @@ def _how_sure(first: list[list[Trace]], second: list[list[Trace]], *, paired: bo
     if abs(cached[0] - cached[1]) > _MOST_CACHED_APART:
         shares = " and ".join(f"{share:.0%}" for share in cached)
         line += f"; {shares} of the prompts were cached: first tokens do not compare"
-    return line
+    return "; ".join([line, *busy_steps(trace.rounds for side in (first, second) for batch in side for trace in batch)])
 
 
 def _cached_share(side: list[list[Trace]]) -> float:
@@ -216,7 +217,7 @@ def concurrency(runs: Mapping[int, Any] | Sequence[Load]) -> Figure:
     figure.update_yaxes(rangemode="tozero", row=1, col=1)
     figure.update_yaxes(type="log", dtick="D2", row=1, col=2)  # labels at 1, 2 and 5, which do not overlap
     figure.update_layout(
-        title="Throughput and latency under load",
+        title="Throughput and latency under load<br><sup>one measurement of each number of requests</sup>",
         height=420,
         legend={"y": -0.18, "yanchor": "top", "x": 0, "xanchor": "left"},
     )

@@ -11,6 +11,7 @@ from exsa_lab.events import RoundEvent
 from exsa_lab.pictures import BLUE, GREEN, GREY, ORANGE
 from exsa_lab.plots.acceptance import count_places
 from exsa_lab.plots.figure import PURPLE, TEXT, Figure, label, traces_of
+from exsa_lab.scatter import of_costs
 from exsa_lab.trace.break_even import break_even_acceptance, round_cost, speed_up
 
 
@@ -32,7 +33,9 @@ def cost_curve(costs: CostModel, source: Any = (), *, longest: int = 8, uses_mod
     _add_curve(figure, costs, [event for trace in traces for event in trace.rounds], max(2 * longest, 16))
     _add_needed(figure, needed, traces)
     single = 1000 * costs.step_seconds(1)
-    figure.update_layout(title=f"Cost of a step on this machine (a single one takes {single:.2f} ms)", height=420)
+    sure = f"<br><sup>{of_costs(costs.scatter)}</sup>" if costs.scatter else ""
+    title = f"Cost of a step on this machine (a single one takes {single:.2f} ms){sure}"
+    figure.update_layout(title=title, height=420)
     return figure
 
 

@@ -54,7 +54,7 @@ def pareto(rows: Sequence[Mapping[Any, Any]], x: str, y: str, *, names: Sequence
             line={"shape": "hv", "width": 1, "dash": "dot"},
             hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
         )
-    figure.update_layout(title="Settings no other beats in both")
+    figure.update_layout(title="Settings no other beats in both<br><sup>each point is one run</sup>")
     for name, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
         better = "lower" if name in _MINIMISED else "higher"
         unit = " in seconds" if name == "ttft_s" else ""

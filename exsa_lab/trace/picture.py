@@ -12,6 +12,7 @@ from html import escape
 from exsa_lab.errors import printable
 from exsa_lab.events import Event, RejectedEvent, RoundEvent, Source, StateEvent, TokenEvent
 from exsa_lab.pictures import GREEN, GREY, ORANGE, as_image
+from exsa_lab.scatter import of_one_run
 
 MAX_COLUMNS = 160
 _MAX_WORDS = 60
@@ -27,7 +28,7 @@ def line(events: Sequence[Event], stats: dict[str, float], prompt: str) -> str:
     parts = [
         f"{tokens:,} tokens in {len(rounds):,} rounds",
         f"{accepted:,} of {drafted:,} drafted accepted" if drafted else "nothing drafted",
-        f"{stats['tokens_per_second']:.1f} tok/s" if stats.get("tokens_per_second") else "",
+        f"{stats['tokens_per_second']:.1f} tok/s ({of_one_run(rounds)})" if stats.get("tokens_per_second") else "",
         state,
         f"prompt {_words(prompt)!r}" if prompt else "",
     ]

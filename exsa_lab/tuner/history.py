@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from exsa_lab.experiments import METRICS, Experiment
+from exsa_lab.scatter import if_busy, spread
 from exsa_lab.widgets.rows import visible
 
 _LEFT = ' style="text-align:left"'
@@ -25,7 +26,7 @@ def table_html(runs: Sequence[Experiment]) -> str:
         cells = "".join(f"<td{_WHOLE}>{_cell(name, summary[name], best[name])}</td>" for name in names)
         note = " (stopped)" if run.was_stopped else ""
         rows.append(f"<tr><td>{number}{note}</td><td{_LEFT}>{escape(visible(str(run.setting)))}</td>{cells}</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{_targets_html(runs)}"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{_lines_html(runs)}"
 
 
 def table_text(runs: Sequence[Experiment]) -> str:
@@ -34,7 +35,32 @@ def table_text(runs: Sequence[Experiment]) -> str:
     for number, run in enumerate(runs, start=1):
         numbers = ", ".join(f"{METRICS[name]} {_format(name, value)}" for name, value in run.summary().items())
         lines.append(f"run {number}: {run.setting}: {numbers}")
-    return "\n".join(lines + _targets(runs)) or "No runs yet."
+    return "\n".join(lines + _below(runs)) or "No runs yet."
+
+
+def _below(runs: Sequence[Experiment]) -> list[str]:
+    return [*_targets(runs), *_sureness(runs)]
+
+
+def _sureness(runs: Sequence[Experiment]) -> list[str]:
+    """What runs of the same setting say of how sure the speeds are, and which machine was busy meanwhile."""
+    alike: list[list[int]] = []
+    for number, run in enumerate(runs):
+        group = next((group for group in alike if runs[group[0]].is_like(run)), None)
+        if group is None:
+            alike.append([number])
+        else:
+            group.append(number)
+    lines = []
+    for group in (group for group in alike if len(group) > 1):
+        speeds = [runs[number].summary()["tokens_per_second"] for number in group]
+        names = ", ".join(f"run {number + 1}" for number in group)
+        found = f"{names} are alike: {min(speeds):.1f} to {max(speeds):.1f} tok/s together."
+        lines.append(f"{found} {if_busy(spread(speeds), 'they')}".rstrip())
+    unsteady = [f"run {number}: {run.sureness}" for number, run in enumerate(runs, 1) if run.sureness != "one run"]
+    if runs and not lines:
+        lines.append("Every speed is of one run: repeat to see how sure it is.")
+    return lines + unsteady
 
 
 def _targets(runs: Sequence[Experiment]) -> list[str]:
@@ -46,8 +72,8 @@ def _targets(runs: Sequence[Experiment]) -> list[str]:
     ]
 
 
-def _targets_html(runs: Sequence[Experiment]) -> str:
-    return "".join(f"<p>{escape(visible(line))}</p>" for line in _targets(runs))
+def _lines_html(runs: Sequence[Experiment]) -> str:
+    return "".join(f"<p>{escape(visible(line))}</p>" for line in _below(runs))
 
 
 def _best(name: str, values: list[float]) -> float | None:

@@ -214,7 +214,9 @@ class Tuner:
             self._say(f"Run {number}: {len(failed)} failed, the first with: {failed[0].error}", is_error=True)
         else:
             ended = "stopped" if run.was_stopped else "done"
-            self._say(f"Run {number} {ended}: {run.summary()['tokens_per_second']:.1f} tok/s together.")
+            self._say(
+                f"Run {number} {ended}: {run.summary()['tokens_per_second']:.1f} tok/s together ({run.sureness})."
+            )
         choices = [(f"run {i + 1}", i) for i in range(number)]
         for menu, index in ((self.run_a, max(0, number - 2)), (self.run_b, number - 1)):
             chosen = menu.value

@@ -18,6 +18,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError, EngineError
 from exsa_lab.events import State
 from exsa_lab.loading import get_engine
+from exsa_lab.scatter import busy_steps, of_costs
 from exsa_lab.trace.measured import MeasuredSpeed, PlainSpeed, acceptance_of_tested, measured_speeds, plain_speed
 from exsa_lab.trace.trace import Trace
 from exsa_lab.trace.what_if import WhatIf, own_draft_cost
@@ -84,7 +85,7 @@ class Explorer(LiveWidget):
         values: dict[str, Any] = {
             "machines": [_as_page_data(name, note, costs) for name, (note, costs) in self._costs.items()],
             "points": [asdict(point) for point in measured],
-            "compared_with": _in_words(plain) if plain is not None and measured else "",
+            "compared_with": _in_words(plain, traces) if plain is not None and measured else "",
             "machine": chosen,
             "draft_cost": own_draft_cost(self._costs[chosen][1]),
             "acceptance": usual if acceptance is None else _share("acceptance", acceptance),
@@ -168,7 +169,8 @@ def _describe(engine: Engine | None) -> str:
         return ""
     names = engine.model_names
     draft = f"with the draft {names['draft']}" if names["draft"] else "no draft model"
-    return visible(f"{names['target']}, {draft}; measured at load and corrected since")
+    text = f"{names['target']}, {draft}; measured at load and corrected since"
+    return visible(text if engine.costs is None else f"{text}. {of_costs(engine.costs.scatter)}")
 
 
 def _all_costs(own: CostModel | None, description: str) -> dict[str, tuple[str, CostModel]]:
@@ -208,13 +210,12 @@ def _named(costs: dict[str, tuple[str, CostModel]], name: str | None) -> str:
     return name
 
 
-def _in_words(plain: PlainSpeed) -> str:
+def _in_words(plain: PlainSpeed, traces: Iterable[Trace]) -> str:
+    speed = ", ".join([f"{plain.tokens_per_second:.1f} tok/s", *busy_steps(trace.rounds for trace in traces)])
     if not plain.runs:
-        return (
-            f"the calibrated cost of a plain step ({plain.tokens_per_second:.1f} tok/s), for no plain run was recorded"
-        )
+        return f"the calibrated cost of a plain step ({speed}), for no plain run was recorded"
     what = "the plain run" if plain.runs == 1 else f"the median of {plain.runs} plain runs"
-    return f"{what} ({plain.tokens_per_second:.1f} tok/s)"
+    return f"{what} ({speed})"
 
 
 def _traces(runs: Iterable[Any]) -> list[Trace]:

@@ -11,6 +11,7 @@ from html import escape
 
 from exsa_lab.config import MAX_DRAFT_LENGTH
 from exsa_lab.pictures import as_image
+from exsa_lab.scatter import of_costs
 from exsa_lab.trace.measured import MeasuredSpeed
 from exsa_lab.trace.what_if import WhatIf
 
@@ -75,8 +76,9 @@ def _lines(machine: str, setting: WhatIf, points: Sequence[MeasuredSpeed], compa
     needed = setting.break_even
     at_once = f", {setting.num_sequences} sequences at once" if setting.num_sequences > 1 else ""
     break_even = "Not even a perfect draft breaks even." if needed is None else f"It breaks even at {needed:.0%}."
+    sure = f" {of_costs(setting.costs.scatter)}" if setting.costs.scatter else ""
     lines = [
-        f"{machine}{at_once}. {_sentence(setting)}",
+        f"{machine}{at_once}. {_sentence(setting)}{sure}",
         f"k = {setting.draft_length}: {setting.tokens_per_round:.2f} tokens per round, {1000 * seconds:.1f} ms per "
         f"round ({setting.round_cost:.2f} plain steps), speed-up x{setting.speed_up:.2f}."
         + (f" {break_even}" if setting.draft_length else ""),

@@ -115,7 +115,8 @@ def title(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "No jobs yet"
     counts = {state: sum(row["state"] == state for row in rows) for state in ("running", "waiting")}
-    return f"Jobs: {counts['running']} running, {counts['waiting']} waiting"
+    sure = "; speeds are of one run each" if any(row["tok/s"] for row in rows) else ""
+    return f"Jobs: {counts['running']} running, {counts['waiting']} waiting{sure}"
 
 
 # Live

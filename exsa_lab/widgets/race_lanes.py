@@ -10,11 +10,10 @@ from typing import Any
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.plots.intervals import ratio_interval
+from exsa_lab.scatter import if_busy, of_one_run, spread
 from exsa_lab.trace.time_parts import TimeParts, time_parts
 from exsa_lab.trace.trace import Trace
 
-MAX_SCATTER = 0.1
-"""Repeats that differ by more than this share are told of."""
 _OWN_PARAMS = ("seed",)
 
 
@@ -79,7 +78,14 @@ class RaceLane:
     @property
     def scatter(self) -> float:
         """How far the fastest run is ahead of the slowest, as a share; 0 of one run."""
-        return max(self.speeds) / min(self.speeds) - 1 if min(self.speeds) > 0 else 0.0
+        return spread(self.speeds)
+
+    @property
+    def sureness(self) -> str:
+        """How sure its speed is."""
+        if len(self.runs) == 1:
+            return of_one_run(self.shown.rounds)
+        return f"{min(self.speeds):.1f} to {max(self.speeds):.1f} in {len(self.runs)} runs"
 
     def settings(self, others: Sequence[RaceLane]) -> str:
         """What this lane was asked for and another one was not, as Python keywords."""
@@ -127,11 +133,8 @@ def verdict(lanes: Sequence[RaceLane]) -> list[str]:
 
 
 def _remarks(lanes: Sequence[RaceLane]) -> list[str]:
-    remarks = [
-        f"The runs of {lane.name} differ by {lane.scatter:.0%}: the machine is busy with something else."
-        for lane in lanes
-        if lane.scatter > MAX_SCATTER
-    ]
+    warnings = (if_busy(lane.scatter, f"the runs of {lane.name}") for lane in lanes)
+    remarks = [warning for warning in warnings if warning]
     texts = {lane.shown.text for lane in lanes}
     remarks.append("All wrote the same text." if len(texts) == 1 else "The texts differ, so their lengths may too.")
     if any(event.batch_sequences > 1 for lane in lanes for event in lane.shown.rounds):

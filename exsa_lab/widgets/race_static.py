@@ -68,7 +68,7 @@ def _lane(lane: RaceLane, lanes: Sequence[RaceLane], longest: float) -> str:
 def _facts(lane: RaceLane, lanes: Sequence[RaceLane]) -> str:
     return (
         f"place {place(lane, lanes)}: {len(lane.shown.tokens):,} tokens in {lane.finish_s:.3f} s, "
-        f"{lane.tokens_per_second:.1f} tok/s"
+        f"{lane.tokens_per_second:.1f} tok/s ({lane.sureness})"
     )
 
 

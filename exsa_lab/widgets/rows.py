@@ -28,6 +28,7 @@ from exsa_lab.events import (
     StateEvent,
     TokenEvent,
 )
+from exsa_lab.scatter import of_one_run
 
 Row = list[Any]
 
@@ -137,6 +138,7 @@ class Tally:
         self.accepted = 0
         self.rounds = 0
         self.last_round: RoundEvent | None = None
+        self._all_rounds: list[RoundEvent] = []
         self.prefill: PrefillEvent | None = None
         self.cached: PrefillEvent | None = None
         self.notes = ""
@@ -167,6 +169,7 @@ class Tally:
         self.drafted += event.k
         self.accepted += event.accepted
         self.last_round = event
+        self._all_rounds.append(event)
 
     @property
     def generated(self) -> int:
@@ -191,6 +194,7 @@ class Tally:
             "generated": self.generated,
             "rejected": self.rejected,
             "tok_s": _short(getattr(stats, "tokens_per_second", 0.0) or self.tokens_per_second),
+            "sure": of_one_run(self._all_rounds) if self.state.is_final else "so far",
             "ttft_s": _short(getattr(stats, "ttft_s", 0.0) or self._first_s),
             "acceptance": _short(self.accepted / self.drafted) if self.drafted else None,
             "drafted": [self.accepted, self.drafted] if self.drafted else None,

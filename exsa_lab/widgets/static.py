@@ -118,7 +118,7 @@ def _text(events: list[Event], tally: Tally, stats: Any) -> str:
 def _headline(tally: Tally, stats: Any) -> str:
     head = tally.head(stats)
     numbers = [
-        f"{head['tok_s']:.1f} tok/s" if head["tok_s"] else "",
+        f"{head['tok_s']:.1f} tok/s ({head['sure']})" if head["tok_s"] else "",
         "{:,} of {:,} drafted accepted".format(*head["drafted"]) if head["drafted"] else "",
         f"{head['per_round']:.2f} tokens per round" if head["per_round"] else "",
         f"{head['generated']:,} tokens",

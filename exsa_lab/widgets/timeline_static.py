@@ -81,7 +81,7 @@ def lane_text(lane: Lane) -> str:
     if lane.cached:
         parts.append(f"{lane.cached:,} of {lane.prompt:,} prompt tokens cached")
     if lane.tokens_per_second:
-        parts.append(f"{lane.tokens_per_second:.1f} tok/s")
+        parts.append(f"{lane.tokens_per_second:.1f} tok/s (one run)")
     detail = f" ({lane.detail})" if lane.detail and lane.detail not in (lane.state, "stop") else ""
     return f"{STATE_MARKS[lane.state]} #{lane.lane} {lane.label}: {lane.state}{detail}, {', '.join(parts)}"
 
@@ -93,7 +93,7 @@ def _summary(lanes: list[Lane]) -> str:
     states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     tokens = sum(lane.tokens for lane in lanes)
     seconds = _busy_seconds(lanes)
-    speed = f", {tokens / seconds:.0f} tok/s together" if seconds > 0 and tokens else ""
+    speed = f", {tokens / seconds:.0f} tok/s together (one run)" if seconds > 0 and tokens else ""
     plural = "" if len(lanes) == 1 else "s"
     return f"{len(lanes)} generation{plural}: {states}. {tokens:,} tokens in {seconds:.1f} s{speed}."
 

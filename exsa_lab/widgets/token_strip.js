@@ -81,7 +81,10 @@ function makeHeader(current, stop) {
           "Prompt tokens that were found in the prefix cache, so that they need not be computed",
         ),
       );
-    if (head.tok_s) items.push(number(head.tok_s.toFixed(1), "tok/s", "Tokens generated per second, after the first"));
+    if (head.tok_s) {
+      const unit = head.sure ? `tok/s (${head.sure})` : "tok/s";
+      items.push(number(head.tok_s.toFixed(1), unit, "Tokens generated per second, after the first"));
+    }
     if (head.drafted)
       items.push(
         number(

@@ -34,7 +34,9 @@ def _svg(html: str) -> str:
 
 def test_the_line_says_what_was_generated_and_is_short(trace: Trace) -> None:
     text = repr(trace)
-    assert text.startswith("Trace(5 tokens in 2 rounds, 3 of 6 drafted accepted, 12.3 tok/s, finished, prompt '<b>Why")
+    assert text.startswith(
+        "Trace(5 tokens in 2 rounds, 3 of 6 drafted accepted, 12.3 tok/s (one run), finished, prompt '<b>Why"
+    )
     assert "\x1b" not in text
     assert len(text) < 200
 

@@ -47,7 +47,7 @@ def test_turns_that_disagree_are_no_difference_and_a_busy_machine_is_told() -> N
     )
     sentences = verdict(lanes)
     assert sentences[0].startswith("No clear difference: b decodes")
-    assert "The runs of a differ by 30%: the machine is busy with something else." in sentences
+    assert "Machine busy: the runs of a differ by 30 %." in sentences
 
 
 def test_the_run_of_median_speed_is_shown() -> None:
