@@ -33,13 +33,13 @@ def typical_delay(measurements: Iterable[Sequence[float]]) -> float:
     """Return how far the middle repeat lies above the fastest, as a share, in the middle one of many measurements.
 
     What delays a decode now and then does not count; a machine that is busy delays most of them. ``measurements`` are
-    seconds, each with its repeats; those with fewer than three say nothing. 0 where none is left.
+    seconds, each with its repeats; one alone says nothing. 0 where none is left.
 
     Example:
         >>> typical_delay([[1.0, 1.0, 9.0], [2.0, 2.0, 2.5], [3.0, 6.0, 6.0]])
         0.0
     """
-    delays = [statistics.median(repeats) / min(repeats) - 1 for repeats in measurements if len(repeats) > 2]
+    delays = [statistics.median(repeats) / min(repeats) - 1 for repeats in measurements if len(repeats) > 1]
     return statistics.median(delays) if delays else 0.0
 
 

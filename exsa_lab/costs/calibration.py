@@ -11,7 +11,7 @@ from exsa_lab.costs.model import CostModel, Kind
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
 from exsa_lab.scatter import typical_delay
 
-DEADLINE_S = 1.5
+DEADLINE_S = 2.5
 _LEAST_SAMPLES, _MAX_SAMPLES = 2, 5
 _MOST_OF_ALL = 1 / 12
 """Share of the time after which a point is not measured again, with the least samples: long decodes vary little."""
@@ -20,8 +20,8 @@ CATCH_UP = 256
 """Tokens of the longest draft decode measured: catching up with a prompt costs as much by the token."""
 _STEADY = 3
 """Decodes of each shape, where a changed one costs extra, after those that pay for the change."""
-_MOST_OF_A_CHANGE = 0.25
-"""Share of a single-token step that a change can cost on a CPU: more was another program's doing."""
+_MOST_OF_A_CHANGE: dict[Kind, float] = {"target": 0.25, "draft": 1.5}
+"""Single-token steps that a change can cost on a CPU: more was another program's doing."""
 
 Measure = Callable[[Kind, int, int], float]
 """``measure(kind, num_tokens, num_sequences)`` runs one decode and returns its seconds, like a step would pay them."""
@@ -96,9 +96,11 @@ def calibrate(
                 if changing:
                     switches[point.kind].append(sum(times[:changing]) - changing * seconds)
     fastest = {point: min(values) for point, values in samples.items()}
-    most = math.inf if in_a_row else _MOST_OF_A_CHANGE
     prices = {
-        kind: min(most * fastest[Measurement(kind, 1)], max(0.0, statistics.median(extra)))
+        kind: min(
+            (math.inf if in_a_row else _MOST_OF_A_CHANGE[kind]) * fastest[Measurement(kind, 1)],
+            max(0.0, statistics.median(extra)),
+        )
         for kind, extra in switches.items()
         if extra
     }

@@ -167,6 +167,14 @@ class CostModel:
         """What a step with a draft adds to the plain one after it, at the speed of calibration."""
         return 0.0 if self.has_costly_shapes else self.switch_seconds["target"]
 
+    @property
+    def draft_start_seconds(self) -> float:
+        """What the first decode of a draft takes beyond another one, at the speed of calibration.
+
+        On a CPU the target's pass has driven the draft's weights out of the caches.
+        """
+        return 0.0 if self.has_costly_shapes else self.switch_seconds["draft"]
+
     def step_seconds(self, num_tokens: int, num_sequences: int = 1) -> float:
         """Seconds of one target decode of ``num_tokens`` that belong to ``num_sequences``."""
         return (self.target(num_tokens) + self.sequences_seconds(num_sequences)) * self.slow_down

@@ -19,8 +19,11 @@ def expected_tokens(acceptance: float, k: int) -> float:
 
 
 def round_cost(costs: CostModel, k: int, *, uses_model: bool = True) -> float:
-    """Cost of a round of ``k`` draft tokens in single steps: (T(1+k) + k c) / T(1); c is 0 for looked-up drafts."""
-    draft = k * costs.draft_seconds(1) if uses_model and k else 0.0
+    """Cost of a round of ``k`` draft tokens in single steps: (T(1+k) + k c + s) / T(1).
+
+    c is one decode of the draft, s what the first of them takes beyond that; both are 0 for looked-up drafts.
+    """
+    draft = k * costs.draft_seconds(1) + costs.draft_start_seconds * costs.slow_down if uses_model and k else 0.0
     return (costs.step_seconds(1 + k) + draft) / costs.step_seconds(1)
 
 

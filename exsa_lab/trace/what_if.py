@@ -43,11 +43,13 @@ class WhatIf:
 
     @property
     def draft_seconds(self) -> float:
-        """All decodes of the draft in a round; each has one token of each sequence."""
+        """All decodes of the draft in a round; each has one token of each sequence, and the first takes longer."""
         costs = self.costs
+        if not self.draft_length:
+            return 0.0
         cost = own_draft_cost(costs) if self.draft_cost is None else self.draft_cost
         grows = costs.draft(self.num_sequences) / costs.draft(1) if costs.draft else 1.0
-        return self.draft_length * cost * costs.step_seconds(1) * grows
+        return (self.draft_length + draft_start(costs)) * cost * costs.step_seconds(1) * grows
 
     @property
     def plain_seconds(self) -> float:
@@ -79,3 +81,8 @@ class WhatIf:
 def own_draft_cost(costs: CostModel) -> float:
     """One decode of the draft in single-token decodes of the target; 0 where there is no draft model."""
     return costs.draft_seconds(1) / costs.step_seconds(1) if costs.draft else 0.0
+
+
+def draft_start(costs: CostModel) -> float:
+    """What the first decode of a draft takes beyond another one, in decodes of the draft; 0 where there is no draft."""
+    return costs.draft_start_seconds / costs.draft(1) if costs.draft else 0.0

@@ -21,7 +21,7 @@ from exsa_lab.loading import get_engine
 from exsa_lab.scatter import busy_steps, of_costs
 from exsa_lab.trace.measured import MeasuredSpeed, PlainSpeed, acceptance_of_tested, measured_speeds, plain_speed
 from exsa_lab.trace.trace import Trace
-from exsa_lab.trace.what_if import WhatIf, own_draft_cost
+from exsa_lab.trace.what_if import WhatIf, draft_start, own_draft_cost
 from exsa_lab.widgets.explore_static import static_html, static_text
 from exsa_lab.widgets.live import LiveWidget
 from exsa_lab.widgets.rows import visible
@@ -50,7 +50,8 @@ class Explorer(LiveWidget):
     _css = read_styles("slider.css", "explore.css")
 
     machines = traitlets.List().tag(sync=True)
-    """``name``, ``note``, and milliseconds: ``target`` and ``draft`` by tokens, ``per_sequence``."""
+    """``name``, ``note``, and milliseconds: ``target`` and ``draft`` by tokens, ``per_sequence``; and ``draft_start``,
+    see `exsa_lab.trace.what_if.draft_start`."""
     points = traitlets.List().tag(sync=True)
     """What was measured: the fields of `exsa_lab.trace.MeasuredSpeed`."""
     compared_with = traitlets.Unicode().tag(sync=True)
@@ -193,6 +194,7 @@ def _as_page_data(name: str, note: str, costs: CostModel) -> dict[str, Any]:
         "note": note,
         "target": [_ms(costs.step_seconds(n)) for n in range(most + 1)],
         "draft": None if draft is None else [_ms(costs.draft_seconds(n)) for n in range(MAX_SEQUENCES + 1)],
+        "draft_start": float(f"{draft_start(costs):.6g}"),
         "per_sequence": _ms(costs.seconds_per_sequence * costs.slow_down),
     }
 

@@ -10,13 +10,14 @@ export function expectedTokens(a, k) {
 }
 
 /** What one round gives and takes. `machine` has milliseconds by tokens: `target` and `draft` (null: no model), and what
- *  each further sequence adds. */
+ *  each further sequence adds; `draft_start` is what the first decode of a draft takes more, in decodes of the draft. */
 export function roundOf(machine, { acceptance, length, draftCost, sequences }) {
   const extra = machine.per_sequence * (sequences - 1);
   const grows = machine.draft ? machine.draft[sequences] / machine.draft[1] : 1;
   const plainMs = machine.target[sequences] + extra;
   const verifyMs = machine.target[sequences * (1 + length)] + extra;
-  const draftMs = length * draftCost * machine.target[1] * grows;
+  const decodes = length && length + (machine.draft_start ?? 0);
+  const draftMs = decodes * draftCost * machine.target[1] * grows;
   const cost = (verifyMs + draftMs) / plainMs;
   const tokens = expectedTokens(acceptance, length);
   return { length, tokens, verifyMs, draftMs, plainMs, cost, speedUp: tokens / cost };

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from exsa_lab.costs.calibration import CATCH_UP, Measurement, calibrate, calibration_plan
+from exsa_lab.costs.calibration import CATCH_UP, DEADLINE_S, Measurement, calibrate, calibration_plan
 from exsa_lab.costs.model import CostCurve, Kind
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
 from tests.speculation.simulator import MACHINES
@@ -98,7 +98,7 @@ def test_in_a_row_the_steady_price_and_that_of_a_change_are_told_apart() -> None
         return seconds
 
     costs = calibrate(measure, lambda: now[0], has_draft=True, in_a_row=True)
-    assert now[0] <= 1.5
+    assert now[0] <= DEADLINE_S
     for n in (1, 4, 8, 16, 64):
         assert costs.target.points[n] == pytest.approx(machine.target[n])
     assert costs.draft is not None

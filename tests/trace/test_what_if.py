@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exsa_lab.costs.model import CostModel
 from exsa_lab.trace.break_even import break_even_acceptance, expected_tokens, round_cost, speed_up
-from exsa_lab.trace.what_if import WhatIf, own_draft_cost
+from exsa_lab.trace.what_if import WhatIf, draft_start, own_draft_cost
 from tests.speculation.simulator import MACHINES, texts
 
 NAMES = st.sampled_from(sorted(MACHINES))
@@ -18,7 +18,12 @@ NAMES = st.sampled_from(sorted(MACHINES))
 
 def costs_of(name: str) -> CostModel:
     machine = MACHINES[name]
-    return CostModel.from_measurements(machine.target, machine.draft, seconds_per_sequence=machine.per_sequence)
+    return CostModel.from_measurements(
+        machine.target,
+        machine.draft,
+        seconds_per_sequence=machine.per_sequence,
+        switch_seconds={"target": machine.switch[0], "draft": machine.switch[1] or 0.8 * machine.draft[1]},
+    )
 
 
 @given(NAMES, st.floats(0, 1), st.integers(0, 16))
@@ -80,3 +85,15 @@ def test_one_acceptance_rate_tells_the_tokens_per_round_of_real_texts(kind: str,
         runs = [_walk(is_right, k) for is_right in group]
         per_round = sum(run[0] for run in runs) / sum(run[1] for run in runs)
         assert expected_tokens(acceptance, k) == pytest.approx(per_round, rel=0.06)
+
+
+def test_the_first_decode_of_a_draft_takes_longer_where_shapes_are_free() -> None:
+    curves = ({1: 0.01, 4: 0.02}, {1: 0.001})
+    costs = CostModel.from_measurements(*curves, switch_seconds={"target": 0.0005, "draft": 0.0015})
+    assert draft_start(costs) == pytest.approx(1.5)
+    assert WhatIf(costs, 0.5, 3).draft_seconds == pytest.approx(0.0045)
+    assert WhatIf(costs, 0.5, 3, draft_cost=0.0).draft_seconds == 0.0
+    assert WhatIf(costs, 0.5, 0).draft_seconds == 0.0
+    assert round_cost(costs, 3) == pytest.approx((0.02 + 0.0045) / 0.01)
+    graphs = CostModel.from_measurements(*curves, switch_seconds={"target": 0.02, "draft": 0.0015})
+    assert draft_start(graphs) == 0.0

@@ -46,6 +46,13 @@ test("without a draft model drafts cost nothing and grow with nothing", () => {
   near(roundOf(machine, { acceptance: 1, length: 3, draftCost: 0.1, sequences: 1 }).draftMs, 3, "draft");
 });
 
+test("the first decode of a draft takes longer", () => {
+  const machine = { target: [0, 10, 12, 14, 16], draft: [0, 1], draft_start: 1.5, per_sequence: 0 };
+  const setting = { acceptance: 1, draftCost: 0.1, sequences: 1 };
+  near(roundOf(machine, { ...setting, length: 3 }).draftMs, 4.5, "draft");
+  assert.equal(roundOf(machine, { ...setting, length: 0 }).draftMs, 0);
+});
+
 test("grid lines are few", () => {
   for (const top of [1.2, 2, 5, 17]) assert.ok(top / gridStep(top) <= 7 || top > 70);
 });
