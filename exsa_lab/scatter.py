@@ -30,7 +30,7 @@ def spread(repeats: Sequence[float]) -> float:
 
 
 def typical_delay(measurements: Iterable[Sequence[float]]) -> float:
-    """Return how far the middle repeat lies above the fastest, as a share, in the middle one of many measurements.
+    """Return how far the middle repeat (of two the slower) lies above the fastest, in the middle of many measurements.
 
     What delays a decode now and then does not count; a machine that is busy delays most of them. ``measurements`` are
     seconds, each with its repeats; one alone says nothing. 0 where none is left.
@@ -39,7 +39,7 @@ def typical_delay(measurements: Iterable[Sequence[float]]) -> float:
         >>> typical_delay([[1.0, 1.0, 9.0], [2.0, 2.0, 2.5], [3.0, 6.0, 6.0]])
         0.0
     """
-    delays = [statistics.median(repeats) / min(repeats) - 1 for repeats in measurements if len(repeats) > 1]
+    delays = [statistics.median_high(repeats) / min(repeats) - 1 for repeats in measurements if len(repeats) > 1]
     return statistics.median(delays) if delays else 0.0
 
 
