@@ -51,6 +51,13 @@ def number(name: str, value: object, low: float, high: float) -> float:
     return int(number) if isinstance(value, Integral) else number
 
 
+def patience(timeout: object) -> float | None:
+    """Return for how many seconds to wait; None for ever. Less than none is none."""
+    if timeout is None or timeout == math.inf:
+        return None
+    return max(0.0, number("timeout", timeout, -1e9, 1e9))
+
+
 def biases(biases: object) -> dict[int | str, float]:
     if not isinstance(biases, Mapping) or len(biases) > MAX_SHAPED:
         raise ConfigError(
@@ -85,10 +92,10 @@ def prompt_logprobs(value: object) -> bool | int:
     return whole("prompt_logprobs", value, 0, MAX_TOP, extra=", or True")
 
 
-def flag(name: str, value: object) -> bool:
+def flag(name: str, value: object, *, extra: str = "") -> bool:
     if type(value).__name__ in ("bool", "bool_"):  # numpy's is none of Python's numbers
         return bool(value)
-    raise ConfigError(f"{name} is {shown(value)}.", hint="It must be True or False.")
+    raise ConfigError(f"{name} is {shown(value)}.", hint=f"It must be True or False{extra}.")
 
 
 def stops(stop: object) -> tuple[str, ...]:

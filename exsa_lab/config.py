@@ -14,7 +14,7 @@ from exsa_lab.checks import settle as settle
 from exsa_lab.checks import whole as whole
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.events import MAX_TOP
-from exsa_lab.forms import Form, find_form, own_choice, own_format, own_text
+from exsa_lab.forms import Form, find_form, model_of, own_choice, own_format, own_text
 from exsa_lab.plain import plain
 from exsa_lab.tools import Tool, callable_tools, check_room_for_tools, own_tool_choice, own_tools
 
@@ -217,6 +217,15 @@ class SamplingParams:
                 )
         return cls(**params)
 
+    @classmethod
+    def own(cls, **params: Any) -> dict[str, Any]:
+        """Return the keywords as checked copies, for who uses them more than once: an iterator is read but once.
+
+        A pydantic model is kept as it is. Raises as `from_kwargs` does.
+        """
+        checked = cls.from_kwargs(**params)
+        return {name: getattr(checked, name) if model_of(value) is None else value for name, value in params.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -289,10 +298,8 @@ class EngineConfig:
             settle(self, **{name: flag(name, getattr(self, name))})
         if not isinstance(self.kv_type, str) or self.kv_type not in KV_TYPES:
             raise ConfigError(f"kv_type is {shown(self.kv_type)}.", hint=f"It must be one of {', '.join(KV_TYPES)}.")
-        if not isinstance(self.probabilities, bool) and str(self.probabilities) != "auto":
-            raise ConfigError(
-                f"probabilities is {shown(self.probabilities)}.", hint='It must be True, False or "auto".'
-            )
+        if not isinstance(self.probabilities, str) or self.probabilities != "auto":
+            settle(self, probabilities=flag("probabilities", self.probabilities, extra=' or "auto"'))
         if min(self.n_batch, self.step_tokens) < self.n_seq_max:
             raise ConfigError(
                 f"n_seq_max is {self.n_seq_max} but a step takes only {min(self.n_batch, self.step_tokens)} tokens.",

@@ -189,8 +189,9 @@ def run_experiment(
         for seed, prompt in [(seed, prompt) for seed in setting.seeds for prompt in prompts]:
             if not wait(lambda seconds: slots.acquire(timeout=seconds)):
                 break
-            generation = engine.submit(prompt, **setting.params(seed))
-            experiment.generations.append(generation)
+            with held_interrupts():  # it is known here before an interrupt can lose it
+                generation = engine.submit(prompt, **setting.params(seed))
+                experiment.generations.append(generation)
             generation.on_end(slots.release, inline=True)
         for generation in experiment.generations:
             wait(generation.wait)

@@ -37,7 +37,7 @@ def run_race(
     repeats = whole("repeats", repeats, 1, MAX_REPEATS)
     if len(settings) < 2:
         raise ConfigError("a race needs two settings.", hint="Give them by name: plain=dict(draft_length=0), auto={}.")
-    checked = {name: SamplingParams.from_kwargs(**values) for name, values in settings.items()}
+    settings = {name: SamplingParams.own(**values) for name, values in settings.items()}
     if engine.active:
         raise ConfigError(
             "other requests are running, and a race beside them would measure them too.",
@@ -47,7 +47,7 @@ def run_race(
     traces: dict[str, list[Trace]] = {name: [] for name in names}
     for number, name in enumerate(names):
         progress(f"warming up {name}", number / len(names) / (1 + repeats))
-        most = min(WARM_UP_TOKENS, checked[name].max_tokens)
+        most = min(WARM_UP_TOKENS, SamplingParams(**settings[name]).max_tokens)
         engine.generate(prompt, **{**settings[name], "max_tokens": most})
     turns = [names[turn % len(names) :] + names[: turn % len(names)] for turn in range(repeats)]
     for number, name in enumerate(chain.from_iterable(turns), start=len(names)):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from exsa_lab import checks
@@ -27,6 +28,9 @@ from exsa_lab.errors import ConfigError
         (checks.prompt_logprobs, False, 0),
         (checks.prompt_logprobs, np.bool_(True), True),
         (lambda v: checks.as_list("names", v), ("a", "b"), ["a", "b"]),
+        (checks.patience, np.float32(0.5), 0.5),
+        (checks.patience, -1, 0.0),
+        (checks.patience, np.inf, None),
     ],
 )
 def test_what_fits_is_pythons_own(check: Callable[[Any], Any], value: Any, found: Any) -> None:
@@ -43,6 +47,9 @@ def test_what_fits_is_pythons_own(check: Callable[[Any], Any], value: Any, found
         (lambda v: checks.number("x", v, 0, 9), float("nan")),
         (lambda v: checks.number("x", v, 0, 9), 10**400),
         (lambda v: checks.flag("b", v), 1),
+        (lambda v: checks.whole("n", v, 0, 9), pd.NA),
+        (lambda v: checks.number("x", v, 0, 9), pd.NA),
+        (lambda v: checks.flag("b", v), pd.NA),
         (checks.stops, b"a"),
         (checks.stops, [""]),
         (checks.stops, ["a"] * (checks.MAX_STOPS + 1)),
@@ -51,6 +58,9 @@ def test_what_fits_is_pythons_own(check: Callable[[Any], Any], value: Any, found
         (checks.suppressed, range(checks.MAX_SHAPED + 1)),
         (checks.suppressed, [""]),
         (lambda v: checks.as_list("names", v), "ab"),
+        (checks.patience, float("nan")),
+        (checks.patience, "1"),
+        (checks.patience, True),
     ],
 )
 def test_what_does_not_is_refused_in_one_line(check: Callable[[Any], Any], value: Any) -> None:

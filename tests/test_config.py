@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,11 +28,24 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert params == SamplingParams(max_tokens=3, temperature=0.5, seed=2**63, draft_length=2)
     values = (params.max_tokens, params.temperature, params.seed, params.draft_length, params.chat)
     assert [type(value) for value in values] == [int, float, int, int, bool]
-    config = EngineConfig(n_ctx=np.int32(512), reproducible=np.False_)  # type: ignore[arg-type]
-    assert (type(config.n_ctx), type(config.reproducible)) == (int, bool)
+    config = EngineConfig(n_ctx=np.int32(512), reproducible=np.False_, probabilities=np.True_)  # type: ignore[arg-type]
+    assert [type(each) for each in (config.n_ctx, config.reproducible, config.probabilities)] == [int, bool, bool]
     setting = Setting(concurrency=np.int64(2), seeds=np.arange(2))  # type: ignore[arg-type]
     assert (setting.concurrency, setting.seeds) == (2, (0, 1))
     assert {type(seed) for seed in setting.seeds} == {int}
+
+
+def test_own_parameters_may_be_used_more_than_once() -> None:
+    class City(pydantic.BaseModel):
+        name: str
+
+    tokens = [1]
+    own = SamplingParams.own(stop=iter("ab"), max_tokens=np.int64(3), suppress_tokens=tokens, response_format=City)
+    tokens.append(2)
+    assert own == {"stop": ("a", "b"), "max_tokens": 3, "suppress_tokens": (1,), "response_format": City}
+    assert SamplingParams.own(**own) == own
+    with pytest.raises(ConfigError):
+        SamplingParams.own(stop=iter([3]))
 
 
 def test_no_stop_is_none() -> None:

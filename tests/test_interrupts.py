@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import linecache
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
+import exsa_lab
 from exsa_lab.engine.engine import Engine, EngineState
+from exsa_lab.experiments import Setting, run_experiment
 from exsa_lab.manager import BatchManager
 from exsa_lab.signals import held_interrupts
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 
 LETTERS = [chr(ord("a") + i) for i in range(12)]
+PACKAGE = str(Path(exsa_lab.__file__).parent)
 
 LOADING = """
 import os, signal, sys, threading, time
@@ -194,6 +200,62 @@ def test_a_dropped_coroutine_cancels_what_it_waited_for() -> None:
             assert gen.state == "cancelled"
 
         asyncio.run(scenario())
+
+
+# Every line
+
+
+def press_at(number: int, action: Callable[[], object]) -> tuple[bool, bool]:
+    """Run ``action``, and press Ctrl-C before line ``number`` of exsa_lab's that this thread runs in it.
+
+    Not where a ``with`` statement begins or ends: Python itself keeps interrupts away from there, or no lock were safe.
+    Returns whether it came to that line, and whether the interrupt came out.
+    """
+    count, is_pressed, is_raised = itertools.count(1), False, False
+
+    def look(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal is_pressed
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno) if event == "line" else ""
+        if not is_pressed and line and not line.lstrip().startswith("with ") and next(count) == number:
+            is_pressed = True
+            signal.raise_signal(signal.SIGINT)
+        return look
+
+    sys.settrace(look)
+    try:
+        action()
+    except KeyboardInterrupt:
+        is_raised = True
+    finally:
+        sys.settrace(None)
+    return is_pressed, is_raised
+
+
+LINES: dict[str, Callable[[Engine], object]] = {
+    "generate": lambda engine: engine.generate("abc", max_tokens=6),
+    "map": lambda engine: engine.map(["abc", "bcd"], max_tokens=6, progress=False),
+    "experiment": lambda engine: run_experiment(engine, ["abc"], Setting(max_tokens=3)),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_an_interrupt_before_every_line(name: str) -> None:
+    """Nothing goes on running that nobody waits for, and the engine goes on."""
+    with new_engine(step_s=0.001) as engine:
+        expected = engine.generate("abc", max_tokens=20).text
+        for number in itertools.count(1):
+            is_pressed, is_raised = press_at(number, lambda: LINES[name](engine))
+            left = [gen for gen in engine.active if not gen.cancel_reason]
+            assert not (is_raised and left), number
+            assert engine.drain(20)
+            assert engine.state is EngineState.OPEN
+            if not is_pressed:
+                break
+        assert number > 100
+        assert engine.generate("abc", max_tokens=20).text == expected
+        assert engine.status().slots_used == 0
 
 
 # Every command

@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any, Self, TypeVar
 
+from exsa_lab.checks import patience
 from exsa_lab.config import EngineConfig, SamplingParams, as_list
 from exsa_lab.costs.model import CostModel
 from exsa_lab.engine.generation import EngineAccess, Generation
@@ -23,6 +24,7 @@ from exsa_lab.engine.worker import EngineState, Worker
 from exsa_lab.engine.worker.notifier import Notifier
 from exsa_lab.engine.worker.registry import Registry
 from exsa_lab.engine.worker.thread import EngineThread, OpenModels
+from exsa_lab.errors import ExsaError
 from exsa_lab.events import TokenEvent
 from exsa_lab.forms import model_of
 from exsa_lab.prompts.encode import Continuation
@@ -189,11 +191,16 @@ class Engine:
         can only be seen by the model (a prompt too long, say) fails the generation instead. ``origin`` says in tables
         where it came from.
         """
+        generation = self._made(prompt, params)
+        generation.origin = origin
+        return self._submitted(generation)
+
+    def _made(self, prompt: str | list[Message], params: dict[str, Any]) -> Generation:
+        """Return the handle of a prompt that was not handed over yet."""
         checked = SamplingParams.from_kwargs(**params)
         generation = Generation(self._access, next(self._ids), own_prompt(prompt, chat=checked.chat), checked)
         generation.result_model = model_of(params.get("response_format"))
-        generation.origin = origin
-        return self._submitted(generation)
+        return generation
 
     def _more(self, before: Generation, params: dict[str, Any]) -> Generation:
         """See `Generation.more`. Its random numbers are others than those already used."""
@@ -244,8 +251,10 @@ class Engine:
         self._registry.add(generation.id, generation, most=self.config.max_waiting + self.config.n_seq_max)
         try:
             self._worker.submit(generation)
-        except BaseException:
+        except BaseException as error:
             self._registry.forget(generation.id)
+            if not isinstance(error, ExsaError):  # an interrupt may have come when it was handed over already
+                generation.cancel("interrupted")
             raise
         return generation
 
@@ -254,8 +263,9 @@ class Engine:
 
         The handle is also the last of `generations`. Raises what `Generation.result` raises.
         """
-        generation = self.submit(prompt, **params)
+        generation = self._made(prompt, params)  # before it is handed over, so that no interrupt can lose it
         try:
+            self._submitted(generation)
             generation.result()
         except KeyboardInterrupt:
             with suppress(KeyboardInterrupt), held_interrupts():  # pressed twice
@@ -272,7 +282,7 @@ class Engine:
         """
         from tqdm.auto import tqdm
 
-        todo = as_list("prompts", prompts)
+        todo, params = as_list("prompts", prompts), SamplingParams.own(**params)
         in_flight: deque[Generation] = deque()
         generations: list[Generation] = []
         with tqdm(total=len(todo), unit="prompt", disable=not progress) as bar:
@@ -281,7 +291,8 @@ class Engine:
                     if len(in_flight) >= 2 * self.config.n_seq_max:
                         in_flight.popleft().wait()
                         bar.update()
-                    generations.append(self.submit(prompt, **params))
+                    generations.append(self._made(prompt, params))
+                    self._submitted(generations[-1])
                     in_flight.append(generations[-1])
                 for generation in in_flight:
                     generation.wait()
@@ -300,7 +311,7 @@ class Engine:
 
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing waits or runs; False when ``timeout`` seconds passed before that."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if (seconds := patience(timeout)) is None else time.monotonic() + seconds
         for generation in self.active:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not generation.wait(left):
@@ -318,7 +329,7 @@ class Engine:
     def forget_texts(self) -> None:
         """Drop what the engine keeps of texts that are over: for lookup, and the cached beginnings of prompts.
 
-        Generations that somebody holds keep their own text; so do `generations` and traces.
+        Generations that somebody holds keep their own text; so do `generations`, traces, and what `xl.history()` lists.
         """
         self._worker.call(_forget_texts)
 

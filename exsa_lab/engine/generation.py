@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from exsa_lab.awaiting import stream_events, wait_for
+from exsa_lab.checks import patience
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.stats import EngineView, Stats
 from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, GenerationCancelled, IncompleteForm
@@ -246,7 +247,7 @@ class Generation:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over, however it ended; False when ``timeout`` seconds passed before that."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if (seconds := patience(timeout)) is None else time.monotonic() + seconds
         # Short waits keep Ctrl-C working where a lock's wait cannot be interrupted (Windows).
         while not self._done.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
             if deadline is not None and time.monotonic() >= deadline:

@@ -271,6 +271,23 @@ def test_map_keeps_the_order_and_reports_failures_on_the_handles() -> None:
     assert [gen.text for gen in gens if not gen.error] == [greedy_text(endless(1), p, 8) for p in prompts if p]
 
 
+def test_a_refused_part_of_a_character_is_shown_as_its_bytes() -> None:
+    pieces = ["a", "\U0001f600".encode()[:2], "b"]
+    target, draft = (ScriptedModel(pieces, lambda tokens, p=p: p) for p in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
+    with scripted_engine(target, draft) as engine:
+        gen = engine.generate("a", max_tokens=4, draft_length=1, drafter="model", chat=False)
+    assert {event.text for event in gen.events if isinstance(event, RejectedEvent)} == {"<F0 9F>"}
+
+
+def test_all_prompts_of_a_map_have_the_same_parameters() -> None:
+    """An iterator given for a list is read once."""
+    with scripted_engine(model(endless(1)), n_seq_max=2) as engine:
+        gens = engine.map(["abc", "abc"], max_tokens=8, progress=False, stop=iter(["a"]))
+        assert [gen.params.stop for gen in gens] == [("a",)] * 2
+        with pytest.raises(ConfigError):
+            engine.map(["abc"], max_tokens=0)
+
+
 def test_a_closed_engine_says_so() -> None:
     engine = scripted_engine(model(endless(1)))
     engine.close()

@@ -302,14 +302,15 @@ class EngineThread:
 
     def _carry_out(self, command: _Command, loop: Loop, sequences: dict[Generation, EngineSequence]) -> None:
         match command:
-            case _Submit(generation):
+            case _Submit(generation) if not generation.state.is_final:
                 with _failing(generation, "the prompt could not be begun"):
                     sequence = begin_sequence(generation, loop.target, loop.slots.n_cells)
                     loop.add(sequence)
                     sequences[generation] = sequence
             case _Cancel(generation):
-                found = sequences.get(generation)
-                if found is not None and not generation.state.is_final:
+                if (found := sequences.get(generation)) is None:  # its prompt is still to come, or never will
+                    generation.end_cancelled(generation.cancel_reason)
+                elif not generation.state.is_final:
                     loop.cancel(found, generation.cancel_reason)
             case _Call(function, future):
                 _answer(future, function, loop)
