@@ -7,6 +7,7 @@ disk, an interrupt or a power cut leaves the old file or the new one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.resources
 import json
@@ -20,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from exsa_lab.errors import ConfigError, shown
+from exsa_lab.errors import LOAD_AGAIN, ConfigError, ModelLoadError, shown
 
 MAX_JSON_BYTES = 1 << 30
 """Larger files are refused before they are read; the trace of a million tokens has about 300 MB."""
@@ -33,7 +34,13 @@ _HEAD_BYTES = 1 << 16
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
-    """Put a file in place, whole or not at all; raises OSError where that fails, the old file untouched."""
+    """Put a file in place, whole or not at all; raises OSError where that fails, the old file untouched.
+
+    A link stays one: what it names is replaced. What is no file, a device say, is left alone.
+    """
+    given, path = path, path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
     part = Path(name)
     try:
@@ -48,7 +55,7 @@ def write_bytes(path: Path, data: bytes) -> Path:
             part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-    return path
+    return given
 
 
 def write_json(path: Path, data: Any, *, indent: int | None = None) -> Path:
@@ -153,6 +160,18 @@ class FileIdentity:
             head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()[:32]
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, head)
 
+    def is_of(self, path: Path) -> bool:
+        """Whether no other file took its place; one that is gone was not replaced."""
+        try:
+            return FileIdentity.of(path) == self
+        except OSError:
+            return True
+
+    def check(self, path: Path) -> None:
+        """Raise ModelLoadError where another model took its place."""
+        if not self.is_of(path):
+            raise ModelLoadError(f"{path.name} is another file than it was.", hint=LOAD_AGAIN)
+
 
 def sha256(path: Path) -> str:
     """Hash all of a file; raises OSError where it cannot be read."""
@@ -183,7 +202,9 @@ def home() -> Path:
 
 
 def expand(path: str | Path) -> Path:
-    """Return the path with ``~`` replaced; raises ConfigError where that names no user."""
+    """Return the path with ``~`` replaced; raises ConfigError where that names no user, or is no path."""
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise ConfigError(f"the path is {shown(path)}.", hint="It must be a text or a pathlib.Path.")
     try:
         return Path(path).expanduser()
     except (RuntimeError, ValueError) as cause:

@@ -110,7 +110,7 @@ def detect(devices: Callable[[], Sequence[LlamaDevice]] | None = None, *, can_of
     Example: ``detect().usable_threads``.
     """
     logical = _positive(psutil.cpu_count, os.cpu_count() or 1)
-    total, available = _memory(_CGROUP)
+    total, available = memory()
     listed = _listed(devices)
     return Hardware(
         cpu=_cpu_name(),
@@ -197,7 +197,7 @@ def _cpu_quota(root: Path, membership: str | None = None) -> float | None:
     return min(quotas, default=None)
 
 
-def _memory(root: Path, membership: str | None = None) -> tuple[int, int]:
+def memory(root: Path = _CGROUP, membership: str | None = None) -> tuple[int, int]:
     """Return total and available bytes: the machine's, or the container's where that is less."""
     try:
         machine = psutil.virtual_memory()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from exsa_lab import history_file
+from exsa_lab.checks import flag
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine, EngineState
@@ -50,11 +51,7 @@ class Loaded:
     @property
     def is_current(self) -> bool:
         """Whether its files are still those it was loaded from; one that is gone was not replaced."""
-        for path, identity in self.files:
-            with contextlib.suppress(OSError):
-                if FileIdentity.of(path) != identity:
-                    return False
-        return True
+        return all(identity.is_of(path) for path, identity in self.files)
 
 
 # Held while an engine is loaded or closed, so that there is one at a time; who only asks for it does not wait.
@@ -104,6 +101,7 @@ def load(
     kept when the new arguments are wrong.
     """
     global _current
+    trial, isolate = flag("trial", trial), None if isolate is None else flag("isolate", isolate)
     arguments = (
         canonical(target),
         None if draft is None else canonical(draft),
@@ -313,7 +311,9 @@ def prepare(target: str, draft: str | None, config: EngineConfig) -> Callable[[P
 def _opener(files: Files, config: EngineConfig, hardware: Hardware, notes: tuple[str, ...] = ()) -> FileOpener:
     if note := files.target.cost_note:
         notes += (f"The target's speed is not that of the original: {note}.",)
-    return FileOpener(files.target.path, files.draft.path if files.draft else None, config, hardware, notes)
+    draft = files.draft.path if files.draft else None
+    identities = tuple((path, identity) for path, identity in files.identities if path in (files.target.path, draft))
+    return FileOpener(files.target.path, draft, config, hardware, notes, identities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,10 +325,14 @@ class FileOpener:
     config: EngineConfig
     hardware: Hardware
     notes: tuple[str, ...] = ()
+    identities: tuple[tuple[Path, FileIdentity], ...] = ()
+    """What the files were when all of this was planned."""
 
     def __call__(self, progress: ProgressCallback) -> Models:
         from exsa_lab.runtime.model import LlamaModel
 
+        for path, identity in self.identities:
+            identity.check(path)
         target, draft, config = self.target, self.draft, self.config
         n_threads = config.n_threads or self.hardware.usable_threads
         cost_facts = _cost_facts(target, draft, config, self.hardware, n_threads)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from exsa_lab import files
 from exsa_lab.errors import ConfigError
+from exsa_lab.files import read_json, write_json
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 ANY_TEXT = st.text(st.characters(min_codepoint=0, max_codepoint=0x10FFFF))  # lone surrogates included
@@ -64,6 +65,21 @@ def test_a_failure_while_writing_leaves_the_old_file(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_links_stay_and_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    real, link, pipe = tmp_path / "real.json", tmp_path / "link.json", tmp_path / "pipe"
+    real.write_text("old")
+    link.symlink_to(real)
+    assert write_json(link, [1]) == link
+    assert link.is_symlink()
+    assert read_json(real) == [1]
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(OSError, match="no regular file"):
+            write_json(path, [1])
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert {path.name for path in tmp_path.iterdir()} == {"real.json", "link.json", "pipe"}
+
+
 def test_permissions_are_those_of_the_old_file_or_of_the_user(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     before = os.umask(0o027)

@@ -106,7 +106,7 @@ def test_memory(
     available: int,
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=64 * GB, available=32 * GB))
-    assert hardware._memory(files(tmp_path, contents), membership) == (total, available)
+    assert hardware.memory(files(tmp_path, contents), membership) == (total, available)
 
 
 @dataclass

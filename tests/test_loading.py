@@ -13,7 +13,15 @@ import pytest
 from exsa_lab import hardware, loading
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.engine import Engine, EngineState
-from exsa_lab.errors import ConfigError, ExsaError, InvalidModel, ModelNotFound, OutOfMemory, VocabularyMismatch
+from exsa_lab.errors import (
+    ConfigError,
+    ExsaError,
+    InvalidModel,
+    ModelLoadError,
+    ModelNotFound,
+    OutOfMemory,
+    VocabularyMismatch,
+)
 from exsa_lab.hardware import GPU, Hardware, detect
 from exsa_lab.models import conversion
 from exsa_lab.models.gguf_facts import read_facts
@@ -142,6 +150,17 @@ def test_a_replaced_file_is_loaded_anew(narrow: type[NarrowEngine], tmp_path: Pa
     assert engine.state is EngineState.CLOSED
     path.unlink()
     assert loading.load(path, draft=None, isolate=False) is second  # gone is not replaced
+
+
+def test_what_took_the_place_of_a_checked_file_is_not_opened(tmp_path: Path) -> None:
+    """Where its process died and is started again, say."""
+    path, other = tmp_path / "model.gguf", tmp_path / "other.gguf"
+    for each in (path, other):
+        each.write_bytes(resolve(DRAFT).path.read_bytes())
+    opener = loading.prepare(str(path), None, EngineConfig(n_ctx=256))
+    other.replace(path)
+    with pytest.raises(ModelLoadError, match="another file than it was"):
+        opener(lambda _: True)
 
 
 def test_a_relative_path_means_the_file_it_named(

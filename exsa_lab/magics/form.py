@@ -58,9 +58,9 @@ def _grammar(text: str, namespace: Mapping[str, Any]) -> str:
 def _read(option: str, name: str, namespace: Mapping[str, Any]) -> str:
     try:
         return Path(name).expanduser().read_text(encoding="utf-8")
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RuntimeError) as cause:
         names = [key for key in namespace if not key.startswith("_")]
         raise ConfigError(
-            f"{option} is {name!r}, which is neither a variable nor a file.{did_you_mean(name, names)}",
+            f"{option} is {shown(name)}, which is neither a variable nor a file.{did_you_mean(name, names)}",
             hint="Define it, or give the path of a file.",
         ) from cause

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exsa_lab.errors import InvalidModel
+from exsa_lab.files import expand
 from exsa_lab.models.auxiliary import check_is_model
 from exsa_lab.models.gguf_checks import check_assertions, check_rotary
 from exsa_lab.models.gguf_reader import TENSOR_TYPES, ArrayRegion, Header, Tensor, read_header, read_strings
@@ -132,7 +133,7 @@ def read_facts(path: Path | str) -> GGUFFacts:
 
     Example: ``read_facts("model.gguf").layers``.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     try:
         status = path.stat()
     except (OSError, ValueError):

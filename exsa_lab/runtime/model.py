@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exsa_lab.config import EngineConfig
-from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory
+from exsa_lab.errors import ConfigError, InvalidModel, ModelLoadError, OutOfMemory, printable
 from exsa_lab.plain import legible
 from exsa_lab.runtime.allocator import return_freed
 from exsa_lab.runtime.context import LlamaContext
@@ -30,7 +31,7 @@ class LlamaModel:
         self.path = path
         self._gpu_layers = config.n_gpu_layers
         self._pointer = self._load(path, config, progress or (lambda _: True))
-        self.name = self._metadata(NAME_KEY) or path.stem
+        self.name = printable(self._metadata(NAME_KEY) or path.stem)
         self._vocab = self._lib.llama_model_get_vocab(self._pointer)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train: int = self._lib.llama_model_n_ctx_train(self._pointer)
@@ -52,7 +53,7 @@ class LlamaModel:
         callback = self._lib.llama_progress_callback(on_progress)
         params.progress_callback = callback
         with captured_log() as lines:
-            pointer = self._lib.llama_model_load_from_file(str(path).encode(), params)
+            pointer = self._lib.llama_model_load_from_file(os.fsencode(path), params)
         if stopped:
             if pointer:
                 self._lib.llama_model_free(pointer)

@@ -27,7 +27,7 @@ def quantize(source: Path, destination: Path, file_type: str, n_threads: int) ->
     params.nthread = n_threads
     params.allow_requantize = True
     with captured_log() as lines:
-        failed = lib.llama_model_quantize(str(source).encode(), str(destination).encode(), ctypes.byref(params))
+        failed = lib.llama_model_quantize(os.fsencode(source), os.fsencode(destination), ctypes.byref(params))
     if failed:
         raise ModelError(f"llama.cpp could not convert {source.name} to {file_type}: {reason(lines)}.")
 

@@ -268,7 +268,7 @@ class ScriptedModel:
         return ScriptedContext(self, config, slots)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        raw, tokens = text.encode(), []
+        raw, tokens = text.encode("utf-8", "replace"), []
         allowed = [token for token in range(self.vocab_size) if parse_special or token not in self._control]
         by_length = sorted(allowed, key=lambda token: -len(self._pieces[token]))
         while raw:

@@ -21,8 +21,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, BinaryIO
 
-import psutil
-
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.reporting import MAX_STEP_RECORDS
@@ -32,15 +30,19 @@ from exsa_lab.engine.worker.remote_model import RemoteModel
 from exsa_lab.engine.worker.thread import CLOSED, OpenModels
 from exsa_lab.errors import LOAD_AGAIN, ConfigError, EngineFailed, ExsaError, printable
 from exsa_lab.events import State, StateEvent
+from exsa_lab.hardware import memory
 from exsa_lab.signals import held_interrupts
 
 SILENT_S = 30.0
 """A child that says nothing for so long is ended: something holds its interpreter."""
+START_S = 120.0
+"""Longest silence before its first word, while Python and llama.cpp are read from the disk."""
 STUCK_S = 600.0
 """So is one that has work and finishes no step: far longer than the largest prompt takes on a slow machine."""
+_LOOK_S = 0.5
 CLOSE_S = 10.0
 MEMORY_SHARE = 0.9
-"""Of the machine's memory, what a child may allocate."""
+"""Of the machine's memory, or the container's, what a child may allocate."""
 
 # What a child needs of this process's environment. Whatever else is there, tokens and keys among it, stays here.
 _ENVIRONMENT = ("PATH", "HOME", "USERPROFILE", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LOCALAPPDATA")
@@ -55,9 +57,19 @@ def child_environment(environment: dict[str, str]) -> dict[str, str]:
 
 
 class ChildProcess:
-    """One child, from its start to its end; what it tells goes to the generations it was given."""
+    """One child, from its start to its end; what it tells goes to the generations it was given.
 
-    def __init__(self, open_models: OpenModels, config: EngineConfig, progress: Callable[[float], None] | None) -> None:
+    ``ask`` answers what its models are asked, as `call` does, also once this child is gone and there is another one.
+    """
+
+    def __init__(
+        self,
+        open_models: OpenModels,
+        config: EngineConfig,
+        progress: Callable[[float], None] | None,
+        ask: Callable[..., Any],
+    ) -> None:
+        self._ask = ask
         self.is_over = False
         self.failure: ExsaError | None = None
         self.target: RemoteModel
@@ -73,6 +85,7 @@ class ChildProcess:
         self._lock = threading.Lock()  # guards _live and _answers, to which nothing is added once it is over
         self._sending = threading.Lock()
         self._heard = self._progressed = time.monotonic()
+        self._has_spoken = False
         self._done = 0.0
         self._opened: Future[None] = Future()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
@@ -80,6 +93,7 @@ class ChildProcess:
         self._reader = threading.Thread(target=self._read, name="exsa-engine", daemon=True)
         try:
             self._reader.start()
+            threading.Thread(target=self._watch, name="exsa-watchdog", daemon=True).start()
             self._send_start(open_models, config)
             self._wait_until_open(progress or (lambda _: None))
         except BaseException:
@@ -87,10 +101,9 @@ class ChildProcess:
                 self._process.kill()
                 self._reader.join(CLOSE_S)
             raise
-        threading.Thread(target=self._watch, name="exsa-watchdog", daemon=True).start()
 
     def _send_start(self, open_models: OpenModels, config: EngineConfig) -> None:
-        most = int(MEMORY_SHARE * psutil.virtual_memory().total)
+        most = int(MEMORY_SHARE * memory()[0])
         try:
             first = pickle.dumps((open_models, config))
         except (pickle.PicklingError, AttributeError, TypeError) as cause:
@@ -117,14 +130,23 @@ class ChildProcess:
     # To the child
 
     def submit(self, generation: Generation) -> None:
-        with self._lock:
-            if self.is_over:
-                raise self.failure or EngineFailed("the engine's process has ended.", hint=LOAD_AGAIN)
-            if not self._live:
-                self._progressed = time.monotonic()
-            self._live[generation.id] = generation
         what = (generation.prompt, generation.params, generation.submitted, generation.is_watched, generation.continues)
-        self.send("submit", generation.id, *what)
+        with held_interrupts():  # it is noted and sent, or neither
+            with self._lock:
+                if self.is_over:
+                    raise self.failure or EngineFailed("the engine's process has ended.", hint=LOAD_AGAIN)
+                if not self._live:
+                    self._progressed = time.monotonic()
+                self._live[generation.id] = generation
+            self.send("submit", generation.id, *what)
+
+    def cancel(self, generation: Generation) -> bool:
+        """Have it cancelled; False where it was never given to this child."""
+        with self._lock:
+            is_here = generation.id in self._live
+        if is_here:
+            self.send("cancel", generation.id, generation.cancel_reason)
+        return is_here
 
     def call(self, name: str, *args: Any) -> tuple[Any, list[bytes]]:
         answer: Future[tuple[Any, list[bytes]]] = Future()
@@ -139,7 +161,8 @@ class ChildProcess:
     def send(self, *command: Any) -> None:
         """What cannot be sent any more has an end all the same: the reader sees that the child is gone."""
         data = pickle.dumps(command)
-        with contextlib.suppress(OSError, ValueError), self._sending:
+        # Half a frame would end the child; one that does not read any more is ended by the watchdog.
+        with contextlib.suppress(OSError, ValueError), held_interrupts(), self._sending:
             wire.write_frame(self._stdin, data)
 
     def close(self) -> None:
@@ -163,7 +186,7 @@ class ChildProcess:
         try:
             while True:
                 message = json.loads(wire.read_frame(self._process.stdout))  # type: ignore[arg-type]
-                self._heard = time.monotonic()
+                self._heard, self._has_spoken = time.monotonic(), True
                 self._take(message)
         except EOFError:
             pass
@@ -186,20 +209,20 @@ class ChildProcess:
                 models = message["models"]
                 self.target = RemoteModel(self._asking("target"), models["target"])
                 self.draft = RemoteModel(self._asking("draft"), models["draft"]) if models["draft"] else None
-                self.notes = tuple(map(str, message["notes"]))
+                self.notes = _notes(message)
                 self.started = float(message["started"])
                 self._opened.set_result(None)
             case "failed":
                 self._opened.set_exception(wire.decode_error(message["error"]))
 
     def _asking(self, which: str) -> Callable[..., Any]:
-        return lambda name, *args: self.call(f"{which}.{name}", *args)[0]
+        return lambda name, *args: self._ask(f"{which}.{name}", *args)[0]
 
     def _take_state(self, message: Any) -> None:
         status, steps = wire.decode_status(message["status"]), wire.decode_steps(message["steps"])
         if steps or not self._live:
             self._progressed = time.monotonic()
-        self.status, self.notes = status, tuple(map(str, message["notes"]))
+        self.status, self.notes = status, _notes(message)
         self.steps.extend(steps)
 
     def _take_news(self, news: Any) -> None:
@@ -211,18 +234,19 @@ class ChildProcess:
         if "prompt_ids" in news:
             generation.prompt_ids, generation.end_ids = map(wire.decode_tokens, (news["prompt_ids"], news["end_ids"]))
             generation.thinking = wire.decode_thinking(news["thinking"])
-            generation.notes = list(map(str, news["notes"]))
+            generation.notes = list(_notes(news))
             generation.seed = news["seed"] if type(news["seed"]) is int else None
         generation.tokens += wire.decode_tokens(news["tokens"])
-        is_final = any(isinstance(event, StateEvent) and event.state.is_final for event in events)
-        if is_final:
-            with self._lock:
-                self._live.pop(generation.id, None)
+        last = events[-1] if events else None
+        if isinstance(last, StateEvent) and last.state.is_final:
             generation.finish_reason = printable(str(news.get("finish_reason")))
             generation.cancel_reason = generation.cancel_reason or printable(str(news.get("cancel_reason", "")))
-            if events[-1] == StateEvent(State.FAILED, events[-1].detail, events[-1].time_s):  # type: ignore[union-attr]
+            if last.state is State.FAILED:
                 generation.error = wire.decode_error(news.get("error"))
         generation.publish(events)
+        if generation.state.is_final:
+            with self._lock:
+                self._live.pop(generation.id, None)
 
     def _take_answer(self, message: Any) -> None:
         assert self._process.stdout is not None
@@ -258,12 +282,20 @@ class ChildProcess:
 
     def _watch(self) -> None:
         """End it when it stops answering. What it had is then told by the reader."""
+        now = time.monotonic()
         while self._reader.is_alive():
-            self._reader.join(0.5)
-            now = time.monotonic()
-            if now - self._heard > SILENT_S or (self._live and now - self._progressed > STUCK_S):
+            before = now
+            self._reader.join(_LOOK_S)
+            now, patience = time.monotonic(), SILENT_S if self._has_spoken else START_S
+            if now - before > 4 * _LOOK_S:  # it is this process that slept, or could not run Python
+                self._heard = self._progressed = now
+            if now - self._heard > patience or (self._live and now - self._progressed > STUCK_S):
                 self._process.kill()
                 return
+
+
+def _notes(message: Any) -> tuple[str, ...]:
+    return tuple(printable(str(note)) for note in message["notes"])
 
 
 _TRY_AGAIN = "What was generated so far is kept; the next prompt starts another process."

@@ -11,7 +11,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class IsolatedWorker:
         self._pid = os.getpid()
         self._is_closed = False
         self._starting = threading.Lock()
-        self._child = ChildProcess(open_models, config, progress)
+        self._child = ChildProcess(open_models, config, progress, self._ask)
 
     @property
     def state(self) -> EngineState:
@@ -93,8 +93,8 @@ class IsolatedWorker:
         self._running_child().submit(generation)
 
     def cancel(self, generation: Generation) -> None:
-        if self.state is EngineState.OPEN:
-            self._child.send("cancel", generation.id, generation.cancel_reason)
+        if self.state is not EngineState.OPEN or not self._child.cancel(generation):
+            generation.end_cancelled(generation.cancel_reason)  # nobody has it
 
     def watched(self, generation: Generation) -> None:
         if self.state is EngineState.OPEN and not generation.state.is_final:
@@ -132,5 +132,8 @@ class IsolatedWorker:
             raise EngineFailed(f"the engine belongs to process {self._pid}, of which this is a fork.", hint=LOAD_AGAIN)
         with self._starting:
             if self._child.is_over:
-                self._child = ChildProcess(self._open_models, self._config, None)
+                self._child = ChildProcess(self._open_models, self._config, None, self._ask)
             return self._child
+
+    def _ask(self, name: str, *args: Any) -> Any:
+        return self._running_child().call(name, *args)

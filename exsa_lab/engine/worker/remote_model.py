@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.worker import wire
-from exsa_lab.errors import EngineError
+from exsa_lab.errors import EngineError, printable
 from exsa_lab.runtime.protocol import Context, SpecialToken, TokenRules
 
 
@@ -16,7 +16,7 @@ class RemoteModel:
     """A model that lives in the child: its facts are here, its words are asked for."""
 
     def __init__(self, call: Callable[..., Any], facts: Any) -> None:
-        self.name = str(facts["name"])
+        self.name = printable(str(facts["name"]))
         self.path = None if facts["path"] is None else Path(facts["path"])
         self.vocab_size, self.n_ctx_train = int(facts["vocab_size"]), int(facts["n_ctx_train"])
         template = facts["chat_template"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from exsa_lab.errors import ConfigError, EngineClosed, EngineError, EngineFailed
 from exsa_lab.events import PromptTokenEvent, StateEvent, TokenEvent
 from exsa_lab.testing import scripted_engine
 from tests.engine.worker.child_models import Opener
+from tests.test_interrupts import press_at
 
 CONFIG = EngineConfig(n_ctx=512, n_seq_max=3)
 
@@ -211,6 +213,18 @@ def test_a_child_that_dies_fails_what_it_had_and_starts_again(
         assert trouble == "memory" or not first.is_running()
 
 
+def test_a_model_answers_after_its_process_died(here: Engine) -> None:
+    with isolated() as engine:
+        target = engine.target
+        child_of(engine).kill()
+        while engine.state is EngineState.OPEN:
+            time.sleep(0.01)
+        assert target.token_label(3) == here.target.token_label(3)
+        assert engine.state is EngineState.OPEN
+    with pytest.raises(EngineClosed):
+        target.token_label(4)
+
+
 def test_a_fault_of_its_own_is_one_generations_error(here: Engine) -> None:
     with isolated(Opener("raise")) as engine:
         gens = [engine.submit(p, max_tokens=20, chat=False, draft_length=0) for p in ("abc", "bcd", "cde")]
@@ -227,6 +241,37 @@ def test_a_child_that_holds_its_interpreter_is_ended(monkeypatch: pytest.MonkeyP
         assert gen.wait(60)
         assert isinstance(gen.error, EngineFailed)
         assert engine.generate("abc", max_tokens=3, chat=False).state == "finished"
+
+
+@pytest.mark.parametrize("trouble", ["hold", "silence"])
+def test_a_child_that_says_nothing_while_it_opens_is_ended(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "SILENT_S", 3.0)
+    monkeypatch.setattr(child_process, "START_S", 5.0)
+    if trouble == "silence":
+        monkeypatch.setattr(child_process.wire, "write_frame", lambda *_: None)  # it waits for its first word
+    with pytest.raises(EngineFailed, match="watchdog"):
+        isolated(Opener("hold", when_opened=True))
+
+
+def test_a_child_is_not_blamed_for_a_parent_that_slept(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that holds the interpreter here, a laptop that was closed: the child's words wait in the pipe."""
+    monkeypatch.setattr(child_process, "SILENT_S", 2.5)
+    process = child_of(engine)
+    for _ in range(3):
+        ctypes.PyDLL(None).sleep(4)
+        time.sleep(0.7)
+    assert child_of(engine) == process
+    assert engine.generate("abc", max_tokens=3, chat=False).state == "finished"
+
+
+def test_an_interrupt_while_a_long_prompt_is_sent_cuts_no_frame(engine: Engine) -> None:
+    process = child_of(engine)
+    for number in range(1, 60, 3):
+        _, is_raised = press_at(number, lambda: engine.generate("abc" * 100, max_tokens=100, draft_length=0))
+        assert not (is_raised and [gen for gen in engine.active if not gen.cancel_reason])
+        assert engine.drain(20)
+    assert engine.generate("abc", max_tokens=3, chat=False).state == "finished"
+    assert child_of(engine) == process
 
 
 def test_a_child_that_gets_nowhere_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
