@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from exsa_lab.config import EngineConfig, SamplingParams
+from exsa_lab.conversation.chat import FORMAT, Chat
 from exsa_lab.engine.stats import Stats
 from exsa_lab.engine.text import TextStream
 from exsa_lab.engine.worker import wire
@@ -106,8 +107,9 @@ def recorded_trace() -> dict[str, Any]:
 TRACE = recorded_trace()
 
 
-def fuzz_traces(rng: random.Random) -> None:
-    data = copy.deepcopy(TRACE)
+def mutated(rng: random.Random, known: dict[str, Any]) -> dict[str, Any]:
+    """A copy with other values in a few places, wherever they are."""
+    data = copy.deepcopy(known)
     for _ in range(rng.randrange(1, 4)):
         inner: Any = data
         while True:
@@ -117,15 +119,50 @@ def fuzz_traces(rng: random.Random) -> None:
                 inner[key] = jsonable(rng)
                 break
             inner = inner[key]
-        if not isinstance(data.get("events"), list) or not data["events"]:
-            break
+    return data
+
+
+def fuzz_traces(rng: random.Random) -> None:
     try:
-        trace = Trace.from_json(data)
+        trace = Trace.from_json(mutated(rng, TRACE))
     except ValueError:
         return
     trace.summary()
     trace.to_pandas() if rng.random() < 0.02 else None
     refused(lambda: trace.replay(rng.randrange(9)))
+
+
+CHAT = {
+    "format": FORMAT,
+    "system": "S",
+    "params": {"max_tokens": 3, "stop": ["a"], "logit_bias": {"3": 1.0}},
+    "turns": [
+        {
+            "asked": [{"role": "user", "content": "a"}],
+            "key": "cell",
+            "reply": {
+                "message": {"role": "assistant", "content": "bc", "token_ids": [1, 2]},
+                "ending": "stop",
+                "model": "m",
+                "prompt_tokens": 1,
+                "cached_tokens": 0,
+                "first_turn": 0,
+                "context": 64,
+            },
+        }
+    ],
+}
+
+
+def fuzz_chats(rng: random.Random) -> None:
+    """A file that is taken for a chat is shown, asked for its messages, and written as it was read."""
+    try:
+        chat = Chat.from_json(mutated(rng, CHAT))
+    except ValueError:
+        return
+    assert Chat.from_json(json.loads(json.dumps(chat.to_json()))).turns == chat.turns
+    assert "\x1b" not in repr(chat) + chat._repr_html_()
+    assert len(chat.messages) >= 2 * len(chat)
 
 
 def fuzz_json(rng: random.Random) -> None:

@@ -48,6 +48,11 @@ class Conversations:
                 found[name] = value
         return found
 
+    def may_be(self, variable: str, name: str | None) -> bool:
+        """Whether a variable holds a conversation, or will when a cell asks in ``name`` (None: in none)."""
+        is_free_name = name is not None and variable.rstrip("_0123456789") == DEFAULT_NAME
+        return variable == name or is_free_name or variable in self.named()
+
     def ask(self, prompt: str, name: str, cell: Cell, *, is_new: bool, system: str | None, **params: Any) -> Generation:
         """Ask in the conversation of this name, or in the cell's or the only one where that is empty.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +14,7 @@ from exsa_lab.conversation.reading import as_html, as_text
 from exsa_lab.conversation.turns import Reply, Turn, parts_of, split_turns
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
-from exsa_lab.errors import ConfigError, shown
+from exsa_lab.errors import ConfigError, printable, shown
 from exsa_lab.prompts.messages import Message
 
 FORMAT = "exsa_lab.chat/1"
@@ -51,7 +53,7 @@ class Chat:
     ``notes`` say which; ``overflow="error"`` refuses instead.
 
     A chat is for one thread at a time. What needs the reply that is still coming waits for it; `undo` and `reset`
-    cancel it. A question whose generation fails, or is cancelled before its first token, leaves the chat as it was.
+    cancel it. A question whose generation fails, or is cancelled, before its first token leaves the chat as it was.
 
     Example::
 
@@ -69,7 +71,8 @@ class Chat:
         engine: Engine | None = None,
         **params: Any,
     ) -> None:
-        self._params = _checked_params(params)
+        _refuse_own(params)
+        self._params = SamplingParams.own(**params)
         self._engine = engine
         self._turns: list[Turn] = []
         self._asking: _Asking | None = None
@@ -118,10 +121,13 @@ class Chat:
 
     @property
     def messages(self) -> list[Message]:
-        """The conversation as messages, as `Engine.submit` takes them; waits for the reply that is coming."""
+        """The conversation as messages, as `Engine.submit` takes them; waits for the reply that is coming.
+
+        They are copies: changing them changes nothing here.
+        """
         self._wait()
         last = next((turn.reply.model for turn in reversed(self._turns) if turn.reply), "")
-        return self._messages(self._turns, last)
+        return deepcopy(self._messages(self._turns, last))
 
     def _messages(self, turns: list[Turn], model: str) -> list[Message]:
         head: list[Message] = [] if self.system is None else [{"role": "system", "content": self.system}]
@@ -138,12 +144,12 @@ class Chat:
         counted from 1, in whose place this one is: it and all that came after it are dropped. ``key`` says who asks.
         Raises what `Engine.submit` raises, and then the chat is as it was.
         """
-        merged = {**self._params, **_checked_params(params)}
-        SamplingParams.from_kwargs(**merged)
+        _refuse_own(params)
+        merged = SamplingParams.own(**{**self._params, **params})
         if replace is not None:
             replace = whole("replace", replace, 1, max(1, len(self)))
-        asked = self._split(prompt, is_first=replace == 1 or not len(self))
         engine = self._engine or loading.get_engine()
+        asked = self._split(prompt, is_first=replace == 1 or not len(self))
         num_before = len(self)
         self._end_or_wait(replace)
         before = self._turns
@@ -232,7 +238,9 @@ class Chat:
     def to_json(self) -> dict[str, Any]:
         self._wait()
         turns = [turn.to_json() for turn in self._turns]
-        return {"format": FORMAT, "system": self.system, "params": self._params, "turns": turns}
+        checked = SamplingParams(**self._params).as_json()
+        params = {name: checked[name] for name in self._params}
+        return {"format": FORMAT, "system": self.system, "params": params, "turns": turns}
 
     @classmethod
     def from_json(cls, data: Any, *, engine: Engine | None = None) -> Chat:
@@ -243,6 +251,8 @@ class Chat:
             raise ValueError(f"it has the unknown part {shown(min(unknown))}")
         if not isinstance(turns := data.get("turns"), list) or not isinstance(params := data.get("params"), dict):
             raise ValueError("its turns or its params are missing")
+        _refuse_own(params)
+        SamplingParams.from_kwargs(**params)  # before they could be taken for our own arguments
         chat = cls(data.get("system"), engine=engine, **params)
         chat._turns = [Turn.from_json(turn) for turn in turns]
         if any(turn.reply is None for turn in chat._turns):
@@ -279,12 +289,11 @@ class Chat:
             self._asking = None
 
 
-def _checked_params(params: dict[str, Any]) -> dict[str, Any]:
+def _refuse_own(params: Mapping[str, Any]) -> None:
+    """Refuse what the conversation itself says."""
     for name, why in _NOT_HERE.items():
         if name in params:
             raise ConfigError(f"a chat does not take {name}.", hint=why)
-    SamplingParams.from_kwargs(**params)
-    return params
 
 
 _NOT_HERE = {
@@ -303,4 +312,4 @@ def _replaced_notes(num_before: int, replaced: int | None) -> list[str]:
 
 def _model_notes(turns: list[Turn], model: str) -> list[str]:
     last = next((turn.reply.model for turn in reversed(turns) if turn.reply and turn.reply.model), model)
-    return [] if last == model else [f"Until now {last} answered; {model} reads the conversation anew."]
+    return [] if last == model else [printable(f"Until now {last} answered; {model} reads the conversation anew.")]

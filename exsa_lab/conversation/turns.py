@@ -130,6 +130,8 @@ class Turn:
         if not isinstance(key := data.get("key", ""), str):
             raise ValueError(f"a turn's key is {shown(key)}")
         asked = checked_messages(data.get("asked"))
+        if any(message["role"] == "system" for message in asked):
+            raise ValueError("a system message is in a turn")
         return cls(tuple(asked), None if data.get("reply") is None else _reply_from_json(data["reply"]), key)
 
 

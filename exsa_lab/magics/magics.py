@@ -281,6 +281,8 @@ class ExsaMagics(Magics):
             raise ConfigError(f"--name is {args.name!r}.", hint="It must be a valid variable name.")
         if args.new and args.conversation is None:
             raise ConfigError("--new begins a conversation.", hint="Write --chat --new, or --chat NAME --new.")
+        if args.name is not None and self._conversations.may_be(args.name, args.conversation):
+            raise ConfigError(f"--name is {args.name}, which is a conversation's.", hint="Choose another name.")
         if args.race is not None:
             args.race = whole("--race", args.race, 1, MAX_REPEATS)
             if args.background or args.conversation is not None:

@@ -165,7 +165,7 @@ def _tokenized(model: Model, rendered: Rendered, special: SpecialTokens) -> list
         ids = message.get("token_ids")
         place = spans(rendered.text, mark_of(index)) if ids else None
         begun, kept = _kept(model, ids or [], str(rendered.text[slice(*place)])) if place else (0, [])
-        if place and kept:
+        if place and kept and special.never_said.isdisjoint(kept):  # Control tokens have no text that would tell.
             before = cut(rendered.text, at, place[0] + begun)
             tokens += special.tokenize(model, before, lenient, goes_on=at > 0) + kept
             at = place[1]

@@ -30,6 +30,11 @@ class SpecialTokens:
             token for token in self.tokens if token.is_control or (len(token.text) > 1 and token.text in template)
         ]
 
+    @cached_property
+    def never_said(self) -> frozenset[int]:
+        """Numbers of the tokens that no message may hold, an assistant's neither."""
+        return frozenset(token.id for token in self._guarded if token.is_control or token.text not in THOUGHT_MARKS)
+
     def found_in(self, text: str) -> list[str]:
         """Return the texts of control tokens that a text spells, in order, each once."""
         return list(dict.fromkeys(token.text for _, token in self._spelled(text)))

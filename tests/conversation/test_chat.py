@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -296,9 +298,59 @@ def test_save_and_load(engine: Engine, tmp_path: Path) -> None:
     assert len(Chat.load(path)) == 3
 
 
+def test_parameters_are_kept_as_values(engine: Engine, tmp_path: Path) -> None:
+    """An iterator is read once, a list is copied, numpy's numbers and pydantic's models are saved as JSON."""
+
+    class City(pydantic.BaseModel):
+        name: str
+
+    biases = {1: np.float32(2.0)}
+    chat = make(engine, stop=iter(["g"]), logit_bias=biases, max_tokens=np.int64(4))
+    biases[2] = np.float32(100.0)
+    for question in ("d", "c"):
+        gen = chat.ask(question)
+        assert (gen.params.stop, gen.params.logit_bias, gen.params.max_tokens) == (("g",), {1: 2.0}, 4)
+    again = Chat.load(chat.save(tmp_path / "chat.json"), engine=engine)
+    assert again.ask("a").params == chat.ask("a").params
+    formed = make(engine, response_format=City)
+    assert Chat.load(formed.save(tmp_path / "chat.json"))._params["response_format"]["schema"]["title"] == "City"
+
+
+def test_a_question_may_choose_among_the_chats_tools() -> None:
+    with scripted_engine(reply_model(HERMES, "Well")) as engine:
+        gen = Chat(engine=engine, tools=[CLOCK], max_tokens=1).ask("What time is it?", tool_choice="required")
+        assert gen.params.tool_choice == "required"
+
+
+def test_messages_are_copies(engine: Engine) -> None:
+    chat = make(engine)
+    chat.ask("abc").result()
+    before = said(chat)
+    for message in chat.messages:
+        message["content"] = "x"
+        message.get("token_ids", []).clear()
+    assert said(chat) == before
+    assert chat.messages[-1]["token_ids"]
+
+
+@pytest.mark.parametrize("path", [3, None, b"chat.json", "no/such/folder/chat.json", ".", "a\0b", "\ud800"])
+def test_a_place_that_cannot_be_written(engine: Engine, tmp_path: Path, path: Any) -> None:
+    chat = make(engine)
+    chat.ask("abc").result()
+    for use in (chat.save, Chat.load):
+        with pytest.raises(ConfigError):
+            use(path)
+    assert said(chat) == "abc|def"
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        lambda data: data.update(params={"messages": [{"role": "user", "content": "a"}]}),
+        lambda data: data.update(params={"engine": None}),
+        lambda data: data.update(params={"system": "x"}),
+        lambda data: data.update(params={"self": 1}),
+        lambda data: data["turns"][0].update(asked=[{"role": "system", "content": "x"}]),
         lambda data: data.update(format="exsa_lab.chat/2"),
         lambda data: data.update(more=1),
         lambda data: data.update(system=3),

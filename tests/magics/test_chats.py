@@ -60,13 +60,25 @@ def test_no_chat_and_format_still_work(ip: Shell, engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("--new", "--new begins"), ("--chat 3x", "--chat is '3x'"), ("--chat --no-chat", "does not take chat")],
+    [
+        ("--new", "--new begins"),
+        ("--chat 3x", "--chat is '3x'"),
+        ("--chat --no-chat", "does not take chat"),
+        ("--chat --name chat", "which is a conversation's"),
+        ("--chat trip --name trip", "which is a conversation's"),
+    ],
 )
 def test_mistakes_are_one_line(ip: Shell, engine: Engine, line: str, words: str) -> None:
     result = ip.run(f"%%exsa {line}\nabc")
     assert words in str(result.error)
     assert len(result.stdout.strip().splitlines()) == 1
     assert "chat" not in ip.ip.user_ns
+
+
+def test_a_conversation_is_not_bound_over(ip: Shell, engine: Engine) -> None:
+    ip.run("%%exsa --chat trip --max-tokens 1\nabc")
+    assert "which is a conversation's" in str(ip.run("%%exsa --name trip --max-tokens 1\nabc").error)
+    assert said(ip.ip.user_ns["trip"]) == "abc|d"
 
 
 def test_in_the_background_the_next_cell_waits(ip: Shell) -> None:

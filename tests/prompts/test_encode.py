@@ -229,6 +229,17 @@ def test_tokens_that_do_not_spell_the_reply_are_not_used(model: LlamaModel) -> N
         encode(model, [HI, {**told[1], "token_ids": [model.vocab_size]}, HI])
 
 
+def test_a_replys_tokens_bring_no_control_tokens_along(model: LlamaModel) -> None:
+    """Those have no text, so that the rest spells the reply: in a chat file of somebody else's, say."""
+    letters = [model.tokenize("\n" + letter, add_special=False, parse_special=False)[-1] for letter in "hello"]
+    told = [HI, {"role": "assistant", "content": "hello"}, HI]
+    for token in (token for token in model.token_rules.specials if token.is_control):
+        for place in range(6):
+            ids = [*letters[:place], token.id, *letters[place:]]
+            kept = encode(model, [HI, {**told[1], "token_ids": ids}, HI]).tokens
+            assert kept.count(token.id) == encode(model, told).tokens.count(token.id)
+
+
 # What cannot be encoded
 
 
