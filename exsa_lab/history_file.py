@@ -7,6 +7,7 @@ be kept is not kept. ``EXSA_LAB_HISTORY=0`` turns it off; ``EXSA_LAB_HISTORY_MB`
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import time
@@ -72,20 +73,31 @@ def _text(text: str) -> str:
 
 
 def _shrink(database: sqlite3.Connection) -> None:
-    """Forget the oldest until the traces fit; the newest one stays in any case."""
+    """Forget the oldest, a tenth of all at a time, until the file is small enough; the newest one stays in any case."""
+    most = _most_bytes()
+    while _bytes_used(database) > most:
+        count = database.execute("SELECT COUNT(*) FROM generations").fetchone()[0]
+        if count <= 1:
+            return
+        database.execute(
+            "DELETE FROM generations WHERE id IN (SELECT id FROM generations ORDER BY id LIMIT ?)",
+            (min(max(1, count // 10), count - 1),),
+        )
+
+
+def _most_bytes() -> float:
     try:
         most = float(os.environ.get("EXSA_LAB_HISTORY_MB", DEFAULT_MB)) * 1e6
     except ValueError:
-        most = DEFAULT_MB * 1e6
-    sizes = database.execute(
-        "SELECT id, length(trace) + length(prompt) + length(text) FROM generations ORDER BY id DESC"
+        most = math.nan
+    return DEFAULT_MB * 1e6 if math.isnan(most) else most
+
+
+def _bytes_used(database: sqlite3.Connection) -> int:
+    pages, free, size = (
+        int(database.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
     )
-    total, kept = 0, 0
-    for number, size in sizes.fetchall():
-        total, kept = total + size, kept + 1
-        if total > most and kept > 1:
-            database.execute("DELETE FROM generations WHERE id <= ?", (number,))
-            break
+    return (pages - free) * size
 
 
 @contextlib.contextmanager
@@ -176,9 +188,10 @@ def history(search: str | None = None, *, limit: int = 50, all_kernels: bool = F
     if search is not None and not isinstance(search, str):
         raise ConfigError("search is no text.", hint='Such as xl.history("sky").')
     limit = whole("limit", limit, 1, 1_000_000)
-    if not path().exists():
-        return History()
     pattern = "%" + (search or "").replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    with _as_config_error():
+        if not path().exists():
+            return History()
     with _as_config_error(), _open() as database:
         rows = database.execute(
             "SELECT id, time, state, model, prompt, text, tokens, kernel = ? FROM generations"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from functools import partial
@@ -129,7 +129,8 @@ def sweep(
     names = [metrics] if isinstance(metrics, str) else as_list("metrics", metrics, of="names")
     prompts = as_list("prompts", prompts)
     trials = None if trials is None else whole("trials", trials, 1, 1 << 20)
-    _check(space, names, base, is_grid=trials is None)
+    space = _own_space(space, base, is_grid=trials is None)
+    _check_metrics(names)
     path = None if storage is None else files.expand(storage).absolute()
     with _our_errors(path), locked(path) if path is not None else nullcontext():
         study = _open_study(space, names, path, name, seed=seed, prune=prune and client is None)
@@ -216,23 +217,30 @@ def _with(base: Setting, params: Mapping[str, Any]) -> Setting:
 # Which settings
 
 
-def _check(space: Space, names: list[str], base: Setting, *, is_grid: bool) -> None:
+def _own_space(space: object, base: Setting, *, is_grid: bool) -> Space:
+    """Return what is varied as Python's own values; raises ConfigError for what cannot be."""
     known = [item.name for item in fields(Setting) if item.name != "seeds"]
-    if not space:
+    if not isinstance(space, Mapping) or not space:
         raise ConfigError("the space is empty.", hint=f"Vary at least one of {', '.join(known)}.")
+    own: dict[str, Sequence[Any]] = {}
     for name, values in space.items():
         if name not in known:
-            raise ConfigError(
-                f"{shown(name)} cannot be varied.", hint=f"Known: {', '.join(known)}.{did_you_mean(name, known)}"
-            )
-        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            near = did_you_mean(str(name), known)
+            raise ConfigError(f"{shown(name)} cannot be varied.", hint=f"Known: {', '.join(known)}.{near}")
+        is_range = isinstance(values, tuple)
+        listed = [] if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) else list(values)
+        if not listed:
             raise ConfigError(f"{name} is {shown(values)}.", hint="Give a list of values, or a tuple (low, high).")
-        if isinstance(values, tuple) and (is_grid or len(values) != 2):
+        if is_range and (is_grid or len(listed) != 2):
             raise ConfigError(
                 f"{name} is {shown(values)}.", hint="A tuple (low, high) needs trials=; a grid needs a list."
             )
-        for value in values:
-            _with(base, {name: value})  # raises where a value is out of range
+        checked = [getattr(_with(base, {name: value}), name) for value in listed]  # raises where one is out of range
+        own[name] = tuple(checked) if is_range else checked
+    return own
+
+
+def _check_metrics(names: list[str]) -> None:
     for metric in names:
         if metric not in METRICS:
             hint = f"Known: {', '.join(METRICS)}.{did_you_mean(str(metric), METRICS)}"

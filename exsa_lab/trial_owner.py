@@ -12,7 +12,7 @@ import psutil
 OWNER = "owner"
 """The trial's attribute that says it."""
 _DAY_S = 86_400.0
-_SAME_START_S = 1.0
+_SAME_START_S = 2.0
 # Sweeps that run in this process now: a trial of one that was interrupted is nobody's, though the process lives on.
 _running: set[str] = set()
 
@@ -29,8 +29,7 @@ def end(call: str) -> None:
 
 def owner_of(call: str) -> dict[str, Any]:
     """Return what a trial keeps of the sweep that took it, as JSON values."""
-    process = psutil.Process()
-    own = {"host": platform.node(), "pid": process.pid, "started": process.create_time()}
+    own = {"host": platform.node(), "pid": os.getpid(), "started": _started(os.getpid())}
     return own | {"call": call, "time": time.time()}
 
 
@@ -41,6 +40,12 @@ def is_alive(owner: Any) -> bool:
             return bool(time.time() - owner["time"] < _DAY_S)
         if owner["pid"] == os.getpid():
             return str(owner["call"]) in _running
-        return bool(abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < _SAME_START_S)
+        return bool(abs(_started(owner["pid"]) - owner["started"]) < _SAME_START_S)
     except (psutil.Error, TypeError, KeyError, ValueError, OverflowError):
         return False
+
+
+def _started(pid: int) -> float:
+    """When a process began: on Linux in seconds since the system did, since a clock that is set moves both."""
+    boot = psutil.boot_time() if psutil.LINUX else 0.0
+    return float(psutil.Process(pid).create_time() - boot)

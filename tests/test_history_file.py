@@ -75,6 +75,17 @@ def test_the_oldest_are_forgotten_when_it_grows_too_large(engine: Engine, monkey
     assert history()[0].trace() == last.trace
 
 
+@pytest.mark.parametrize(("limit", "most"), [("0.2", 200_000), ("nan", 64_000_000), ("much", 64_000_000)])
+def test_the_file_stays_within_its_bound(limit: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXSA_LAB_HISTORY_MB", limit)
+    for number in range(100):
+        module._insert(module.Trace([], prompt=f"{number} " + "x" * 5_000), "finished")
+    assert module.path().stat().st_size <= most + 20_000
+    kept = [int(entry.prompt.split()[0]) for entry in history(limit=200)]
+    assert kept == list(range(99, 99 - len(kept), -1))
+    assert len(kept) >= min(100, most // 10_000)
+
+
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 4000])
 def test_a_damaged_file_disturbs_nobody_and_is_one_clear_error(engine: Engine, content: bytes) -> None:
     module.path().parent.mkdir(parents=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import exsa_lab.sweeps as sweeps
@@ -188,6 +189,21 @@ def test_mistakes_are_told_before_anything_runs(engine: Engine) -> None:
             _sweep(engine, space, ["a"], **options)
     with pytest.raises(ConfigError, match="one metric"):
         _sweep(engine, {"draft_length": [1]}, ["a"], metrics="tokens").pareto()
+
+
+def test_a_space_of_numpys_numbers(engine: Engine, tmp_path: Path) -> None:
+    import optuna
+
+    space = {"draft_length": np.arange(2), "temperature": (t for t in (np.float32(0.5),))}
+    result = _sweep(engine, space, ["a"], storage=tmp_path / "sweep.db")
+    assert list(result.frame["draft_length"]) == [0, 1]
+    same = {"draft_length": range(2), "temperature": [0.5]}
+    assert len(_sweep(engine, same, ["a"], storage=tmp_path / "sweep.db").frame) == 2
+    chosen = _sweep(engine, {"draft_length": (np.int64(0), np.int64(3))}, ["a"], trials=1)
+    assert isinstance(chosen.study.trials[0].distributions["draft_length"], optuna.distributions.IntDistribution)
+    for wrong in (3, None, "draft_length", [("draft_length", [1])]):
+        with pytest.raises(ConfigError, match="space"):
+            _sweep(engine, wrong, ["a"])  # type: ignore[arg-type]
 
 
 def test_the_front_is_what_nothing_beats() -> None:

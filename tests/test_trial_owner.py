@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+import psutil
 import pytest
 
 from exsa_lab.trial_owner import begin, end, is_alive, owner_of
@@ -34,6 +35,16 @@ def test_another_process_owns_its_trials_until_it_ends() -> None:
         assert not is_alive(owner | {"started": owner["started"] - 60})  # the number was given to a new process
         other.communicate()
     assert not is_alive(owner)
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere the system keeps the time itself")
+def test_a_clock_that_is_set_changes_no_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = owner_of("x") | {"call": "of its own"}
+    real = psutil._pslinux.boot_time
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() + 3600)
+    monkeypatch.setattr(psutil, "boot_time", psutil._pslinux.boot_time)
+    monkeypatch.setattr("exsa_lab.trial_owner.os.getpid", lambda: -1)  # seen from another process
+    assert is_alive(owner)
 
 
 def test_another_machine_is_believed_for_a_day() -> None:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from exsa_lab import files
-from exsa_lab.errors import ConfigError, ModelError, shown
+from exsa_lab.checks import whole
+from exsa_lab.errors import ConfigError, ModelError
 from exsa_lab.models.conversion import check_disk, converted_path, is_whole, put_in_place
 from exsa_lab.models.gguf_facts import COST_FACTOR_KEY, MAX_LAYERS, GGUFFacts, cost_note, read_facts
 from exsa_lab.models.gguf_reader import Header, Tensor, open_regular, read_header, read_region
@@ -80,10 +81,7 @@ def scale_cost(
     Example: ``xl.load(scale_cost("smollm2-135m", 10), draft="smollm2-135m-draft")``, or short
     ``xl.load("smollm2-135m", cost_factor=10)``, which finds the draft by itself.
     """
-    if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= MAX_TIMES:
-        raise ConfigError(
-            f"the cost factor is {shown(times)}.", hint=f"It must be a whole number from 1 to {MAX_TIMES}."
-        )
+    times = whole("the cost factor", times, 1, MAX_TIMES)
     source = resolve(model).path
     if times == 1:
         return source

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exsa_lab.config import MAX_DRAFT_LENGTH
+from exsa_lab.config import MAX_DRAFT_LENGTH, whole
 from exsa_lab.costs.model import CostModel
-from exsa_lab.errors import ConfigError
+from exsa_lab.errors import ConfigError, shown
 from exsa_lab.events import Event, RejectedEvent, Rejection, RoundEvent, Source, TokenEvent
 from exsa_lab.speculation.ngram import NgramIndex, num_right
 
@@ -122,12 +122,9 @@ def replay(trace: RecordedRun, draft_length: int, drafter: str | None = None) ->
 
     Raises ConfigError where the text would have been another: with a temperature, what a model drafts changes it.
     """
-    if isinstance(draft_length, bool) or not isinstance(draft_length, int):
-        raise ConfigError(f"draft_length is {draft_length!r}.", hint="It must be a whole number.")
-    if not 0 <= draft_length <= MAX_DRAFT_LENGTH:
-        raise ConfigError(f"draft_length is {draft_length}.", hint=f"It must be from 0 to {MAX_DRAFT_LENGTH}.")
+    draft_length = whole("draft_length", draft_length, 0, MAX_DRAFT_LENGTH)
     if drafter not in (None, "model", "ngram"):
-        raise ConfigError(f"drafter is {drafter!r}.", hint='It must be "model" or "ngram".')
+        raise ConfigError(f"drafter is {shown(drafter)}.", hint='It must be "model" or "ngram".')
     wanted = drafter or _recorded_drafter(trace)
     drafters = {event.drafter for event in trace.rounds}
     # Looked-up drafts leave the draws as they are, so a text that no model drafted for is the same for all lengths.
