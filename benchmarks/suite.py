@@ -12,6 +12,7 @@ SUITE = Suite(
         "ui": "many background requests with live strips and a timeline against no view, and the messages they send",
         "prefill": "how fast a long prompt is read, by the size of micro-batches",
         "cells": "what cells that other texts left in the cache cost a lone step",
+        "attention": "what the length of the own text costs a step, by tokens, attention and KV cache",
         "conversation": "how soon the replies of a long conversation begin, and how much of it is cached",
         "memory": "does loading take what the planner estimated, and closing give it back?",
         "rounding": "how far logits differ with the number of tokens computed at once, and what makes them equal",

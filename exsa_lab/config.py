@@ -24,7 +24,7 @@ DRAFTER_NAMES: tuple[str, ...] = get_args(DrafterName)
 Overflow = Literal["drop", "error"]
 OVERFLOWS: tuple[str, ...] = get_args(Overflow)
 
-KVType = Literal["f16", "q8_0", "q4_0"]
+KVType = Literal["f16", "bf16", "q8_0", "q4_0"]
 KV_TYPES: tuple[str, ...] = get_args(KVType)
 
 MAX_DRAFT_LENGTH = 16
@@ -255,7 +255,8 @@ class EngineConfig:
     draft_gpu_layers: int = 0
     """Layers of the draft offloaded to the GPU; -1 means all."""
     kv_type: KVType = "f16"
-    """How the KV cache is stored: q8_0 takes half the memory of f16, q4_0 a quarter, both a little less exact."""
+    """How the KV cache is stored: bf16 takes as much memory as f16, q8_0 half and q4_0 a quarter, all a little less
+    exact; docs/planner.md says which is fast where."""
     n_rs_seq: int = 8
     """Snapshots kept of each sequence's recurrent state: the longest draft of hybrid models. Attention needs none, and
     llama.cpp grants them to some architectures only. Each takes as much memory as the state itself."""

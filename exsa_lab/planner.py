@@ -163,7 +163,7 @@ class _Planner:
                 f"n_ctx is {self.config.n_ctx:,} and {self.target.name} was trained for {self.target.context_limit:,}"
                 " tokens: keep each single text below that."
             )
-        if self.config.kv_type != "f16" and not self.config.flash_attention:
+        if self.config.kv_type in ("q8_0", "q4_0") and not self.config.flash_attention:
             raise ConfigError(f"kv_type {self.config.kv_type!r} needs flash_attention=True.", hint="Use kv_type='f16'.")
 
     # Speed

@@ -82,7 +82,7 @@ class LlamaContext:
         params.n_outputs_max_per_seq = 0
         params.n_threads = params.n_threads_batch = n_threads
         params.kv_unified = True
-        params.type_k = params.type_v = getattr(self._lib, f"GGML_TYPE_{config.kv_type.upper()}")
+        params.type_k = params.type_v = _kv_type(self._lib, config.kv_type)
         params.offload_kqv = config.n_gpu_layers != 0
         params.flash_attn_type = (
             self._lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
@@ -227,6 +227,11 @@ def _address_of_logits(lib: Any) -> Any:
     function = lib._lib["llama_get_logits"]  # by item: a function of its own, whose types are nobody else's
     function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
     return function
+
+
+def _kv_type(lib: Any, name: str) -> int:
+    """The number of a tensor type; the binding names all but bf16, whose number the GGUF specification gives."""
+    return 30 if name == "bf16" else int(getattr(lib, f"GGML_TYPE_{name.upper()}"))
 
 
 def _abort_callback(lib: Any) -> Any:
