@@ -260,6 +260,7 @@ def test_extreme_settings_give_a_working_engine() -> None:
         {"n_batch": 16},
         {"n_seq_max": 128},
         {"kv_type": "q8_0"},
+        {"kv_type": "bf16", "flash_attention": False},
     ):
         engine = loading.load(DRAFT, draft=DRAFT, recalibrate=True, **config)
         # Long drafts of every sequence at once ask for the most rows of logits.
