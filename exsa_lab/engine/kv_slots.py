@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 
 from exsa_lab.engine.caches.checkpoints import Checkpoint, Checkpoints
 from exsa_lab.engine.caches.operations import Operation, Restore, Save, Share, Truncate
-from exsa_lab.engine.caches.slot import PrefixSource, Slot
+from exsa_lab.engine.caches.sharing import link, unlink
+from exsa_lab.engine.caches.slot import PrefixSource, Slot, common_prefix
+from exsa_lab.engine.stats import SlotUse
 from exsa_lab.runtime.protocol import UNLIMITED
 
 
@@ -120,6 +123,11 @@ class SlotTable:
     def num_drafted(self, index: int) -> int:
         """How many leading tokens of a slot the draft's cache holds too."""
         return self._slots[index].num_drafted
+
+    def uses(self, holders: Mapping[int, int]) -> list[SlotUse]:
+        """Return what each slot that is not empty holds; ``holders`` are the generations that run, by their slot."""
+        slots = [(index, slot) for index, slot in enumerate(self._slots) if slot.cells]
+        return [SlotUse(i, holders.get(i, 0), len(at.cells), at.shared, at.same_as or 0) for i, at in slots]
 
     # Taking and giving back
 
@@ -283,7 +291,7 @@ class SlotTable:
             return self._best_state(tokens)
         best = PrefixSource()
         for index, slot in enumerate(self._slots):
-            common = _common_prefix(slot.tokens, tokens, len(tokens) - 1) if self._is_shared(slot) else 0
+            common = common_prefix(slot.tokens, tokens, len(tokens) - 1) if self._is_shared(slot) else 0
             if common > best.length:
                 best = PrefixSource(common, index)
         return best
@@ -349,6 +357,8 @@ class SlotTable:
             self._references[cell] -= 1
             if not self._references[cell]:
                 del self._references[cell]
+        if length < len(slot.cells) and slot.cells[length] in self._references:  # others still have it
+            unlink(self._slots, index, length)
         del slot.tokens[length:], slot.cells[length:]
         slot.num_drafted = min(slot.num_drafted, length)
 
@@ -378,15 +388,9 @@ class SlotTable:
         slot.num_drafted = min(length, donor.num_drafted)
         self._stand(slot, 0)
         self._references.update(slot.cells)
+        link(self._slots, source, target, len(slot.cells))
         self._operations.append(Share(source, target, length, slot.num_drafted))
 
     def _give_up(self, index: int) -> None:
         self.truncate(index, 0)
         self._recount()
-
-
-def _common_prefix(cached: list[int], tokens: list[int], most: int) -> int:
-    most = min(most, len(cached))
-    if cached[:most] == tokens[:most]:
-        return most
-    return next(i for i in range(most) if cached[i] != tokens[i])

@@ -20,7 +20,7 @@ from exsa_lab.engine.proposers import Draft
 from exsa_lab.engine.reporting import CommittedRound, Reporter, StepCount, publish, publish_state
 from exsa_lab.engine.scheduler import Schedule, Scheduler, Work
 from exsa_lab.engine.sequence import Sequence
-from exsa_lab.engine.stats import EngineStatus
+from exsa_lab.engine.stats import EngineStatus, pack_uses
 from exsa_lab.errors import EngineFailed, ExsaError, OutOfMemory, as_own
 from exsa_lab.events import DraftReason, PrefillEvent, State
 from exsa_lab.runtime.protocol import MIN_OUTPUTS, UNLIMITED, Context, DecodeAborted, Logits, Model
@@ -136,11 +136,16 @@ class Loop:
             step.committed = time.perf_counter()
         self._perform_slot_operations()
         step.waiting, step.slots_used = len(self._scheduler.waiting), len(self._scheduler.running)
+        step.slots = self._slot_uses()
         step.cells_used, step.end = self.slots.num_cells_used, time.perf_counter()
         self.reporter.step(step)
         if not schedule.work or not self.has_work:
             self.flush()  # no decode follows soon
         self._end_unreported()
+
+    def _slot_uses(self) -> bytes:
+        running = self._scheduler.running
+        return pack_uses(self.slots.uses({s.slot: s.generation.id for s in running if s.slot is not None}))
 
     def flush(self) -> None:
         """Report what still waits: events, statistics, learning."""

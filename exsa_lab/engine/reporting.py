@@ -88,6 +88,8 @@ class StepCount:
     """Sequences, slots and cells at its end."""
     slots_used: int = 0
     cells_used: int = 0
+    slots: bytes = b""
+    """As `StepRecord.slots`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,7 @@ class Reporter:
                 draft_s=step.draft_s,
                 verify_s=step.verify_s,
                 sample_s=step.sample_s,
+                slots=step.slots,
             )
         )
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from exsa_lab.config import EngineConfig
+
+_INT = "i"
+"""Type code of the numbers in packed slots: four bytes each."""
 
 
 @dataclass(slots=True)
@@ -62,6 +67,24 @@ class Stats:
         return {name: getattr(self, name) for name in names}
 
 
+class SlotUse(NamedTuple):
+    """One slot of the KV cache at the end of a step."""
+
+    slot: int
+    generation: int
+    """Id of the generation that runs in it; 0 where the cells of one that is over are kept."""
+    cells: int
+    shared: int
+    """So many of its first cells are those of another slot, where they are counted;"""
+    same_as: int
+    """this one, where ``shared`` is not 0."""
+
+
+def pack_uses(uses: Iterable[SlotUse]) -> bytes:
+    """Return them as `StepRecord.slots` keeps them: 20 bytes each, since many steps are kept."""
+    return array(_INT, chain.from_iterable(uses)).tobytes()
+
+
 class StepRecord(NamedTuple):
     """One engine step. Times in seconds; ``time_s`` counts from the engine's start."""
 
@@ -78,6 +101,15 @@ class StepRecord(NamedTuple):
     draft_s: float
     verify_s: float
     sample_s: float
+    slots: bytes = b""
+    """What lay in the KV cache when it ended, packed; see `uses`."""
+
+    @property
+    def uses(self) -> list[SlotUse]:
+        """The slots that were not empty at its end, in their order; a beginning that several share is counted once."""
+        numbers = array(_INT, self.slots)
+        width = len(SlotUse._fields)
+        return [SlotUse(*numbers[at : at + width]) for at in range(0, len(numbers), width)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,8 @@ class _Batch:
         self.now = now
         self.rows: list[Row] = [["state", request.lane, _short(now), "running", ""] for request in requests]
         self._times = times
-        self._cells = _shared_cells(requests)
+        self._cells = {request.lane: request.cached for request in requests}
+        self._shared = _shared_beginnings(requests)
 
     def read_prompts(self, step_tokens: int) -> None:
         """Compute the prompts in chunks, one after the other; the last chunk of each gives its first token."""
@@ -151,6 +152,7 @@ class _Batch:
                 if size:
                     chunks.append((request, size))
                     left[request.lane] -= size
+                    self._cells[request.lane] += size
                     budget -= size
             begin = self._step(prefill=sum(size for _, size in chunks))
             for request, size in chunks:
@@ -167,9 +169,10 @@ class _Batch:
         ends: dict[int, float] = {request.lane: self.now for request in self.requests}
         for number in range(1, max(len(request.rounds) for request in self.requests)):
             running = [request for request in self.requests if number < len(request.rounds)]
-            committed = sum(request.rounds[number][2] for request in running)
+            for request in running:
+                self._cells[request.lane] += request.rounds[number][2]
             draft = sum(request.rounds[number][0] for request in running)
-            begin = self._step(decode=len(running), draft=draft, cells=committed)
+            begin = self._step(decode=len(running), draft=draft)
             for request in running:
                 span = [_short(begin), _short(self.now)]
                 self.rows.append(["rounds", request.lane, *span, 1, *request.rounds[number]])
@@ -180,25 +183,31 @@ class _Batch:
             if end < self.now:
                 self.rows.append(["held", lane, _short(end), _short(self.now)])
 
-    def _step(self, *, prefill: int = 0, decode: int = 0, draft: int = 0, cells: int = 0) -> float:
+    def _step(self, *, prefill: int = 0, decode: int = 0, draft: int = 0) -> float:
         """Let the time of a step pass; returns when it began."""
         begin = self.now
         self.now += self._times(prefill + decode + draft)
-        self._cells += prefill + cells
         span = [_short(begin), _short(self.now)]
-        self.rows.append(["step", *span, 1, len(self.requests), self._cells, prefill, draft, decode])
+        uses = [
+            [slot, lane, size, *self._shared[lane]] for slot, (lane, size) in enumerate(self._cells.items()) if size
+        ]
+        cells = sum(size - shared for _, _, size, shared, _ in uses)
+        self.rows.append(["step", *span, 1, len(self.requests), cells, prefill, draft, decode, uses])
         return begin
 
 
-def _shared_cells(requests: Sequence[Request]) -> int:
-    """Cells of cached beginnings, each counted once."""
-    lanes = {request.lane for request in requests}
-    cells = 0
-    for request in requests:
-        if request.donor not in lanes:
-            cells += request.cached
-        lanes.add(request.donor or request.lane)
-    return cells
+def _shared_beginnings(requests: Sequence[Request]) -> dict[int, tuple[int, int]]:
+    """How many cells of a cached beginning lie in another slot of the batch, and in which: of the lane it was taken
+    from, or of the first one with the same beginning."""
+    found: dict[int, tuple[int, int]] = {}
+    there: dict[int, tuple[int, int]] = {}  # lane, in the batch or not -> cells of it, and their slot
+    for slot, request in enumerate(requests):
+        most, same_as = there.get(request.donor, (0, 0))
+        found[request.lane] = (min(request.cached, most), same_as)
+        there[request.lane] = (request.prompt_tokens, slot)
+        if request.donor:
+            there.setdefault(request.donor, (request.cached, slot))
+    return found
 
 
 def compared(rows: Sequence[Row], computed: Sequence[Row]) -> str:

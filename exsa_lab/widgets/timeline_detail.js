@@ -3,6 +3,7 @@
 import { make } from "./common.js";
 import { describeMember, describeSlot, describeStep, membersOf, slotsOf } from "./timeline_step.js";
 
+const TITLES = ["slot", "request", "its tokens in this step", "its cells after it"];
 const MAX_BOXES = 48; // tokens of one sequence drawn one by one
 
 /** One box a token: what a sequence put into the step's batch. */
@@ -20,26 +21,35 @@ function makeBoxes({ prompt, own, drafted, accepted }) {
   return box;
 }
 
-/** The cells of a slot as a bar; a beginning that another slot has too is an outline. */
-function makeCells({ shared, prompt, text, isShared }, most) {
+/** The cells of a slot as a bar; a beginning that lies in another slot is an outline. */
+function makeCells({ lane, shared, prompt, text }, most) {
   const bar = make("div", "exsa-tl-cells");
   bar.ariaHidden = "true";
   for (const [kind, number] of [
-    [isShared ? "cached shared" : "cached", shared],
+    ["cached shared", shared],
     ["prompt", prompt],
-    ["own", text],
+    [lane ? "own" : "cached", text],
   ])
     if (number) bar.appendChild(make("i", kind)).style.width = `${(100 * number) / most}%`;
   return bar;
 }
 
-function addRow(table, name, boxes, did, cells, has) {
+/** Who has a slot, in words. */
+function nameOf({ id, lane }) {
+  if (lane) return `#${id} ${lane.label}`;
+  return id ? `#${id}, another request` : "kept of a request that is over, for prompts that begin alike";
+}
+
+const didOf = (member) => (member ? [makeBoxes(member), describeMember(member)] : ["no token in this step"]);
+
+function addRow(table, slot, name, did, has) {
   const row = table.insertRow();
+  row.insertCell().append(slot);
   const head = row.appendChild(make("th", "", name));
   head.scope = "row";
   head.title = name;
-  row.insertCell().append(boxes, did);
-  row.insertCell().append(cells, has);
+  row.insertCell().append(...did);
+  row.insertCell().append(...has);
 }
 
 /** The panel and its slider. `onPick(index)` is called when the reader moves to another step. */
@@ -59,41 +69,20 @@ export function makeDetail(getStore, onPick) {
   function fill(store, index) {
     const step = store.steps[index];
     const members = new Map(membersOf(store, step).map((member) => [member.lane.id, member]));
-    const { slots, kept } = slotsOf(store, step);
-    const held = new Map(slots.map((slot) => [slot.lane.id, slot]));
-    const sizes = [...slots.map(({ shared, prompt, text }) => shared + prompt + text), kept];
+    const slots = slotsOf(store, step);
+    const sizes = slots.map(({ cells }) => cells);
     const most = Math.max(1, ...[...store.lanes.values()].map((lane) => lane.prompt + lane.tokens), ...sizes);
     table.replaceChildren();
     const head = table.createTHead().insertRow();
-    for (const title of ["request", "its tokens in this step", "its cells after it"]) {
-      head.appendChild(make("th", "", title)).scope = "col";
-    }
+    for (const title of TITLES) head.appendChild(make("th", "", title)).scope = "col";
     const body = table.createTBody();
-    for (const lane of store.lanes.values()) {
-      const [member, slot] = [members.get(lane.id), held.get(lane.id)];
-      if (!member && !slot) continue;
-      const did = member ? describeMember(member) : "no token in this step";
-      const bar = slot ? makeCells(slot, most) : "";
-      addRow(
-        body,
-        `#${lane.id} ${lane.label}`,
-        member ? makeBoxes(member) : "",
-        did,
-        bar,
-        slot ? describeSlot(slot) : "given back",
-      );
+    for (const slot of slots) {
+      const did = slot.id ? didOf(members.get(slot.id)) : [];
+      addRow(body, String(slot.slot), nameOf(slot), did, [makeCells(slot, most), describeSlot(slot)]);
     }
-    if (kept) {
-      const bar = makeCells({ shared: kept, prompt: 0, text: 0 }, most);
-      addRow(
-        body,
-        "kept",
-        "",
-        "of requests that are over, for prompts that begin alike",
-        bar,
-        `${kept.toLocaleString("en")} cells`,
-      );
-    }
+    const held = new Set(slots.map(({ id }) => id));
+    for (const [id, member] of members)
+      if (!held.has(id)) addRow(body, "–", nameOf({ id, lane: member.lane }), didOf(member), ["slot given back"]);
   }
 
   /** Show a step; null shows none. */

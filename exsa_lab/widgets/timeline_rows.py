@@ -7,7 +7,9 @@ A row is a short list, first its kind. Times are seconds on the timeline's clock
     ["prefill", lane, t0, t1, tokens, cached, prompt_tokens, donor]    a chunk of the prompt; cached is 0 or 1, and
                                                                        donor a lane with the same cells, 0 if unknown
     ["rounds", lane, t0, t1, rounds, drafted, accepted, committed]     one round, or some short ones together
-    ["step", t0, t1, steps, slots, cells, prefill, draft, decode]      tokens are sums, slots and cells the highest
+    ["step", t0, t1, steps, slots, cells, prefill, draft, decode, uses]  tokens are sums, slots and cells the highest;
+                                                                       uses: [[slot, lane, cells, shared, same as], ...]
+                                                                       at the end; lane 0: of one that is over
     ["idle", t, seconds]                                               so much idle time was left out here
     ["held", lane, t0, t1]                                             computed: a slot held for nothing
 """
@@ -39,6 +41,8 @@ FINAL_STATES = frozenset(str(state) for state in State if state.is_final)
 
 _MERGED = {"rounds": 4, "step": 3}
 """Kinds that can be put together, and the column after their key and two times."""
+_USES = 9
+"""Column of what a step's slots held."""
 
 
 class Clock:
@@ -183,7 +187,7 @@ class Recorder:
                 t0, t1 = _round(self._clock(step.time_s)), _round(self._clock(step.time_s + step.step_s))
                 decode = step.tokens - step.prefill_tokens - step.draft_tokens
                 counts = [step.slots_used, step.cells_used, step.prefill_tokens, step.draft_tokens, decode]
-                new.append(["step", t0, t1, 1, *counts])
+                new.append(["step", t0, t1, 1, *counts, [list(use) for use in step.uses]])
 
     def _donor(self, lane: int, num_tokens: int) -> int:
         """A lane before this one with the same first tokens: the oldest that runs, else the newest that is over."""
@@ -235,8 +239,9 @@ def merge(rows: list[Row], span_s: float) -> list[Row]:
         if before is not None and row[first - 1] - before[first - 2] <= span_s:
             before[first - 1] = row[first - 1]
             highest = () if kind == "rounds" else (first + 1, first + 2)
-            for i in range(first, len(row)):
+            for i in range(first, min(len(row), _USES)):
                 before[i] = max(before[i], row[i]) if i in highest else before[i] + row[i]
+            before[_USES:] = row[_USES:]
         else:
             last[key] = list(row)
             merged.append(last[key])

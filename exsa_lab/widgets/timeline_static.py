@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from exsa_lab.pictures import BLUE, GREEN, GREY, INK, ORANGE, PAPER, as_image
 from exsa_lab.widgets.static_batching import compared
+from exsa_lab.widgets.timeline_cells import cells_html
 from exsa_lab.widgets.timeline_rows import FINAL_STATES, Lane, Row, lanes_of, merge
 
 STATE_MARKS = {"waiting": "○", "running": "◐", "finished": "●", "cancelled": "■", "failed": "▲"}
@@ -47,6 +48,7 @@ def static_html(rows: Iterable[Row], computed: Iterable[Row] = (), *, slots: int
         f'<div style="font-size:.86em;opacity:.8">{escape(summary)}{note}</div>'
         f"{as_image(_svg(drawn, rows, slots, cells), f'Timeline: {summary}')}"
         f'<details style="font-size:.86em"><summary>The same as text</summary><ul>{lines}</ul></details>'
+        f"{cells_html(rows, {lane.lane: lane for lane in lanes})}"
         f"{_computed_html(rows, computed, slots, cells)}</div>"
     )
 

@@ -1,9 +1,10 @@
-// What shared one step of the engine, and whose cells the KV cache held at its end. Knows nothing of the page; rows are
-// those of timeline_rows.py.
+// What shared one step of the engine, and what the slots of the KV cache held at its end, as it was recorded. Knows nothing
+// of the page; rows are those of timeline_rows.py.
 
 import { count, firstAfter, seconds } from "./timeline_store.js";
 
 const SAME = 2e-4; // times are rounded to 0.1 ms
+const USES = 9; // what the slots held, in a step's row
 
 /** Index of the step at `t`, the nearest one where none is there; -1 without steps. */
 export function stepIndexAt(store, t) {
@@ -51,44 +52,14 @@ export function membersOf(store, step) {
   return members;
 }
 
-/** The cells of a lane at `t`: those it shares with another one, its prompt's, and its text's. */
-export function cellsAt(lane, t) {
-  const none = { shared: 0, donor: 0, prompt: 0, text: 0 };
-  const isWaiting = lane.waits.some(([from, to]) => from <= t && (to === null || t < to));
-  if (isWaiting || t < lane.begin || (isOver(lane) && t > endOfHold(lane) + SAME)) return none;
-  const since = Math.max(lane.begin, ...lane.waits.map(([, to]) => to ?? 0).filter((to) => to <= t));
-  const chunks = lane.prefills.filter((row) => row[2] >= since - SAME && row[3] <= t + SAME);
-  const rounds = lane.rounds.filter((row) => row[3] <= t + SAME);
-  const cached = chunks.filter((row) => row[5]);
-  const shared = sum(cached, 4);
-  const isRead = rounds.length && rounds.at(-1)[3] >= since;
-  const prompt = isRead ? lane.prompt : sum(chunks, 4);
-  // The newest token has no cell yet.
-  const text = isRead ? Math.max(0, sum(rounds, 7) - 1) : 0;
-  return { shared, donor: cached[0]?.[7] ?? 0, prompt: Math.max(0, prompt - shared), text };
-}
-
-const isOver = (lane) => !["waiting", "running"].includes(lane.state);
-const endOfHold = (lane) => Math.max(lane.end, ...lane.held.map((row) => row[3]));
-
-/** The cells of each slot in use at the end of a step, and how many are kept of requests that are over. A shared beginning
- *  counts once: with the lane it is shared with where that still runs, else with the first that has it. */
+/** What each slot held at the end of a step. A beginning that several slots share is counted in one of them: `shared` says
+ *  how many cells of a slot are those of the slot `sameAs`. Without a lane they are kept of a request that is over. */
 export function slotsOf(store, step) {
-  const t = step[2];
-  const slots = [];
-  for (const lane of store.lanes.values()) {
-    const cells = cellsAt(lane, t);
-    if (cells.shared + cells.prompt + cells.text) slots.push({ lane, ...cells });
-  }
-  const running = new Map(slots.map((slot) => [slot.lane.id, slot]));
-  let used = 0;
-  const seen = new Set();
-  for (const slot of slots) {
-    slot.isShared = slot.shared > 0 && (running.has(slot.donor) || seen.has(slot.donor));
-    if (slot.shared) seen.add(slot.donor);
-    used += slot.prompt + slot.text + (slot.isShared ? 0 : slot.shared);
-  }
-  return { slots, kept: Math.max(0, step[5] - used) };
+  return (step[USES] ?? []).map(([slot, id, cells, shared, sameAs]) => {
+    const lane = store.lanes.get(id) ?? null;
+    const prompt = lane ? Math.max(0, Math.min(cells, lane.prompt) - shared) : 0;
+    return { slot, id, lane, cells, shared, sameAs, prompt, text: cells - shared - prompt };
+  });
 }
 
 const plural = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
@@ -102,10 +73,8 @@ export function describeMember({ prompt, own, drafted, accepted, committed }) {
   return parts.join(", ");
 }
 
-export function describeSlot({ shared, donor, prompt, text, isShared }) {
-  const parts = [plural(shared + prompt + text, "cell")];
-  if (shared) parts.push(isShared ? `${count(shared)} shared with #${donor}` : `${count(shared)} from the cache`);
-  return parts.join(", ");
+export function describeSlot({ cells, shared, sameAs }) {
+  return `${plural(cells, "cell")}${shared ? `, the first ${count(shared)} are those of slot ${sameAs}` : ""}`;
 }
 
 /** A step in one line. */

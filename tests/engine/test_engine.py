@@ -111,6 +111,20 @@ def test_results_do_not_depend_on_the_prefix_cache() -> None:
     assert branch.text == greedy_text(endless(1), "abcdeaaa", 20)
 
 
+def test_a_step_records_what_every_slot_held() -> None:
+    with scripted_engine(model(endless(1)), model(endless(2)), n_seq_max=3) as engine:
+        first = engine.submit("abcdefgh", max_tokens=40, draft_length=3)
+        gens = [first, *(engine.submit("abcdefgh", max_tokens=12, draft_length=2) for _ in range(3))]
+        for gen in gens:
+            gen.result(timeout=20)
+        steps = engine.steps
+    for step in steps:
+        assert sum(use.cells - use.shared for use in step.uses) == step.cells_used
+        assert sum(use.generation > 0 for use in step.uses) == step.slots_used
+    assert {use.generation for step in steps for use in step.uses} == {0, *(gen.id for gen in gens)}
+    assert any(use.shared for step in steps for use in step.uses)
+
+
 def test_a_full_cache_preempts_and_the_texts_stay_right() -> None:
     with scripted_engine(model(endless(1)), model(endless(2)), n_ctx=48, n_seq_max=4) as engine:
         gens = [engine.submit(p, max_tokens=25, draft_length=2) for p in ("abc", "bcd", "cde", "def")]

@@ -243,6 +243,18 @@ class SlotsAgainstCaches(RuleBasedStateMachine):
         assert self.slots.num_held == len(self.held)
         assert 0 <= self.slots.num_cells_cached <= self.slots.num_cells_used <= CELLS
 
+    @invariant()
+    def a_beginning_that_slots_share_is_counted_in_one_of_them(self) -> None:
+        uses = {use.slot: use for use in self.slots.uses({slot: 100 + slot for slot in self.held})}
+        assert sum(use.cells - use.shared for use in uses.values()) == self.slots.num_cells_used
+        assert list(uses) == [slot for slot in range(SLOTS) if self.slots.tokens(slot)]
+        for slot, use in uses.items():
+            assert use.cells == self.slots.length(slot)
+            assert use.generation == (100 + slot if slot in self.held else 0)
+            if use.shared:
+                assert use.same_as != slot
+                assert self.slots.tokens(slot)[: use.shared] == self.slots.tokens(use.same_as)[: use.shared]
+
 
 TestSlotsAgainstCaches = SlotsAgainstCaches.TestCase
 TestSlotsAgainstCaches.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

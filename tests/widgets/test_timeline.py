@@ -243,7 +243,8 @@ def test_the_static_view_compares_with_a_static_batcher(engine: Engine, sent: li
     timeline._thread.join(10)
     html, text = timeline.static()
     assert "Computed: a static batcher would have needed" in text
-    assert html.count("<img") == 2
+    assert "The KV cache by slot at its fullest" in html
+    assert html.count("<img") == 3
     assert "Static batching, computed" in html
 
 

@@ -33,8 +33,8 @@ ROWS: list[Row] = [
     ["prefill", 1, 0.2, 0.3, 30, 0, 30],
     ["rounds", 1, 0.3, 0.35, 1, 0, 0, 1],
     ["rounds", 1, 0.35, 0.5, 1, 3, 2, 3],
-    ["step", 0.2, 0.3, 1, 1, 30, 30, 0, 0],
-    ["step", 0.3, 0.5, 1, 1, 36, 0, 3, 1],
+    ["step", 0.2, 0.3, 1, 1, 30, 30, 0, 0, [[1, 1, 30, 0, 0]]],
+    ["step", 0.3, 0.5, 1, 1, 36, 0, 3, 1, [[0, 0, 9, 0, 0], [1, 1, 33, 6, 0]]],
 ]
 
 
@@ -151,7 +151,9 @@ def test_pointing_at_a_step_tells_who_shared_it(page: Any) -> None:
     page.mouse.move(box["x"] + 0.42 / 0.515 * box["width"], box["y"] + 30)
     assert "step 2 of 2" in detail.inner_text()
     assert "1 token of its own, 3 draft tokens, 2 accepted, 4 new in the text" in detail.inner_text()
-    assert "33 cells" in detail.inner_text()
+    assert detail.locator("tbody tr").count() == 2
+    assert "kept of a request that is over" in detail.locator("tbody tr").first.inner_text()
+    assert "33 cells, the first 6 are those of slot 0" in detail.locator("tbody tr").last.inner_text()
     assert detail.locator(".exsa-tl-boxes i").count() == 4
 
 

@@ -4,7 +4,6 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import {
-  cellsAt,
   describeMember,
   describeSlot,
   describeStep,
@@ -21,18 +20,30 @@ const ROWS = [
   ["state", 1, 0.0, "running", ""],
   ["prefill", 1, 0.0, 0.1, 30, 0, 30, 0],
   ["rounds", 1, 0.1, 0.1, 1, 0, 0, 1],
-  ["step", 0.0, 0.1, 1, 1, 30, 30, 0, 0],
+  ["step", 0.0, 0.1, 1, 1, 30, 30, 0, 0, [[0, 1, 30, 0, 0]]],
   ["rounds", 1, 0.1, 0.2, 1, 3, 2, 3],
-  ["step", 0.1, 0.2, 1, 1, 33, 0, 3, 1],
+  ["step", 0.1, 0.2, 1, 1, 33, 0, 3, 1, [[0, 1, 33, 0, 0]]],
   ["state", 2, 0.2, "running", ""],
   ["prefill", 2, 0.2, 0.2, 20, 1, 30, 1],
   ["prefill", 2, 0.2, 0.3, 10, 0, 30, 0],
   ["rounds", 2, 0.3, 0.3, 1, 0, 0, 1],
   ["rounds", 1, 0.2, 0.3, 1, 0, 0, 1],
-  ["step", 0.2, 0.3, 1, 2, 49, 10, 0, 1],
+  [
+    ...["step", 0.2, 0.3, 1, 2, 44, 10, 0, 1],
+    [
+      [0, 1, 34, 0, 0],
+      [2, 2, 30, 20, 0],
+    ],
+  ],
   ["state", 1, 0.3, "finished", "stop"],
   ["rounds", 2, 0.5, 0.6, 1, 0, 0, 1],
-  ["step", 0.5, 0.6, 1, 1, 50, 0, 0, 1],
+  [
+    ...["step", 0.5, 0.6, 1, 1, 45, 0, 0, 1],
+    [
+      [0, 0, 34, 0, 0],
+      [2, 2, 31, 20, 0],
+    ],
+  ],
 ];
 
 function filled() {
@@ -62,48 +73,49 @@ test("members of a step and what each put into it", () => {
   for (const step of store.steps) {
     const members = membersOf(store, step);
     const sum = (name) => members.reduce((total, member) => total + member[name], 0);
-    assert.deepEqual([sum("prompt"), sum("drafted"), sum("own")], step.slice(6), "as the engine counted");
+    assert.deepEqual([sum("prompt"), sum("drafted"), sum("own")], step.slice(6, 9), "as the engine counted");
   }
 });
 
-test("cells follow prompt and text, and the newest token has none yet", () => {
+test("slots hold what was recorded, and a shared beginning is counted once", () => {
   const store = filled();
-  const [first, second] = store.lanes.values();
-  assert.deepEqual(cellsAt(first, 0.1), { shared: 0, donor: 0, prompt: 30, text: 0 });
-  assert.deepEqual(cellsAt(first, 0.2), { shared: 0, donor: 0, prompt: 30, text: 3 });
-  assert.deepEqual(cellsAt(second, 0.18), { shared: 0, donor: 0, prompt: 0, text: 0 });
-  assert.deepEqual(cellsAt(second, 0.3), { shared: 20, donor: 1, prompt: 10, text: 0 });
-  assert.deepEqual(cellsAt(first, 0.6), { shared: 0, donor: 0, prompt: 0, text: 0 });
-});
-
-test("a shared beginning counts once, and the rest is kept for later", () => {
-  const store = filled();
-  const together = slotsOf(store, store.steps[2]);
-  assert.deepEqual(together.slots.map(describeSlot), ["34 cells", "30 cells, 20 shared with #1"]);
-  assert.equal(together.kept, 5); // 49 in use, 34 and 10 of them of requests that run
-  const alone = slotsOf(store, store.steps[3]);
-  assert.deepEqual(alone.slots.map(describeSlot), ["31 cells, 20 from the cache"]);
-  assert.equal(alone.kept, 19);
-});
-
-test("a preempted request has no cells until it runs again", () => {
-  const store = filled();
-  take(store, {
-    seq: 1,
-    reset: false,
-    rows: [
-      ["state", 2, 0.7, "waiting", "preempted"],
-      ["state", 2, 0.9, "running", ""],
+  const parts = store.steps.map((step) => slotsOf(store, step).map((s) => [s.slot, s.id, s.shared, s.prompt, s.text]));
+  assert.deepEqual(parts, [
+    [[0, 1, 0, 30, 0]],
+    [[0, 1, 0, 30, 3]],
+    [
+      [0, 1, 0, 30, 4],
+      [2, 2, 20, 10, 0],
     ],
-  });
-  const second = store.lanes.get(2);
-  assert.equal(cellsAt(second, 0.8).prompt, 0);
-  assert.deepEqual(cellsAt(second, 0.95), { shared: 0, donor: 0, prompt: 0, text: 0 });
+    [
+      [0, 0, 0, 0, 34], // kept: its request is over
+      [2, 2, 20, 10, 1],
+    ],
+  ]);
+  for (const step of store.steps)
+    assert.equal(
+      slotsOf(store, step).reduce((total, { prompt, text }) => total + prompt + text, 0),
+      step[5],
+      "as many as were in use",
+    );
+  assert.deepEqual(slotsOf(store, store.steps[3]).map(describeSlot), [
+    "34 cells",
+    "31 cells, the first 20 are those of slot 0",
+  ]);
+});
+
+test("a slot of a request that is not shown has a number and no parts", () => {
+  const [slot] = slotsOf(filled(), ["step", 0, 1, 1, 1, 9, 0, 0, 1, [[1, 77, 9, 0, 0]]]);
+  assert.deepEqual([slot.id, slot.lane, slot.prompt, slot.text], [77, null, 0, 9]);
+});
+
+test("steps of older rows have no slots", () => {
+  assert.deepEqual(slotsOf(filled(), ["step", 0, 1, 1, 1, 9, 0, 0, 1]), []);
 });
 
 test("a step in words", () => {
   assert.equal(
     describeStep(filled(), 2),
-    "step 3 of 4, at 0.200 s, 100 ms: 2 slots, 11 tokens (10 prompt, 1 own, 0 draft), 49 cells",
+    "step 3 of 4, at 0.200 s, 100 ms: 2 slots, 11 tokens (10 prompt, 1 own, 0 draft), 44 cells",
   );
 });

@@ -32,3 +32,15 @@ class Slot:
     is_lasting: bool = False
     """Whether its cells stay, once it is cached, until there is no room for others."""
     last_used: int = 0
+    shared: int = 0
+    """So many of its first cells are those of another slot,"""
+    same_as: int | None = None
+    """this one; see `exsa_lab.engine.caches.sharing`."""
+
+
+def common_prefix(cached: list[int], tokens: list[int], most: int) -> int:
+    """Return how many first tokens two lists have in common, ``most`` at most."""
+    most = min(most, len(cached))
+    if cached[:most] == tokens[:most]:
+        return most
+    return next(i for i in range(most) if cached[i] != tokens[i])

@@ -110,7 +110,7 @@ class Outbox:
         with contextlib.suppress(IndexError, RuntimeError):  # it goes on growing
             return {
                 "status": wire.encode_status(worker.status()),
-                "steps": [list(steps[-index]) for index in range(count, 0, -1)],
+                "steps": wire.encode_steps(steps[-index] for index in range(count, 0, -1)),
                 "notes": list(worker.notes),
             }
         return {}

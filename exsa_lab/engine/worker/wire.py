@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from itertools import chain
 from operator import attrgetter
 from typing import Any, BinaryIO
 
 from exsa_lab import errors
-from exsa_lab.engine.stats import EngineStatus, Stats, StepRecord
+from exsa_lab.engine.stats import EngineStatus, SlotUse, Stats, StepRecord, pack_uses
 from exsa_lab.errors import EngineFailed, ExsaError
 from exsa_lab.events import EVENT_TYPES, Event, checked_event
 from exsa_lab.prompts.thinking import Thinking
@@ -102,11 +103,23 @@ def decode_status(values: Any) -> EngineStatus:
         raise ValueError("no status") from cause
 
 
+def encode_steps(steps: Iterable[StepRecord]) -> list[list[Any]]:
+    """Return each step as a row of its fields, its slots as the numbers they are."""
+    return [[*step[:-1], list(chain.from_iterable(step.uses))] for step in steps]
+
+
 def decode_steps(rows: Any) -> list[StepRecord]:
     try:
-        return [StepRecord(*map(_number, _list(row))) for row in _list(rows)]
+        return [_decode_step(*_list(row)) for row in _list(rows)]
     except TypeError as cause:
         raise ValueError("no steps") from cause
+
+
+def _decode_step(*values: Any) -> StepRecord:
+    *numbers, slots = values
+    flat, width = decode_tokens(slots), len(SlotUse._fields)
+    uses = [SlotUse(*flat[at : at + width]) for at in range(0, len(flat), width)]
+    return StepRecord._make([*map(_number, numbers), pack_uses(uses)])
 
 
 def decode_tokens(values: Any) -> list[int]:

@@ -51,7 +51,8 @@ def test_a_generation_comes_back_as_it_was() -> None:
         stats = Stats()
         wire.decode_stats(sent(wire.encode_stats(gen.stats)), stats)
         assert stats == gen.stats
-    assert wire.decode_steps(sent([list(step) for step in steps])) == steps
+    assert wire.decode_steps(sent(wire.encode_steps(steps))) == steps
+    assert steps[0].uses
     assert isinstance(steps[0], StepRecord)
     assert wire.decode_status(sent(wire.encode_status(status))) == status
     assert isinstance(status, EngineStatus)
