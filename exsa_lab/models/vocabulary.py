@@ -24,21 +24,20 @@ _HINT = "Use a draft of the target's own family, or draft=None."
 def check_vocabulary(target: GGUFFacts, draft: GGUFFacts) -> None:
     """Compare two model files; raises VocabularyMismatch that names the first difference."""
     ours, theirs = target.vocabulary, draft.vocabulary
+    names = target.path.name, draft.path.name  # what the files say of themselves is not what their user calls them
     if ours.kind != theirs.kind:
-        raise _mismatch(
-            target.name, draft.name, f"the tokenizer is {ours.kind!r} in the target, {theirs.kind!r} in the draft"
-        )
+        raise _mismatch(*names, f"the tokenizer is {ours.kind!r} in the target, {theirs.kind!r} in the draft")
     for what in ("bos", "eos"):
         adds = getattr(ours, f"add_{what}"), getattr(theirs, f"add_{what}")
         ids = getattr(ours, f"{what}_id"), getattr(theirs, f"{what}_id")
         if adds[0] != adds[1] or (adds[0] and ids[0] != ids[1]):
             found = f"{_special(ours, what)} in the target, {_special(theirs, what)} in the draft"
-            raise _mismatch(target.name, draft.name, f"the {what.upper()} token is {found}")
-    _check_sizes(target.name, draft.name, ours.size, theirs.size)
+            raise _mismatch(*names, f"the {what.upper()} token is {found}")
+    _check_sizes(*names, ours.size, theirs.size)
     if ours.size == theirs.size and read_region(ours.path, ours.region) == read_region(theirs.path, theirs.region):
         return  # Byte for byte the same list: no need to look at single tokens.
     texts = zip(ours.read_tokens()[FIRST_COMPARED:], theirs.read_tokens()[FIRST_COMPARED:], strict=False)
-    _check_texts(target.name, draft.name, texts, FIRST_COMPARED)
+    _check_texts(*names, texts, FIRST_COMPARED)
 
 
 def check_model_vocabulary(target: Model, draft: Model) -> None:

@@ -52,7 +52,7 @@ def test_the_first_five_texts_may_differ(tmp_path: Path) -> None:
 def test_the_first_difference_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(VocabularyMismatch, match=message) as caught:
         check_vocabulary(facts(tmp_path, "target"), facts(tmp_path, "draft", **changes))
-    assert str(caught.value).startswith("draft cannot draft for target")
+    assert str(caught.value).startswith("draft.gguf cannot draft for target.gguf")
 
 
 def test_a_bos_that_is_added_must_be_the_same_token(tmp_path: Path) -> None:
