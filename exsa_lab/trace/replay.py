@@ -106,9 +106,10 @@ class Replay:
         else:
             rounds = f"about {self.rounds:.1f} ({self.fewest_rounds} to {self.most_rounds})"
             note = f"{self.unknown:.1f} draft tokens extrapolated"
+        drafts = f"{self.accepted:.0f} of {self.drafted:.0f} drafted accepted" if self.drafted else "nothing drafted"
         return (
             f"draft length {self.draft_length}: {rounds} rounds, {self.tokens_per_round:.2f} tokens per round, "
-            f"{self.acceptance_rate:.0%} accepted, {note}"
+            f"{drafts}, {note}"
         )
 
 

@@ -11,6 +11,7 @@ from exsa_lab.widgets.rows import visible
 
 _LEFT = ' style="text-align:left"'
 _WHOLE = ' style="white-space:nowrap"'
+_DRAFTS = ("accepted", "drafted")
 
 
 def table_html(runs: Sequence[Experiment]) -> str:
@@ -23,7 +24,8 @@ def table_html(runs: Sequence[Experiment]) -> str:
     head = f"<th>run</th><th{_LEFT}>setting</th>" + "".join(f"<th>{escape(METRICS[name])}</th>" for name in names)
     rows = []
     for number, (run, summary) in reversed(list(enumerate(zip(runs, summaries, strict=True), start=1))):
-        cells = "".join(f"<td{_WHOLE}>{_cell(name, summary[name], best[name])}</td>" for name in names)
+        texts = _texts(run, summary)
+        cells = "".join(f"<td{_WHOLE}>{_cell(texts[name], summary[name] == best[name])}</td>" for name in names)
         note = " (stopped)" if run.was_stopped else ""
         rows.append(f"<tr><td>{number}{note}</td><td{_LEFT}>{escape(visible(str(run.setting)))}</td>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{_lines_html(runs)}"
@@ -33,7 +35,7 @@ def table_text(runs: Sequence[Experiment]) -> str:
     """Return all runs as lines of text."""
     lines = []
     for number, run in enumerate(runs, start=1):
-        numbers = ", ".join(f"{METRICS[name]} {_format(name, value)}" for name, value in run.summary().items())
+        numbers = ", ".join(f"{METRICS[name]} {text}" for name, text in _texts(run, run.summary()).items())
         lines.append(f"run {number}: {run.setting}: {numbers}")
     return "\n".join(lines + _below(runs)) or "No runs yet."
 
@@ -83,15 +85,19 @@ def _best(name: str, values: list[float]) -> float | None:
     return min(value for value in values if value) if name == "ttft_s" else max(values)
 
 
-def _cell(name: str, value: float, best: float | None) -> str:
-    text = escape(_format(name, value))
-    return f"<b>{text}</b>" if value == best else text
+def _cell(text: str, is_best: bool) -> str:
+    return f"<b>{escape(text)}</b>" if is_best else escape(text)
+
+
+def _texts(run: Experiment, summary: dict[str, float]) -> dict[str, str]:
+    """A run's numbers as they are shown; a share of few draft tokens says how few."""
+    texts = {name: _format(name, value) for name, value in summary.items()}
+    accepted, drafted = (sum(getattr(gen.stats, f"{what}_tokens") for gen in run.generations) for what in _DRAFTS)
+    return texts | {"acceptance_rate": f"{accepted:,} of {drafted:,}" if drafted else "-"}
 
 
 def _format(name: str, value: float) -> str:
     match name:
-        case "acceptance_rate":
-            return f"{value:.0%}" if value else "-"
         case "ttft_s":
             return f"{1000 * value:.0f} ms"
         case "tokens" | "failed":

@@ -26,6 +26,8 @@ def test_the_table_is_html_without_script_and_marks_the_best(tuner: Tuner) -> No
     assert html.index("draft_length=3") < html.index("draft_length=0")  # newest first
     *rows, targets, sure = table_text(tuner.runs).splitlines()
     assert len(rows) == 2
+    assert "accepted -, " in rows[0]
+    assert re.search(r"accepted \d+ of [1-9]\d*, ", rows[1])
     assert targets == f"{tuner.engine.target.name}: run 1, run 2"
     assert f"<p>{targets}</p>" in html
     assert sure.startswith("Every speed is of one run")
