@@ -24,6 +24,8 @@ METRICS: dict[str, str] = {
     "mean_tokens_per_round": "tokens per round",
     "acceptance_rate": "acceptance",
 }
+_TIMES = frozenset({METRICS["ttft_s"]})
+"""Those of which less is better."""
 _MOST_CACHED_APART = 0.1
 """Share of prompt tokens: where more was cached on one side, its first tokens came sooner for that reason."""
 
@@ -86,7 +88,7 @@ def _draw_ratios(figure: Figure, rows: list[MetricRatio], name_a: str, name_b: s
     figure.add_vline(x=1, line={"color": GREY, "dash": "dash", "width": 1.5})
     figure.add_scatter(
         x=ratios,
-        y=[label(row.metric) for row in rows],
+        y=[label(row.metric) + (" ↓" if row.metric in _TIMES else "") for row in rows],
         mode="markers+text",
         cliponaxis=False,
         showlegend=False,
@@ -103,7 +105,8 @@ def _draw_ratios(figure: Figure, rows: list[MetricRatio], name_a: str, name_b: s
     )
     reached = [1.0, *(end for row in rows for end in row[3:] if np.isfinite(end))]
     room = 0.25 * max(0.2, max(reached) - min(reached))
-    figure.update_xaxes(title=f"{name_b} / {name_a}", range=[max(0.0, min(reached) - room), max(reached) + room])
+    note = " (↓: lower is better)" if any(row.metric in _TIMES for row in rows) else ""
+    figure.update_xaxes(title=f"{name_b} / {name_a}{note}", range=[max(0.0, min(reached) - room), max(reached) + room])
     figure.update_yaxes(showgrid=False, range=[len(rows) - 0.4, -0.7])
 
 

@@ -27,7 +27,7 @@ def cost_curve(costs: CostModel, source: Any = (), *, longest: int = 8, uses_mod
     uses_model = costs.draft is not None if uses_model is None else uses_model
     needed = [(k, break_even_acceptance(costs, k, uses_model=uses_model)) for k in range(1, longest + 1)]
     figure = _two_panels(
-        ("cost of one decode of the target", "acceptance a draft needs to pay"),
+        ("cost of one decode (lower is better)", "acceptance a draft needs to pay"),
         [(k, round_cost(costs, k, uses_model=uses_model), 1.0 + k, acceptance) for k, acceptance in needed],
     )
     _add_curve(figure, costs, [event for trace in traces for event in trace.rounds], max(2 * longest, 16))

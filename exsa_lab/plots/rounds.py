@@ -70,7 +70,7 @@ def round_times(source: Any) -> Figure:
     )
     figure.update_layout(title=f"Time of each round{f': {shares}' if shares else ''}", barmode="stack", bargap=0)
     figure.update_xaxes(title="round")
-    figure.update_yaxes(title="milliseconds")
+    figure.update_yaxes(title="milliseconds (lower is better)")
     return figure
 
 
