@@ -34,6 +34,8 @@ def strip(lab: Notebook) -> Callable[[str], None]:
     lab.run(0, 1)
     expect(lab.strip(1).locator(".exsa-state")).to_contain_text("finished", timeout=WAIT_MS)
 
+    lab.strip(1).locator(".exsa-cut").nth(2).evaluate("el => el.click()")  # one run of rejected tokens opened
+
     def shoot(name: str) -> None:
         tip = lab.strip(1).locator(".exsa-tip")
         lab.strip(1).locator(".exsa-text .exsa-tok.a").last.hover()
@@ -46,6 +48,8 @@ def strip(lab: Notebook) -> Callable[[str], None]:
 def timeline(lab: Notebook) -> Callable[[str], None]:
     lab.run(0, 1, 2, 3, 4)
     expect(lab.output(2).locator(".exsa-timeline")).to_contain_text("8 finished", timeout=WAIT_MS)
+    steps = lab.output(2).get_by_role("slider", name="Step of the engine")
+    steps.fill(str(int(steps.get_attribute("max") or 0) // 2))  # its slots stand below the picture then
     return lambda name: lab.shot(name, 2)
 
 
@@ -82,6 +86,21 @@ def doctor(lab: Notebook) -> Callable[[str], None]:
     return lambda name: lab.shot(name, 2)
 
 
+def third(lab: Notebook) -> Callable[[str], None]:
+    """The output of the third cell, as it is."""
+    lab.run(0, 1, 2)
+    lab.page.mouse.click(5, 400)
+    return lambda name: lab.shot(name, 2)
+
+
+def race(lab: Notebook) -> Callable[[str], None]:
+    """A race on its way."""
+    shoot = third(lab)
+    slider = lab.output(2).get_by_label("Position in the run")
+    slider.evaluate("el => { el.value = 0.55 * el.max; el.dispatchEvent(new Event('input')); }")
+    return shoot
+
+
 SCENES: dict[str, tuple[Callable[[Notebook], Callable[[str], None]], list[str]]] = {
     "strip": (strip, [LOAD, "%%exsa --max-tokens 64 --draft-length 3\nWhat is photosynthesis?"]),
     "timeline": (
@@ -112,6 +131,25 @@ SCENES: dict[str, tuple[Callable[[Notebook], Callable[[str], None]], list[str]]]
             "from exsa_lab.experiments import Setting\nfrom exsa_lab.tuner import Tuner",
             'tuner = Tuner(setting=Setting(max_tokens=60, draft_length=0, drafter="ngram"))\ntuner',
             'tuner.controls.prompt_set.value = "chat"\ntuner.controls.concurrency.value = 4',
+        ],
+    ),
+    "race": (
+        race,
+        [
+            LOAD,
+            "import exsa_lab as xl",
+            'xl.race("Write a Python function that adds two numbers.", plain={"draft_length": 0},'
+            ' drafted={"draft_length": 3, "drafter": "model"}, max_tokens=40, repeats=3)',
+        ],
+    ),
+    "explorer": (third, [LOAD, "import exsa_lab as xl", 'xl.explore(machine="H100, target x10", acceptance=0.7)']),
+    "playground": (
+        third,
+        [
+            LOAD,
+            "import exsa_lab as xl",
+            'play = xl.play("Write a few lines about the sea.", temperature=0.8, seed=11)\n'
+            'play.force("The sea is")\nplay',
         ],
     ),
     "doctor": (doctor, [LOAD, "%%exsa --max-tokens 40\nWhat is photosynthesis?", "%exsa_doctor"]),

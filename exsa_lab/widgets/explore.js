@@ -141,7 +141,8 @@ function showParts(box, round, longest) {
 
 function showTable(table, curve) {
   const head = make("tr");
-  for (const name of ["k", "tokens per round", "time per round", "speed-up"]) head.append(make("th", "", name));
+  for (const name of ["k", "tokens per round", "time per round", "speed-up"])
+    head.appendChild(make("th", "", name)).scope = "col";
   const rows = curve.map(({ length, tokens, verifyMs, draftMs, speedUp }) => {
     const row = make("tr");
     for (const cell of [length, tokens.toFixed(2), ms(verifyMs + draftMs), times(speedUp)])

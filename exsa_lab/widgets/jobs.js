@@ -39,7 +39,8 @@ function mount(model, el) {
   const columns = [...model.get("header")];
   columns.splice(columns.length - 1, 0, "");
   const buttons = columns.indexOf("");
-  for (const name of columns) headRow.appendChild(make("th", "", name)).title = MEANINGS[name] ?? "";
+  for (const name of columns)
+    Object.assign(headRow.appendChild(make("th", "", name)), { scope: "col", title: MEANINGS[name] ?? "" });
   const headGroup = make("thead");
   headGroup.append(headRow);
   table.append(headGroup, body);
