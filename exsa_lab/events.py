@@ -134,6 +134,9 @@ class TokenEvent:
     """Of the raw distribution it was chosen from, in bits."""
     top: tuple[Alternative, ...] = ()
     """The most probable tokens of that distribution, best first; its own token need not be among them."""
+    residual: float | None = None
+    """Its probability in the residual, max(p - q, 0) made to sum to 1, from which it was drawn in place of a refused
+    token; None for all others, under greedy decoding, and in older files."""
 
     @property
     def surprisal(self) -> float | None:

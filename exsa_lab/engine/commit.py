@@ -143,6 +143,7 @@ def _token_event(draft: Draft, verdict: Verdict, done: Committed, index: int, to
         u=check.u if is_draft and check else verdict.u,
         round=done.round,
         drafter=draft.drafter if is_draft else None,
+        residual=verdict.residual if not is_draft and source is Source.RESAMPLED else None,
     )
 
 

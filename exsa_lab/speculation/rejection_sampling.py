@@ -47,6 +47,8 @@ class Verdict:
     """The uniform number that drew ``token``; None under greedy decoding."""
     checks: list[DraftCheck] = field(default_factory=list)
     """The tested draft tokens in order: the accepted ones, then the refused one if there is one."""
+    residual: float | None = None
+    """The residual's probability of ``token``, where it was drawn in place of a refused one."""
 
 
 def accept(
@@ -163,17 +165,26 @@ def _accept_sampled(
         if q is None or q.is_one_hot:
             instead = p.sample(u_sample)
             check = DraftCheck(token, p.probability(token), 1.0, u_sample, instead == token)
+            left = None
         else:
             check = _check(token, p, q, u_accept)
-            instead = token if check.accepted else residual(p, q).sample(u_sample)
+            left = None if check.accepted else residual(p, q)
+            instead = token if left is None else left.sample(u_sample)
         checks.append(check)
         if not check.accepted:
-            return Verdict(i, instead, Source.RESAMPLED, p.probability(instead), u_sample, checks)
+            share = _share_beside(p, token, instead) if left is None else left.probability(instead)
+            return Verdict(i, instead, Source.RESAMPLED, p.probability(instead), u_sample, checks, share)
     p = apply_chain(rows[len(draft)], params)
     _, u_sample = random.at(position + len(draft))
     token = p.sample(u_sample)
     source = Source.BONUS if draft else Source.TARGET
     return Verdict(len(draft), token, source, p.probability(token), u_sample, checks)
+
+
+def _share_beside(p: Distribution, token: int, instead: int) -> float:
+    """The residual's probability of ``instead`` where q has everything on ``token``."""
+    drawn = p.probability(instead)
+    return drawn / max(1.0 - p.probability(token), drawn)  # rounding must not make it more than 1
 
 
 def _check(token: int, p: Distribution, q: Distribution, u: float) -> DraftCheck:

@@ -74,7 +74,7 @@ class Trace:
         return [event for event in self.events if isinstance(event, RoundEvent)]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per token, committed or not: position, text, source, p, q, u, round, k, accepted, times.
+        """Return one row per token, committed or not: position, text, source, p, q, u, residual, round, k, times.
 
         Where alternatives were recorded there are ``logprob``, ``surprisal`` and ``entropy`` too, and ``top``, lists of
         `exsa_lab.events.Alternative`.
@@ -87,7 +87,7 @@ class Trace:
         if any(isinstance(event, TokenEvent) and event.logprob is not None for event in tokens):
             rows = [row | _look(event) for row, event in zip(rows, tokens, strict=True)]
         # Numbers that are all missing would make a column of objects, which cannot be averaged.
-        numbers = [name for name in ("p", "q", "u", *_LOOK_NUMBERS) if rows and name in rows[0]]
+        numbers = [name for name in ("p", "q", "u", "residual", *_LOOK_NUMBERS) if rows and name in rows[0]]
         return pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
 
     @staticmethod
@@ -102,6 +102,7 @@ class Trace:
             "p": event.p,
             "q": event.q,
             "u": event.u,
+            "residual": event.residual if isinstance(event, TokenEvent) else None,
             "round": event.round,
             "drafter": event.drafter,
         }

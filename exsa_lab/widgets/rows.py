@@ -1,10 +1,11 @@
 """Events as compact rows and a few headline numbers: what the live strip and its static view both show.
 
 A row is a short list, first its kind: one letter of `TOKEN_KINDS` for a token, ``"R"`` for a round. The second kind of
-token has its alternatives, and two numbers in bits.
+token has its alternatives, and two numbers in bits; the third was drawn from the residual.
 
     [kind, token_id, text, p, q, u, round]
     [kind, token_id, text, p, q, u, round, [[token_id, text, raw, p, q], ...], surprisal, entropy]
+    ["r", token_id, text, p, q, u, round, [...] or [], surprisal, entropy, residual]
     ["R", round, k, accepted, step_ms, time_s, reason, drafter, batch_sequences, looked_up_in]
 """
 
@@ -53,6 +54,10 @@ TOKEN_KINDS: dict[str, Kind] = {
 }
 REJECTED_KINDS = "xd"
 _NOT_GENERATED = REJECTED_KINDS + "kc"
+_NUM_PLAIN = 7
+"""Length of a row without alternatives."""
+RESIDUAL = 10
+"""Place in a row of the residual's probability."""
 
 _SOURCE_KINDS = {
     Source.TARGET: "t",
@@ -108,6 +113,8 @@ def _token_row(kind: str, event: TokenEvent | RejectedEvent) -> Row:
     row: Row = [kind, event.token_id, visible(event.text), p, q, u, event.round]
     if isinstance(event, TokenEvent) and (event.logprob is not None or event.top):
         row += [[_alternative(other) for other in event.top], _short(event.surprisal), _short(event.entropy)]
+    if isinstance(event, TokenEvent) and event.residual is not None:
+        row += [*([[], None, None] if len(row) == _NUM_PLAIN else []), _short(event.residual)]
     return row
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from exsa_lab.events import Event, TokenEvent
 from exsa_lab.prompts.thinking import Thinking
-from exsa_lab.widgets.rows import REJECTED_KINDS, TOKEN_KINDS, Row, Tally, to_rows, visible
+from exsa_lab.widgets.rows import REJECTED_KINDS, RESIDUAL, TOKEN_KINDS, Row, Tally, to_rows, visible
 from exsa_lab.widgets.static_bars import bar_lines, bars_html, has_alternatives, measures
+from exsa_lab.widgets.static_runs import list_html, mark_html, runs_of
 from exsa_lab.widgets.thought import Thought, ThoughtTally
 
 MAX_DETAILED_TOKENS = 4_000
@@ -82,6 +83,7 @@ def _html(rows: list[Row], tally: Tally, stats: Any, title: str | None, thought:
         f'<div dir="auto" style="{_TEXT}">',
         *_folded(list(_token_html(rows)), thought),
         "</div>",
+        _rejected_html(rows),
         branches,
         bars_html(rows),
         f'<div style="font-size:.86em;opacity:.8">{_legend(tally)}</div>',
@@ -99,7 +101,8 @@ def _branch_html(branch: Branch) -> str:
     head = f'<div style="font-size:.86em;font-weight:600">{escape(visible(title))}</div>'
     text = "".join(_token_html(rows))
     state = "" if tally.state.is_final else f" [{tally.state}]"
-    return f'<div style="margin:.5em 0 0 1em">{head}<div dir="auto" style="{_TEXT}">… {text}{state}</div></div>'
+    body = f'<div dir="auto" style="{_TEXT}">… {text}{state}</div>{_rejected_html(rows)}'
+    return f'<div style="margin:.5em 0 0 1em">{head}{body}</div>'
 
 
 def _branch_text(branch: Branch) -> str:
@@ -131,10 +134,28 @@ def _headline(tally: Tally, stats: Any) -> str:
 def _token_html(rows: list[Row]) -> Iterator[str]:
     rounds = {row[1]: row for row in rows if row[0] == "R"}
     tokens = [row for row in rows if row[0] != "R"]
-    for row in tokens[:MAX_DETAILED_TOKENS]:
-        yield _marked(row[0], _shown(row), _tooltip(row, rounds.get(row[6])))
-    for kind, group in groupby(tokens[MAX_DETAILED_TOKENS:], key=lambda row: row[0]):
-        yield _marked(kind, "".join(map(_shown, group)), "")
+    runs = runs_of(tokens)
+    for index, row in enumerate(tokens[:MAX_DETAILED_TOKENS]):
+        if row[0] in REJECTED_KINDS:
+            yield mark_html(runs[index]) if index in runs else ""
+        else:
+            yield _marked(row[0], _shown(row), _tooltip(row, rounds.get(row[6])))
+    for is_rejected, group in groupby(tokens[MAX_DETAILED_TOKENS:], key=lambda row: row[0] in REJECTED_KINDS):
+        if is_rejected:
+            yield mark_html(list(group))
+            continue
+        for kind, alike in groupby(group, key=lambda row: row[0]):
+            yield _marked(kind, "".join(map(_shown, alike)), "")
+
+
+def _rejected_html(rows: list[Row]) -> str:
+    """The rejected tokens with what stood around them, folded."""
+    rounds = {row[1]: row for row in rows if row[0] == "R"}
+
+    def draw(row: Row) -> str:
+        return _marked(row[0], _shown(row), _tooltip(row, rounds.get(row[6])))
+
+    return list_html([row for row in rows if row[0] != "R"], draw)
 
 
 def _folded(tokens: list[str], thought: Thought | None) -> list[str]:
@@ -165,7 +186,9 @@ def _tooltip(row: Row, round_row: Row | None) -> str:
     kind, token_id, text, p, q, u, round_number, *_ = row
     parts = [f"{json.dumps(text, ensure_ascii=False)} id {token_id}", TOKEN_KINDS[kind].name]
     parts += ["p not computed"] if p is None and kind != "d" else []
-    parts += [f"{name} {value:.3g}" for name, value in (("p", p), ("q", q), ("u", u)) if value is not None]
+    share = row[RESIDUAL] if len(row) > RESIDUAL else None
+    numbers = (("p", p), ("q", q), ("u", u), ("residual", share))
+    parts += [f"{name} {value:.3g}" for name, value in numbers if value is not None]
     if round_row is None:
         parts.append(f"round {round_number}")
     else:

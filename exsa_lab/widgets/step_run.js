@@ -6,7 +6,7 @@ export function toRounds(run) {
   for (const row of run.rows ?? []) {
     if (row[0] !== "R") {
       const [kind, id, text, p, q, u] = row;
-      tokens.push({ kind, id, text, p, q, u });
+      tokens.push({ kind, id, text, p, q, u, residual: row[10] ?? null });
       continue;
     }
     const [, number, k, accepted, , time, reason, drafter, sequences] = row;

@@ -66,14 +66,16 @@ function describeTest(run, round, { kind, text, p, q, u }) {
 }
 
 function describeOwn(run, round) {
-  const { kind, text, p, u } = round.own;
+  const { kind, text, p, u, residual } = round.own;
   const name = `${quote(text)}${inBrackets(p)}`;
   if (kind === "t") return `The target's own token: ${name}.`;
   if (kind === "b") return `All ${round.k} were accepted, and the same pass gives one more token, the bonus: ${name}.`;
   if (run.greedy)
     return `In its place stands the target's first choice: ${name}. The rest of the draft is worthless now.`;
-  if (round.drafter === "ngram") return `In its place stands the token the target drew: ${name}.`;
-  return `In its place one is drawn from the residual, max(p − q, 0) normalised, with u = ${probability(u)}: ${name}.`;
+  const share = residual === null ? "" : `; it has ${probability(residual)} of what is left without the refused token`;
+  if (round.drafter === "ngram") return `In its place stands the token the target drew: ${name}${share}.`;
+  const there = residual === null ? "" : `, and ${probability(residual)} there`;
+  return `In its place one is drawn from the residual, max(p − q, 0) normalised, with u = ${probability(u)}: ${name}${there}.`;
 }
 
 function describeRollback({ k, accepted, cells }) {
@@ -123,6 +125,14 @@ function makeBars(run, round, token, isTested) {
   return bars;
 }
 
+/** p of the target's own token; of one drawn from the residual its share there, too. */
+function makeOwnNumbers({ p, residual }) {
+  const box = make("div", "exsa-st-bars");
+  const numbers = [`p = ${probability(p)}`, residual === null ? "" : `residual = ${probability(residual)}`];
+  box.append(...numbers.filter(Boolean).map((number) => make("div", "exsa-st-u", number)));
+  return box;
+}
+
 /** A list item; plain elements, since JupyterLab styles lists and code inside of rendered HTML. */
 function makeCard(className, text) {
   const card = make("div", className, text);
@@ -155,7 +165,7 @@ function showCards(box, run, rounds, frame) {
     const sign = { b: "+ bonus", r: "↺ in its place", t: "target's own" }[round.own.kind];
     card.append(
       make("div", "exsa-st-name", quote(round.own.text)),
-      make("div", "exsa-st-bars", `p = ${probability(round.own.p)}`),
+      makeOwnNumbers(round.own),
       make("div", "exsa-st-verdict", sign),
     );
     card.ariaCurrent = frame.phase === "own" ? "true" : null;

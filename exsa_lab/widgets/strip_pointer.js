@@ -3,19 +3,32 @@
 import { probability } from "./common.js";
 import { hasAlternatives } from "./strip_alternatives.js";
 import { positionOf } from "./strip_store.js";
+import { isShown } from "./strip_text.js";
 import { describe } from "./strip_tip.js";
 
 const STAY_MS = 350; // how long a tooltip that can be clicked waits for the mouse on its way to it
 
-const tokenOf = (event) => event.target.closest?.(".exsa-tok");
-const isShown = (node) => node.getClientRects().length > 0;
+const tokenOf = (event) => event.target.closest?.(".exsa-tok, .exsa-cut");
+const isMark = (node) => node.classList.contains("exsa-cut");
+
+/** What a token tells about itself; a mark tells of the first token behind it, and names the others. */
+function aboutNode(store, text, node) {
+  const row = store.tokens[node.exsaIndex];
+  const about = describe(row, store.rounds.get(row[6]));
+  if (!isMark(node)) return about;
+  const others = text.nodeAt(node.exsaIndex).exsaRun.words().slice(1);
+  if (others.length) about.lines.unshift(`then ${others.join(", ")}`);
+  return about;
+}
 
 /** Ways from a token to its neighbours that are in sight. */
 function makeSteps(store, text) {
   function step(from, by) {
-    let index = from + by;
-    while (store.tokens[index] && !isShown(text.nodeAt(index))) index += by;
-    return text.nodeAt(index);
+    for (let index = from + by; store.tokens[index]; index += by) {
+      const stop = text.stopAt(index);
+      if (stop) return stop;
+    }
+    return null;
   }
 
   /** The token of the next line (by = 1) or the one before (by = -1) that stands nearest below or above. */
@@ -79,17 +92,22 @@ export function makePointer(store, text, { tip, show, hide, place }, branch) {
       branch(positionOf(store, index), token);
     };
     if (canBranch(row)) text.hold(true);
-    show(node, row, describe(row, store.rounds.get(row[6])), canBranch(row) ? choose : null);
+    show(node, row, aboutNode(store, text, node), canBranch(row) ? choose : null);
   }
 
   function onFocus(event) {
     const node = tokenOf(event);
     if (!node) return;
+    isPinned = false;
+    if (isMark(node)) return enter(node); // it has its label
     text.setTabStop(node.exsaIndex);
     const row = store.tokens[node.exsaIndex];
-    const about = describe(row, store.rounds.get(row[6]));
-    const numbers = ["p", "q", "u"].filter((n) => about[n] !== null).map((n) => `${n} ${probability(about[n])}`);
-    const help = canBranch(row) ? "Enter lists what else might have come" : "";
+    const about = aboutNode(store, text, node);
+    const numbers = ["p", "q", "residual", "u"]
+      .filter((n) => about[n] !== null)
+      .map((n) => `${n} ${probability(about[n])}`);
+    const folds = runOf(node) ? "Enter folds the rejected tokens here" : "";
+    const help = canBranch(row) ? "Enter lists what else might have come" : folds;
     node.setAttribute("role", "note");
     node.ariaLabel = [
       `${about.name} token ${about.text}`,
@@ -101,14 +119,13 @@ export function makePointer(store, text, { tip, show, hide, place }, branch) {
     ]
       .filter(Boolean)
       .join(", ");
-    isPinned = false;
     enter(node);
   }
 
   function onBlur(event) {
     if (tip.contains(event.relatedTarget)) return;
-    tokenOf(event)?.removeAttribute("role");
-    tokenOf(event)?.removeAttribute("aria-label");
+    const node = tokenOf(event);
+    if (node && !isMark(node)) for (const name of ["role", "aria-label"]) node.removeAttribute(name);
     leave();
   }
 
@@ -117,6 +134,7 @@ export function makePointer(store, text, { tip, show, hide, place }, branch) {
     if (!node || event.ctrlKey || event.metaKey || event.altKey) return;
     const index = node.exsaIndex;
     if (event.key === "Escape" && current) leave();
+    else if (["Enter", " "].includes(event.key) && runOf(node)) toggle(node).focus();
     else if (event.key === "Enter" && canBranch(store.tokens[index])) {
       enter(node);
       tip.querySelector("button")?.focus();
@@ -135,6 +153,17 @@ export function makePointer(store, text, { tip, show, hide, place }, branch) {
     // The notebook would move to another cell.
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** The run that a mark or a token of it opens and folds; null where all runs stand in the text. */
+  function runOf(node) {
+    const { exsaRun: run } = text.nodeAt(node.exsaIndex);
+    return run && isShown(run.mark) ? run : null;
+  }
+
+  function toggle(node) {
+    leave();
+    return text.toggleRun(runOf(node));
   }
 
   function onTipKey(event) {
@@ -156,6 +185,7 @@ export function makePointer(store, text, { tip, show, hide, place }, branch) {
 
   function onClick(event) {
     const node = tokenOf(event);
+    if (node && isMark(node)) return toggle(node);
     if (!node || !canBranch(store.tokens[node.exsaIndex])) return leave();
     isPinned = false;
     enter(node);

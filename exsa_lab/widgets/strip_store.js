@@ -2,13 +2,12 @@
 // are branches, which begin with what they share of their parent.
 
 import { bitsOf } from "./strip_heat.js";
+import { isRejected } from "./strip_runs.js";
 import { KINDS } from "./strip_text.js";
-
-const isRejected = (row) => "xd".includes(row[0]);
 
 function makeStore(branch = null) {
   const counts = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, 0]));
-  const shown = { scroll: null, isFollowing: true, isUnfolded: false }; // kept when the output is drawn anew
+  const shown = { scroll: null, isFollowing: true, isUnfolded: false, opened: new Set() }; // kept when the output is drawn anew
   const rows = { tokens: [], rounds: new Map(), counts, head: null, have: 0, skipped: 0, before: 0, shared: 0 };
   return { ...rows, ...shown, branch, hasEntropy: false };
 }

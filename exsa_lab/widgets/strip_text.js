@@ -3,6 +3,7 @@
 
 import { make } from "./common.js";
 import { levelOf } from "./strip_heat.js";
+import { isRejected, makeRun } from "./strip_runs.js";
 
 /** Name and meaning of each kind of token. */
 export const KINDS = {
@@ -31,8 +32,7 @@ export function makeToken(kind, text) {
 /** What stands in a chunk for one token: the space before the word, and the word with its mark. */
 function makeParts(row, index, mode) {
   const [kind, , ownText] = row;
-  const isRejected = "xd".includes(kind);
-  const text = isRejected ? ownText.replaceAll("\n", "↵") : ownText; // a line that was never broken stays whole
+  const text = isRejected(row) ? ownText.replaceAll("\n", "↵") : ownText; // a line that was never broken stays whole
   // The space before a word stays outside of the mark: words are underlined, not the gaps between them.
   const lead = text.trim() ? text.length - text.trimStart().length : 0;
   const node = makeToken(kind, text.slice(lead));
@@ -45,8 +45,8 @@ function makeParts(row, index, mode) {
   setLevel(node, row, mode);
   node.tabIndex = -1;
   // The space of a rejected token has to vanish with it.
-  if (isRejected) node.prepend(text.slice(0, lead));
-  return isRejected ? [node] : [text.slice(0, lead), node];
+  if (isRejected(row)) node.prepend(text.slice(0, lead));
+  return isRejected(row) ? [node] : [text.slice(0, lead), node];
 }
 
 function setLevel(node, row, mode) {
@@ -54,6 +54,8 @@ function setLevel(node, row, mode) {
   if (level === null) delete node.dataset.level;
   else node.dataset.level = level;
 }
+
+export const isShown = (node) => node.getClientRects().length > 0;
 
 function isSelected(el) {
   const selection = getSelection();
@@ -109,11 +111,29 @@ export function makeText(store, heat = "none") {
   function addNodes(chunk, from) {
     const parts = [];
     for (let index = from; index < chunk.last; index += 1) {
-      const made = makeParts(store.tokens[index], index, heat);
+      const row = store.tokens[index];
+      const made = makeParts(row, index, heat);
       nodes.set(index, made.at(-1));
-      parts.push(...made);
+      if (isRejected(row)) addToRun(chunk, index, parts);
+      else parts.push(...made);
     }
     chunk.el.append(...parts);
+  }
+
+  /** Put a rejected token into the run that it goes on, or into a new one among `parts`. */
+  function addToRun(chunk, index, parts) {
+    const before = index > chunk.first ? nodes.get(index - 1).exsaRun : null;
+    const run = before ?? makeRun(index, store.opened.has(index));
+    if (!before) parts.push(run.el);
+    run.add(nodes.get(index), store.tokens[index]);
+  }
+
+  /** Open a run of rejected tokens or fold it; returns what stands there then. */
+  function toggleRun({ first, mark, open }) {
+    const isOpen = !store.opened.delete(first);
+    if (isOpen) store.opened.add(first);
+    open(isOpen);
+    return isOpen ? nodes.get(first) : mark;
   }
 
   function warm(chunk) {
@@ -129,7 +149,7 @@ export function makeText(store, heat = "none") {
     if (isCold || chunk.el.contains(document.activeElement) || isSelected(chunk.el)) return;
     chunk.isWarm = false;
     for (let index = chunk.first; index < chunk.last; index += 1) nodes.delete(index);
-    const kept = store.tokens.slice(chunk.first, chunk.last).filter(([kind]) => !"xd".includes(kind));
+    const kept = store.tokens.slice(chunk.first, chunk.last).filter((row) => !isRejected(row));
     chunk.el.textContent = kept.map(([, , text]) => text).join("");
     keepTabStop();
   }
@@ -144,8 +164,10 @@ export function makeText(store, heat = "none") {
   function keepTabStop() {
     if (nodes.has(tabStop)) nodes.get(tabStop).tabIndex = 0;
     else {
-      const first = chunks.find((chunk) => chunk.isWarm && chunk.last > chunk.first);
-      if (first) setTabStop(first.first);
+      const chunk = chunks.find((chunk) => chunk.isWarm && chunk.last > chunk.first);
+      let first = chunk?.first;
+      while (first < chunk?.last - 1 && isRejected(store.tokens[first])) first += 1; // it may be folded
+      if (chunk) setTabStop(first);
     }
   }
 
@@ -193,6 +215,14 @@ export function makeText(store, heat = "none") {
     return nodes.get(index);
   }
 
+  /** What the reader can stop at in place of a token: itself where it is in sight, the mark of a run that is folded. */
+  function stopAt(index) {
+    const node = nodeAt(index);
+    if (!node || isShown(node)) return node;
+    const run = node.exsaRun;
+    return run?.first === index && isShown(run.mark) ? run.mark : null;
+  }
+
   /** The elements of a token's round: its neighbours, as far as they have one. */
   function roundOf(index) {
     const round = store.tokens[index][6];
@@ -229,5 +259,17 @@ export function makeText(store, heat = "none") {
     foldThought();
   });
   box.addEventListener("scroll", onScroll, { passive: true });
-  return { box, fold, nodeAt, roundOf, setTabStop, update, recolour, hold, release: () => near.disconnect() };
+  return {
+    box,
+    fold,
+    nodeAt,
+    stopAt,
+    toggleRun,
+    roundOf,
+    setTabStop,
+    update,
+    recolour,
+    hold,
+    release: () => near.disconnect(),
+  };
 }

@@ -5,10 +5,14 @@ import { hasAlternatives, makeAlternatives } from "./strip_alternatives.js";
 import { measuresOf } from "./strip_heat.js";
 import { KINDS, makeToken } from "./strip_text.js";
 
+const RESIDUAL = 10; // place in a token's row
+
 /** Why it was decided so, in words; empty where there is nothing to add. */
-function reasonOf([kind, , , p, q, u]) {
+function reasonOf(row) {
+  const [kind, , , p, q, u] = row;
   if (kind === "d") return "never tested";
   if ("kc".includes(kind)) return "";
+  if (kind === "r" && residualOf(row) !== null) return "u drew it from the residual: max(p − q, 0), made to sum to 1";
   if (kind !== "a" && kind !== "x") return p === null ? "p was not computed: nobody watched then" : "";
   if (u === null) return kind === "a" ? "the target's own first choice" : "not the target's first choice";
   if (!q) return "";
@@ -16,6 +20,9 @@ function reasonOf([kind, , , p, q, u]) {
   if (ratio >= 1) return "p ≥ q, so always accepted";
   return `${kind === "a" ? "u < p/q" : "u ≥ p/q"} = ${ratio.toFixed(3)}`;
 }
+
+/** The residual's probability of a token that was drawn from it; null of all others. */
+export const residualOf = (row) => row[RESIDUAL] ?? null;
 
 export function describe(row, round) {
   const [kind, id, text, p, q, u, number] = row;
@@ -30,7 +37,8 @@ export function describe(row, round) {
     lines.push(`took ${ms.toFixed(1)} ms${shared}, done at ${time.toFixed(2)} s`);
   }
   const measures = measuresOf(row);
-  return { name, meaning, id, text: JSON.stringify(text), p, q, u, reason: reasonOf(row), measures, lines };
+  const residual = residualOf(row);
+  return { name, meaning, id, text: JSON.stringify(text), p, q, u, residual, reason: reasonOf(row), measures, lines };
 }
 
 export function makeTip() {
@@ -55,6 +63,7 @@ export function makeTip() {
     const parts = [title, kind];
     if (row[0] !== "d" && !(about.p === null && "kc".includes(row[0]))) parts.push(bar("p target", about.p, "p"));
     if (about.q !== null) parts.push(bar("q draft", about.q, "q"));
+    if (about.residual !== null) parts.push(bar("residual", about.residual, "p"));
     if (about.u !== null) parts.push(bar("u drawn", about.u, "u"));
     if (about.reason) parts.push(make("div", "exsa-tip-reason", about.reason));
     if (about.measures) parts.push(make("div", "exsa-tip-measures", about.measures));

@@ -4,6 +4,7 @@
 import { make, makeWidget, STATES } from "./common.js";
 import { makeHeatChoice } from "./strip_heat.js";
 import { makePointer } from "./strip_pointer.js";
+import { makeRejectedChoice } from "./strip_runs.js";
 import { makeFamily, takeDelta, takeSnapshot } from "./strip_store.js";
 import { makeTabs } from "./strip_tabs.js";
 import { KINDS, makeText, makeToken } from "./strip_text.js";
@@ -13,7 +14,6 @@ const STOP_HELP =
   "Stops this generation. It works while the kernel is free, so for cells that run in the background. While a cell is " +
   "running its clicks wait: stop that cell with the kernel's interrupt (the ■ of the toolbar, or I twice).";
 const TOGGLES = [
-  ["rejected", "rejected tokens", true],
   ["marks", "marks", true],
   ["mono", "monospace", false],
   ["whole", "whole text", false],
@@ -124,6 +124,8 @@ function makeFooter(current, root, onHeat) {
     return { kind, item, count };
   });
   const toggles = foot.appendChild(make("div", "exsa-toggles"));
+  const setRejected = (mode) => settings.set("rejected", mode);
+  toggles.append(makeRejectedChoice(settings.get("rejected", "marks"), root, setRejected));
   for (const [name, label, otherwise] of TOGGLES) {
     const field = toggles.appendChild(make("label"));
     const input = field.appendChild(make("input"));

@@ -56,7 +56,7 @@ def test_a_click_and_the_keyboard_branch_and_all_of_it_is_saved(notebook: Open, 
     strip, tip = lab.strip(1), lab.strip(1).locator(".exsa-tip")
     tabs = strip.locator(".exsa-tab")
     text = strip.locator(".exsa-text")
-    strip.get_by_label("rejected tokens").uncheck()
+    strip.get_by_label("rejected tokens").select_option("hidden")
 
     strip.locator(".exsa-text .exsa-tok:not(.x, .d)").nth(6).hover()
     expect(tip.locator(".exsa-alt")).to_have_count(5)

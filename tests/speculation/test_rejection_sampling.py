@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -354,6 +354,30 @@ def test_residual_is_what_the_draft_left_uncovered(data: st.DataObject, vocab: i
     else:
         found = left.probabilities(np.arange(vocab, dtype=np.int32))
         np.testing.assert_allclose(found, uncovered / uncovered.sum(), atol=1e-9)
+
+
+@pytest.mark.parametrize("is_chosen", [False, True])
+@given(data=st.data(), vocab=vocab_sizes, params=sampled, seed=seeds)
+def test_a_resampled_token_has_its_share_of_the_residual(
+    is_chosen: bool, data: st.DataObject, vocab: int, params: SamplingParams, seed: int
+) -> None:
+    target, draft = data.draw(logits(2, vocab)), data.draw(logits(1, vocab))[0]
+    random = RequestRandom(seed)
+    q = apply_chain(draft, params)
+    token = q.sample(random.draft_uniform())
+    verdict = accept([token], [None if is_chosen else q], target, params, random, 0)
+    if verdict.source is not Source.RESAMPLED:
+        assert verdict.residual is None
+        return
+    drawn_from = np.eye(vocab)[token] if is_chosen else dense(draft, params)
+    left = np.maximum(dense(target[0], params) - drawn_from, 0)
+    assume(left.sum() > 1e-9)  # else rounding decides
+    assert verdict.residual == pytest.approx(left[verdict.token] / left.sum(), rel=1e-5, abs=1e-9)
+
+
+def test_greedy_decoding_draws_from_no_residual() -> None:
+    wrong = int(TARGET6[0].argmin())
+    assert accept([wrong], [None], TARGET6[:2], GREEDY, RequestRandom(0), 0).residual is None
 
 
 def test_residual_of_identical_distributions_is_the_target() -> None:

@@ -13,6 +13,7 @@ from exsa_lab.events import Event, Rejection, Source, State, StateEvent
 from exsa_lab.widgets import static
 from exsa_lab.widgets.scripts import in_view
 from exsa_lab.widgets.static import static_html, static_text
+from exsa_lab.widgets.static_runs import MARK
 from tests.widgets.fake import PROSE, refused, round_event, speculative_rounds, split_tokens, token
 
 HOSTILE = [
@@ -66,8 +67,8 @@ def _plain(texts: list[str]) -> list[Event]:
 def test_html_is_well_formed_and_has_no_script() -> None:
     checker = Checker(in_view(static_html(_speculative()), "abc"))
 
-    assert checker.tags == {"exsa-view", "div", "span", "s"}
-    assert checker.attributes == {"class", "style", "title", "dir", "data-view"}
+    assert checker.tags == {"exsa-view", "div", "span", "s", "sup", "details", "summary", "ul", "li"}
+    assert checker.attributes == {"class", "style", "title", "dir", "data-view", "role", "aria-label"}
 
 
 def test_html_shows_the_text_with_its_white_space() -> None:
@@ -84,7 +85,7 @@ def test_html_escapes_hostile_text_everywhere() -> None:
 
     checker = Checker(static_html(events, title="<b onclick=x>"))
 
-    assert checker.tags == {"div", "span", "s"}
+    assert checker.tags == {"div", "span", "s", "sup", "details", "summary", "ul", "li"}
     assert not any(name.startswith("on") for name in checker.attributes)
     assert "<script>alert(1)</script>" in checker.text
     assert "<script>alert(2)</script>" in checker.text
@@ -122,8 +123,9 @@ def test_a_probability_that_was_not_computed_is_said_so() -> None:
         static_html([token(0, "plain", p=None), refused(1, "x", reason=Rejection.DISCARDED, p=None)])
     ).titles
 
+    assert titles[1] == "rejected here: “x” discarded"
     assert '"plain" id 100 · target · p not computed · round 0' in titles[0]
-    assert "not computed" not in titles[1]
+    assert "not computed" not in titles[2]
 
 
 def test_the_space_before_a_word_is_not_underlined() -> None:
@@ -134,6 +136,33 @@ def test_the_space_before_a_word_is_not_underlined() -> None:
 
 def test_a_rejected_line_break_does_not_break_the_line() -> None:
     assert "\n" not in Checker(static_html([refused(0, "\n\nThe")])).text
+
+
+def test_words_stay_whole_and_what_was_rejected_inside_is_listed() -> None:
+    events: list[Event] = [
+        token(0, "a st"),
+        refused(1, "ale lighthouse."),
+        refused(2, "\n", reason=Rejection.DISCARDED),
+        token(1, "urdy", Source.RESAMPLED),
+        token(2, " one"),
+    ]
+    html = static_html(events)
+    text = Checker(html).text
+    assert f"a st{MARK}urdy one" in text
+    assert "2 rejected draft tokens" in text
+    assert "…a stale lighthouse.↵ → urdy" in text
+    assert html.partition("<details")[2].partition("</details>")[0].count("<s ") == 2
+    assert 'aria-label="rejected here: “ale lighthouse.” refused, “↵” discarded"' in html
+
+
+def test_a_text_without_drafts_has_no_list_of_rejected_ones() -> None:
+    assert "rejected" not in static_html(_plain(["a", "b"]))
+
+
+def test_beyond_the_detailed_tokens_there_is_still_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "MAX_DETAILED_TOKENS", 1)
+    events: list[Event] = [token(0, "a"), token(1, "b"), refused(2, "x"), token(2, "c"), token(3, "d")]
+    assert f"ab{MARK}cd" in Checker(static_html(events)).text
 
 
 def test_long_runs_lose_their_tooltips_but_not_their_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_tokens_are_appended_and_keep_their_nodes(page: Any) -> None:
     page.evaluate("window.first = document.querySelector('.exsa-text .exsa-tok')")
     send(page, events[40:], before=events[:40])
 
-    page.get_by_label("rejected tokens").uncheck()
+    page.get_by_label("rejected tokens").select_option("hidden")
     assert page.evaluate("first === document.querySelector('.exsa-text .exsa-tok') && first.isConnected")
     assert page.locator(".exsa-text").evaluate("el => el.textContent").startswith("The sky")
     page.get_by_label("marks", exact=True).uncheck()
@@ -87,7 +88,7 @@ def test_the_header_has_the_numbers_and_stop(page: Any) -> None:
     assert page.get_by_role("button", name="Stopping").is_disabled()
 
     send(page, [StateEvent(State.CANCELLED)], before=marked())
-    assert page.get_by_role("button").count() == 0
+    assert page.get_by_role("button", name="Stop").count() == 0
     assert page.get_by_text("Cancelled. 1 of 4 tokens came from accepted drafts; 2 draft tokens rejected.").is_visible()
 
 
@@ -137,6 +138,8 @@ def test_the_keyboard_moves_from_token_to_token(page: Any) -> None:
 
     page.evaluate("document.querySelector('.exsa-text .exsa-tok').focus()")
     assert page.evaluate("document.activeElement.ariaLabel").startswith('target token "The", p 0.900')
+    page.get_by_label("rejected tokens").select_option("text")
+    page.evaluate("document.querySelector('.exsa-text .exsa-tok').focus()")
     for key, text in [
         ("ArrowRight", "sky"),
         ("ArrowRight", " was"),
@@ -151,10 +154,91 @@ def test_the_keyboard_moves_from_token_to_token(page: Any) -> None:
     page.keyboard.press("Escape")
     assert not page.get_by_role("tooltip").is_visible()
 
-    page.get_by_label("rejected tokens").uncheck()
+    page.get_by_label("rejected tokens").select_option("hidden")
     page.evaluate("document.querySelector('.exsa-text .a').focus()")
     page.keyboard.press("ArrowRight")
     assert page.evaluate(focused) == "is"
+
+
+IS_THERE = "el => el.checkVisibility()"
+
+
+def middle_of(mark: Any) -> tuple[float, float]:
+    """Where a mark is painted: above the gap between two tokens, where it has no width of its own."""
+    left, top = mark.evaluate("el => [el.getBoundingClientRect().x, el.getBoundingClientRect().y]")
+    return left, top - 2
+
+
+def inside_a_word() -> list[Event]:
+    return [
+        token(0, "a st"),
+        refused(1, "ale lighthouse.", p=0.1, q=0.8, u=0.5),
+        refused(2, "\n", reason="discarded", p=None, u=None),
+        token(1, "urdy", Source.RESAMPLED),
+        token(2, " one"),
+    ]
+
+
+def test_words_stay_whole_where_tokens_were_rejected_inside(page: Any) -> None:
+    load(page)
+    send(page, inside_a_word())
+    assert shown_text(page).strip() == "a sturdy one"
+    before, after = (page.locator(".exsa-text .exsa-tok").nth(n).bounding_box() for n in (0, 3))
+    assert abs(before["x"] + before["width"] - after["x"]) < 1
+    mark = page.get_by_role("button", name="2 draft tokens rejected here")
+    assert '"ale lighthouse." refused, "\\n" discarded' in mark.get_attribute("aria-label")
+
+    page.mouse.move(*middle_of(mark))
+    tip = page.get_by_role("tooltip").inner_text()
+    for part in ("ale lighthouse.", "0.800", "u ≥ p/q = 0.125", 'then "\\n" discarded'):
+        assert part in tip
+
+    page.mouse.click(*middle_of(mark))
+    assert shown_text(page).strip() == "a stale lighthouse.↵urdy one"
+    assert mark.get_attribute("aria-expanded") == "true"
+    page.mouse.click(*middle_of(mark))
+    assert shown_text(page).strip() == "a sturdy one"
+
+
+def test_rejected_tokens_are_reached_and_opened_with_the_keyboard(page: Any) -> None:
+    load(page)
+    send(page, inside_a_word())
+    page.evaluate("document.querySelector('.exsa-text .exsa-tok').focus()")
+    page.keyboard.press("ArrowRight")
+    label = "document.activeElement.ariaLabel"
+    assert page.evaluate(label).startswith("2 draft tokens rejected here")
+    assert page.get_by_role("tooltip").is_visible()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(label).startswith("resampled token")
+    page.keyboard.press("ArrowLeft")
+
+    page.keyboard.press("Enter")
+    assert page.evaluate(label).startswith('refused token "ale lighthouse."')
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(label).startswith('discarded token "\\n"')
+    page.keyboard.press("Enter")
+    assert page.evaluate(label).startswith("2 draft tokens rejected here")
+    assert shown_text(page).strip() == "a sturdy one"
+
+
+def test_an_opened_run_stays_open_when_the_output_is_drawn_anew(page: Any) -> None:
+    load(page)
+    send(page, inside_a_word())
+    page.mouse.click(*middle_of(page.locator(".exsa-cut")))
+    page.evaluate("void widget.render({ model, el: document.body.appendChild(document.createElement('div')) })")
+    assert page.locator(".exsa-run.open").count() == 2
+
+
+def test_a_resampled_token_tells_its_share_of_the_residual(page: Any) -> None:
+    load(page)
+    drawn = replace(token(0, " is", Source.RESAMPLED, p=0.6, u=0.25), residual=0.75)
+    send(page, [refused(0, " was", p=0.1, q=0.8, u=0.5), drawn, token(1, " so")])
+    page.locator(".exsa-text .r").hover()
+    text = page.get_by_role("tooltip").inner_text().replace("\n", " ")
+    assert "residual 0.750" in text
+    assert "from the residual" in text
+    page.locator(".exsa-text .r").focus()
+    assert "residual 0.750" in page.evaluate("document.activeElement.ariaLabel")
 
 
 def test_arrow_down_goes_to_the_next_line_and_up_comes_back(page: Any) -> None:
@@ -171,16 +255,17 @@ def test_arrow_down_goes_to_the_next_line_and_up_comes_back(page: Any) -> None:
 def test_toggles_are_remembered(page: Any) -> None:
     load(page)
     send(page, marked())
-    assert page.locator(".exsa-text .x").is_visible()
-    page.get_by_label("rejected tokens").uncheck()
+    assert page.locator(".exsa-cut").evaluate(IS_THERE)
+    page.get_by_label("rejected tokens").select_option("hidden")
     assert not page.locator(".exsa-text .x").is_visible()
     assert shown_text(page).strip() == "The sky is blue"
 
     load(page)
     send(page, marked())
 
-    assert not page.get_by_label("rejected tokens").is_checked()
+    assert page.get_by_label("rejected tokens").input_value() == "hidden"
     assert not page.locator(".exsa-text .x").is_visible()
+    assert not page.locator(".exsa-cut").evaluate(IS_THERE)
 
 
 def test_hostile_text_is_text(page: Any) -> None:
