@@ -100,6 +100,7 @@ def test_marks_tooltip_and_themes(notebook: Open) -> None:
     lab.run(0, 1)
     strip = lab.strip(1)
     expect(strip.locator(".exsa-state")).to_contain_text("finished")
+    strip.get_by_label("rejected tokens").select_option("text")
     tip = strip.locator(".exsa-tip")
 
     for theme in ("light", "dark"):
