@@ -121,9 +121,7 @@ def _add_needed(figure: Figure, needed: list[tuple[int, float | None]], traces: 
             row=1,
             col=2,
         )
-    figure.update_xaxes(
-        title="draft length k" + (" (hatched: cannot pay)" if cannot else ""), dtick=1, row=1, col=2
-    )
+    figure.update_xaxes(title="draft length k" + (" (hatched: cannot pay)" if cannot else ""), dtick=1, row=1, col=2)
     figure.update_yaxes(range=[0, 1.12], tickformat=".0%", row=1, col=2)
 
 
