@@ -113,6 +113,18 @@ def test_runs_of_the_engine_are_points_and_set_the_acceptance(engine: Engine) ->
     assert "Measured against" not in view.static()[1]
 
 
+def test_how_sure_the_costs_of_this_machine_are_is_said(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = engine.costs
+    assert costs is not None
+    costs.scatter = 0.04
+    monkeypatch.setattr(Engine, "costs", costs)
+    view = Explorer(engine)
+    assert view.machines[0]["note"].endswith("Repeats of measured steps differ by 4 %.")
+    assert "Repeats of measured steps differ by 4 %." in view.static()[1]
+    view.machine = "H100"
+    assert "Repeats" not in view.static()[1]
+
+
 def test_another_machine_brings_its_own_draft_cost() -> None:
     view = explore(machine="H100")
     assert view.draft_cost == pytest.approx(0.3 / 1.16, rel=0.01)

@@ -50,6 +50,13 @@ def test_turns_that_disagree_are_no_difference_and_a_busy_machine_is_told() -> N
     assert "Machine busy: the runs of a differ by 30 %." in sentences
 
 
+def test_a_lane_says_of_how_many_runs_its_speed_is() -> None:
+    (lane, _) = lanes_of_traces({"a": [recorded(), recorded(factor=2)], "b": [recorded(), recorded()]})
+    assert lane.sureness == f"{min(lane.speeds):.1f} to {max(lane.speeds):.1f} in 2 runs"
+    (lane, _) = lanes_of_traces({"a": recorded(), "b": recorded()})
+    assert lane.sureness == "one run"
+
+
 def test_the_run_of_median_speed_is_shown() -> None:
     runs = [recorded(factor=2), recorded(), recorded(factor=3)]
     (lane, _) = lanes_of_traces({"a": runs, "b": runs})

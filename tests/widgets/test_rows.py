@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,13 @@ def test_speed_and_ttft_come_from_the_statistics_where_given() -> None:
     head = _tally(token(0, "a"), round_event(0, 0, 0, 0.5)).head(Stats(generated_tokens=11, decode_s=2.0, ttft_s=0.25))
 
     assert (head["tok_s"], head["ttft_s"]) == (5.0, 0.25)
+
+
+def test_a_speed_says_that_it_is_of_one_run_and_whether_the_machine_was_busy() -> None:
+    rounds = [replace(round_event(n, 0, 0, 0.1 * n), verify_s=0.01 + 0.004 * (n % 2)) for n in range(20)]
+    assert _tally(*rounds).head()["sure"] == "so far"
+    over = _tally(*rounds, StateEvent(State.FINISHED))
+    assert over.head()["sure"] == "one run, machine busy: neighbouring steps differ by 40 %"
 
 
 def test_an_empty_tally_has_a_header_too() -> None:

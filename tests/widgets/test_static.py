@@ -178,7 +178,7 @@ def test_long_runs_lose_their_tooltips_but_not_their_text(monkeypatch: pytest.Mo
 def test_numbers_and_summary_are_there() -> None:
     text = Checker(static_html(_speculative(), Stats(generated_tokens=98, decode_s=2.0, ttft_s=0.2))).text
 
-    assert "48.5 tok/s" in text
+    assert "48.5 tok/s (one run)" in text
     assert "of 98 tokens came from accepted drafts" in text
 
 
