@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
+
+import pytest
 
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
@@ -25,6 +28,26 @@ def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
     thread = threading.Thread(target=watch)
     thread.start()
     return thread
+
+
+def test_pressed_again_while_it_is_stopped_the_line_stays(
+    ip: Shell, slow_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = Generation.cancel
+
+    def press_and_cancel(generation: Generation, reason: str = "") -> None:
+        signal.raise_signal(signal.SIGINT)
+        cancel(generation, reason)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Generation, "cancel", press_and_cancel)
+    thread = interrupt_when(lambda: bool(slow_engine.active and slow_engine.active[-1].tokens))
+    result = ip.run("%%exsa --max-tokens 2000 --draft-length 0\nabc")
+    thread.join()
+    assert isinstance(result.error, CellInterrupted)
+    assert ip.ip.user_ns["_exsa"].state == "cancelled"
+    monkeypatch.undo()
+    assert ip.run("%%exsa --max-tokens 3\nabc").succeeded
 
 
 def test_interrupt_keeps_the_text_and_the_engine(ip: Shell, slow_engine: Engine) -> None:
