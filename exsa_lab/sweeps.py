@@ -361,10 +361,13 @@ def _open_study(
 def _storage(path: Path | None) -> Any:
     """Optuna's own in memory, or one SQLite file, which waits while another kernel writes to it."""
     import optuna
+    from sqlalchemy.pool import NullPool  # Optuna's own dependency
 
     if path is None:
         return None
-    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    # Without a pool, which nobody would close: a connection lasts as long as what it is for.
+    settings = {"connect_args": {"timeout": 60}, "poolclass": NullPool}
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs=settings)
 
 
 class _Progress:

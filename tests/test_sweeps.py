@@ -115,7 +115,7 @@ def test_two_kernels_on_one_file_share_its_trials(tmp_path: Path) -> None:
     assert [kernel.returncode for kernel in kernels] == [0, 0], outputs
     import optuna
 
-    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{storage}")
+    study = optuna.load_study(study_name="sweep", storage=sweeps._storage(storage))
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     assert len(done) == len({str(trial.params) for trial in done}) == 18
     assert len(study.trials) == 18
