@@ -65,12 +65,22 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The same for a test that skips itself while it runs; a mark, which tells of a system, may skip it."""
+    report = yield
+    if IN_CI and report.when == "call" and call.excinfo and call.excinfo.errisinstance(pytest.skip.Exception):
+        report.outcome = "failed"
+        report.longrepr = f"CI skips no test: {call.excinfo.value}"
+    return report
+
+
 _untested: Counter[str] = Counter()
-"""Why tests were skipped before they began, and how many (a module counts as one)."""
+"""Why tests were skipped, and how many (a module counts as one)."""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "setup":
+    if report.when != "teardown":
         _count_skipped(report)
 
 

@@ -41,9 +41,11 @@ def run(tmp_path: Path, *argv: str) -> dict[str, Any]:
     return dict(report)
 
 
-def test_without_a_gpu_there_is_nothing_to_measure(capsys: pytest.CaptureFixture[str]) -> None:
-    if machine().can_offload:
-        pytest.skip("this build can use a GPU")
+def test_without_a_gpu_there_is_nothing_to_measure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = replace(machine(), gpus=(), can_offload=False)
+    monkeypatch.setattr("exsa_lab.bench.setting.machine", lambda: none)
     assert main(["prefix", "--device", "gpu", "--quick"]) == 2
     assert "no layer can run on a GPU here" in capsys.readouterr().err
 

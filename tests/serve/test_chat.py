@@ -126,7 +126,6 @@ def test_a_thought_stands_apart() -> None:
 
 
 def test_a_form_is_kept() -> None:
-    pytest.importorskip("llguidance")
     schema = {"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"], "additionalProperties": False}
     pieces = [bytes([byte]) for byte in range(127)] + [b"<end>"]
     target = ScriptedModel(pieces, lambda tokens: np.full(128, 1 / 128), ends=[127])

@@ -41,7 +41,6 @@ def test_the_key_is_shown_once_and_only_there(caplog: pytest.LogCaptureFixture) 
 
 
 def test_the_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("openai")
     with serving() as server:
         exec(server.snippet().replace("Why is the sky blue?", "abc"), {})
     assert capsys.readouterr().out.strip()
