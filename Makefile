@@ -8,10 +8,14 @@ READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 EXTRAS := demo,lab,hub,sweeps,serve
 DEV_EXTRAS := $(EXTRAS),dev
+# VS Code's widget manager, for tests: its bundle alone, not the packages that it was made from.
+VSCODE := build/vscode/package/dist/ipywidgets.js
+VSCODE_PACKAGE := @vscode/jupyter-ipywidgets8@1.0.9
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab demo test test-fast test-real test-browser check check-widgets bench dist torch notebooks clean
+.PHONY: help lab demo test test-fast test-real test-browser check check-widgets bench fuzz matrix binding dist torch \
+  notebooks clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +26,7 @@ lab: $(READY)  ## Open JupyterLab on the quickstart notebook
 demo: $(READY)  ## Run the quickstart without a browser and write quickstart.html
 	$(BIN)/exsa-lab demo $(ARGS)
 
-test: $(DEV_READY)  ## Run every test: fast, real models, notebooks, browser
+test: $(DEV_READY) $(VSCODE)  ## Run every test: fast, real models, notebooks, browser
 	$(BIN)/python -m pytest $(ARGS)
 
 # The three parts of `make test`, for CI. Only the first is spread over the cores: the others use them all.
@@ -32,7 +36,7 @@ test-fast: $(DEV_READY)  ## Run the tests that need neither weights nor a browse
 test-real: $(DEV_READY)  ## Run the tests on the real model pair, and the notebooks
 	$(BIN)/python -m pytest -m "real and not browser" $(ARGS)
 
-test-browser: $(DEV_READY)  ## Run the tests in a real JupyterLab
+test-browser: $(DEV_READY) $(VSCODE)  ## Run the tests in a real JupyterLab
 	$(BIN)/python -m pytest -m browser $(ARGS) tests
 
 check: $(DEV_READY)  ## Lint, formatting and types
@@ -50,8 +54,22 @@ node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+$(VSCODE):
+	@mkdir -p build/vscode
+	@cd build/vscode && npm pack --silent $(VSCODE_PACKAGE) >package.txt && tar -xzf "$$(cat package.txt)" || \
+	  echo "npm did not bring VS Code's widget manager: its tests are skipped." >&2
+
 bench: $(READY)  ## Measure decoding on this machine
 	$(BIN)/exsa-lab bench $(or $(ARGS),decode)
+
+fuzz: $(DEV_READY)  ## Throw random inputs at what reads them: ARGS="all --seconds 180"
+	$(BIN)/python -m tests.fuzz $(or $(ARGS),all)
+
+matrix: $(DEV_READY)  ## Try every Python that is here, and print a table
+	$(BIN)/python scripts/matrix.py $(ARGS)
+
+binding: $(DEV_READY)  ## Say what the next release of llama-cpp-python would move
+	$(BIN)/python scripts/check_binding.py $(ARGS)
 
 dist: $(DEV_READY)  ## Build sdist and wheel, and try the wheel in an empty environment
 	$(BIN)/python scripts/make_dist.py

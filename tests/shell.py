@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ class CellResult:
     evalue: str = ""
     traceback: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    messages: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    """From a kernel: all that it said of the cell, as a page gets it."""
 
     @property
     def succeeded(self) -> bool:
@@ -73,10 +76,12 @@ def shell() -> Iterator[Shell]:
 class Kernel:
     """A kernel as a notebook has it: another process, reached by messages, interrupted by a signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
+        """Start one, with these variables besides ours."""
         self._manager = KernelManager(kernel_name="python3")
         # What a kernel writes while it is shut down is no part of the tests' output.
-        self._manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._manager.start_kernel(env={**os.environ, **environment}, **quiet)
         self._client = self._manager.blocking_client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=TIMEOUT_S)
@@ -109,6 +114,7 @@ class Kernel:
             message = self._client.get_iopub_msg(timeout=TIMEOUT_S)
             if message["parent_header"].get("msg_id") != request:
                 continue
+            result.messages.append(message)
             content = message["content"]
             match message["msg_type"]:
                 case "status" if content["execution_state"] == "idle":
