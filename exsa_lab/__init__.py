@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from exsa_lab.widgets.step_through import StepThrough
     from exsa_lab.widgets.timeline import show_timeline
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BatchManager",
