@@ -17,6 +17,7 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+VSCODE_MANAGER = Path(__file__).parent.parent / "build" / "vscode" / "package" / "dist" / "ipywidgets.js"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -36,6 +37,8 @@ def _missing(marker: str) -> str | None:
         return "playwright or jupyterlab is missing: pip install -e '.[lab,dev]'"
     if marker == "browser" and chromium() is None:
         return "no chromium on this machine, so the page itself is NOT tested (Debian: apt-get install chromium)"
+    if marker == "vscode" and not VSCODE_MANAGER.is_file():
+        return "VS Code's widget manager is missing: make test-browser fetches it, with npm"
     return None
 
 
@@ -47,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here and say why; in CI that is a failure, for a skipped test proves nothing."""
-    for marker in ("real", "browser"):
+    for marker in ("real", "browser", "vscode"):
         reason = _missing(marker) if item.get_closest_marker(marker) else None
         if reason and IN_CI:
             pytest.fail(reason, pytrace=False)

@@ -16,21 +16,18 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.lab import WAIT_MS
+from tests.conftest import VSCODE_MANAGER
 from tests.shell import Kernel
 
-ROOT = Path(__file__).parent.parent.parent
-MANAGER = ROOT / "build" / "vscode" / "package" / "dist" / "ipywidgets.js"
 ANYWIDGET = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
-if not MANAGER.is_file():
-    pytest.skip("VS Code's widget manager is not here: make test-browser fetches it, with npm", allow_module_level=True)
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.vscode]
 
 SITE = "http://127.0.0.1:9/"
 FILES = {
     "": None,
     "page.js": Path(__file__).with_name("vscode_page.js"),
-    "manager.js": MANAGER,
+    "manager.js": VSCODE_MANAGER,
     "anywidget.js": ANYWIDGET,
 }
 SET_UP = """
