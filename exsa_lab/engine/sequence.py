@@ -12,7 +12,13 @@ from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.text import Emitter, unfinished
 from exsa_lab.errors import ConfigError, DecodeError
 from exsa_lab.events import State, StateEvent, TokenEvent
-from exsa_lab.prompts.encode import Continuation, encode_continuation, encode_prompt
+from exsa_lab.prompts.encode import (
+    Continuation,
+    EncodedPrompt,
+    encode_continuation,
+    encode_prompt,
+    is_soon_encoded,
+)
 from exsa_lab.prompts.thinking import Thinking, ThoughtBudget, closing_tokens
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.speculation.acceptance_rates import DraftHistory
@@ -101,17 +107,25 @@ class Sequence:
         return time.perf_counter() - self.generation.submitted
 
 
-def begin_sequence(generation: Generation, model: Model, n_cells: int) -> Sequence:
-    """Tokenize a generation's prompt and tell it that it waits; raises ExsaError for a prompt that cannot run.
+def encode(generation: Generation, model: Model, n_cells: int) -> EncodedPrompt:
+    """Tokenize a generation's prompt, of at most ``n_cells`` tokens; raises ExsaError for one that cannot run.
 
-    ``n_cells`` bounds the prompt's tokens.
+    Nothing is changed: any thread may do it.
     """
+    if generation.continues is not None:
+        return encode_continuation(generation.continues, n_cells)
+    return encode_prompt(model, generation.prompt, generation.params, n_cells)
+
+
+def is_soon_begun(generation: Generation, model: Model) -> bool:
+    """Whether `encode` takes no longer than others may be held up."""
+    return generation.continues is not None or is_soon_encoded(model, generation.prompt, generation.params)
+
+
+def begin_sequence(generation: Generation, model: Model, encoded: EncodedPrompt) -> Sequence:
+    """Begin with what `encode` returned, and tell the generation that it waits; raises ExsaError where it cannot."""
     params = generation.params
     before = generation.continues
-    if before is None:
-        encoded = encode_prompt(model, generation.prompt, params, n_cells)
-    else:
-        encoded = encode_continuation(before, n_cells)
     kept = before.kept if before else ()
     tokens = encoded.tokens[: len(encoded.tokens) - len(kept)]
     generation.notes += encoded.notes

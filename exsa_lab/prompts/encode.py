@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from dataclasses import dataclass, replace
 
 from exsa_lab.config import SamplingParams
-from exsa_lab.errors import ConfigError, PromptTooLong
+from exsa_lab.errors import ConfigError, InvalidModel, PromptTooLong
 from exsa_lab.events import TokenEvent
 from exsa_lab.prompts.conversation import Rendered, mark_of, render_conversation
 from exsa_lab.prompts.marked import cut
 from exsa_lab.prompts.messages import Message
 from exsa_lab.prompts.overflow import dropped_note, turns_to_drop, without_oldest
+from exsa_lab.prompts.rendering import is_known
 from exsa_lab.prompts.special import SpecialTokens, spans
 from exsa_lab.prompts.thinking import Thinking, thinking_of
 from exsa_lab.runtime.protocol import Model, TokenRules
+
+SOON_CHARACTERS = 8_000
+"""Longest text that is tokenized within a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,16 @@ def encode_prompt(model: Model, prompt: str | list[Message], params: SamplingPar
     encoded = _chat_tokens(model, prompt, params, n_ctx) if params.chat else _raw_tokens(model, prompt, params)
     _check_length(encoded.tokens, n_ctx)
     return encoded
+
+
+def is_soon_encoded(model: Model, prompt: str | list[Message], params: SamplingParams) -> bool:
+    """Whether `encode_prompt` takes milliseconds: the prompt is short, and its template is not one to be run apart."""
+    texts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+    if sum(map(len, texts)) > SOON_CHARACTERS or params.tools:
+        return False
+    with contextlib.suppress(InvalidModel):  # which encoding tells
+        return not params.chat or is_known(model.chat_template or "")
+    return True
 
 
 def encode_continuation(before: Continuation, n_ctx: int) -> EncodedPrompt:

@@ -8,7 +8,7 @@ from typing import Any
 
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.engine.generation import EngineAccess, Generation
-from exsa_lab.engine.sequence import Sequence, begin_sequence
+from exsa_lab.engine.sequence import Sequence, begin_sequence, encode
 from exsa_lab.testing import ScriptedModel
 
 LETTERS = ScriptedModel([*"abcdefgh", "."], lambda tokens: [1 / 9] * 9, ends=[8])
@@ -48,4 +48,5 @@ def generation(prompt: str | list[dict[str, str]] = "abc", access: Access | None
 
 
 def sequence(prompt: str = "abc", **params: Any) -> Sequence:
-    return begin_sequence(generation(prompt, **params), LETTERS, 64)
+    handle = generation(prompt, **params)
+    return begin_sequence(handle, LETTERS, encode(handle, LETTERS, 64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exsa_lab.engine.sequence import begin_sequence
+from exsa_lab.engine.sequence import begin_sequence, encode
 from exsa_lab.errors import ConfigError, PromptTooLong
 from exsa_lab.events import State, StateEvent
 from tests.engine.parts import LETTERS, generation, sequence
@@ -12,7 +12,7 @@ from tests.engine.parts import LETTERS, generation, sequence
 
 def test_beginning_tokenizes_and_tells_the_generation() -> None:
     handle = generation("ab.c", max_tokens=7, seed=5, timeout=2.0)
-    begun = begin_sequence(handle, LETTERS, 64)
+    begun = begin_sequence(handle, LETTERS, encode(handle, LETTERS, 64))
     assert begun.tokens == handle.prompt_ids == [0, 1, 8, 2]
     assert handle.end_ids == [8]
     assert handle.stats.prompt_tokens == 4
@@ -35,7 +35,7 @@ def test_a_seed_is_drawn_where_none_is_given_and_kept_where_one_is() -> None:
 def test_a_prompt_that_cannot_run_leaves_the_generation_as_it_was(prompt: str, error: type[Exception]) -> None:
     handle = generation(prompt)
     with pytest.raises(error):
-        begin_sequence(handle, LETTERS, 64)
+        encode(handle, LETTERS, 64)
     assert not handle.events
     assert not handle.prompt_ids
 

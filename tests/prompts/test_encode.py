@@ -10,7 +10,7 @@ import pytest
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.errors import ConfigError, PromptTooLong
-from exsa_lab.prompts.encode import EncodedPrompt, encode_prompt
+from exsa_lab.prompts.encode import SOON_CHARACTERS, EncodedPrompt, encode_prompt, is_soon_encoded
 from exsa_lab.prompts.messages import own_prompt
 from exsa_lab.runtime.model import LlamaModel
 from exsa_lab.runtime.scripted import ScriptedModel
@@ -270,3 +270,16 @@ def test_raw_completion_has_no_template(params: dict[str, Any]) -> None:
         SamplingParams(chat=False, **params)
     with pytest.raises(ConfigError, match="special needs chat=False"):
         SamplingParams(special=True)
+
+
+def test_what_is_soon_encoded() -> None:
+    """A short prompt, unless its template is to be run apart."""
+    known = ScriptedModel("ab", lambda tokens: [0.5, 0.5])
+    unknown = ScriptedModel("ab", lambda tokens: [0.5, 0.5], chat_template="{{ messages }}")
+    raw = SamplingParams(chat=False)
+    long = "a" * (SOON_CHARACTERS + 1)
+    assert is_soon_encoded(known, [HI], SamplingParams())
+    assert is_soon_encoded(unknown, "a", raw)
+    assert not is_soon_encoded(unknown, [HI], SamplingParams())
+    assert not is_soon_encoded(known, [HI, {"role": "user", "content": long}], SamplingParams())
+    assert not is_soon_encoded(known, long, raw)

@@ -23,15 +23,14 @@ from exsa_lab.engine.assembly import Models, assemble
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.sequence import Sequence as EngineSequence
-from exsa_lab.engine.sequence import begin_sequence
+from exsa_lab.engine.sequence import begin_sequence, encode
 from exsa_lab.engine.stats import EngineStatus, StepRecord
 from exsa_lab.engine.worker import EngineState
+from exsa_lab.engine.worker.preparing import CANNOT_BEGIN, Preparing
 from exsa_lab.errors import LOAD_AGAIN, EngineClosed, EngineError, EngineFailed, ExsaError, defect, shown
+from exsa_lab.prompts.encode import EncodedPrompt
 from exsa_lab.runtime.protocol import Model, ProgressCallback
 from exsa_lab.signals import held_interrupts
-from exsa_lab.structure.compiler import Compiler
-from exsa_lab.structure.grammar import Grammar
-from exsa_lab.structure.tools import form_of
 from exsa_lab.trace.positions import Positions, read_positions
 from exsa_lab.trace.trace import Trace
 
@@ -48,6 +47,7 @@ _PATIENCE_S = 60.0
 @dataclass(frozen=True, slots=True)
 class _Submit:
     generation: Generation
+    encoded: EncodedPrompt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +88,12 @@ class EngineThread:
         self._is_closed = False
         self._is_over = False
         self._fraction = 0.0
-        self._compiling: set[Generation] = set()  # those whose forms are being compiled; guarded by the lock, too
         self._stop_loading = threading.Event()
-        self._opened: Future[tuple[Models, Loop]] = Future()
+        self._opened: Future[tuple[Models, Loop, Preparing]] = Future()
         self._thread = threading.Thread(target=self._run, args=(open_models,), name="exsa-engine", daemon=True)
         try:
             self._thread.start()
-            self._models, self._loop = self._wait_until_open(progress or (lambda _: None))
-            self._compiler = Compiler(self._models.target)
+            self._models, self._loop, self._preparing = self._wait_until_open(progress or (lambda _: None))
         except BaseException:
             with held_interrupts():
                 self._stop_loading.set()
@@ -103,7 +101,7 @@ class EngineThread:
                 self._join()
             raise
 
-    def _wait_until_open(self, progress: Callable[[float], None]) -> tuple[Models, Loop]:
+    def _wait_until_open(self, progress: Callable[[float], None]) -> tuple[Models, Loop, Preparing]:
         told = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
@@ -161,38 +159,17 @@ class EngineThread:
     # Commands
 
     def submit(self, generation: Generation) -> None:
-        form = form_of(generation.params, generation.tool_format)
-        if form is None or (grammar := self._compiler.find(form)) is not None:
-            generation.grammar = None if form is None else grammar
+        if self._preparing.is_ready(generation):
             self._put(_Submit(generation))
             return
         with self._lock:
             if self._is_closed or self._is_over:
                 raise self._refusal()
-            self._compiling.add(generation)
-        self._compiler.compile(form, lambda compiled: self._begin_compiled(generation, compiled))
-
-    def _begin_compiled(self, generation: Generation, compiled: Grammar | ExsaError) -> None:
-        """Its form was compiled, by another thread: it begins now, unless it was cancelled meanwhile."""
-        if not self._forget_compiling(generation):
-            return
-        if isinstance(compiled, ExsaError):
-            generation.fail(compiled)
-            return
-        generation.grammar = compiled
-        try:
-            self._put(_Submit(generation))
-        except EngineError as error:
-            generation.fail(error)
-
-    def _forget_compiling(self, generation: Generation) -> bool:
-        with self._lock:
-            is_there = generation in self._compiling
-            self._compiling.discard(generation)
-        return is_there
+            self._preparing.add(generation)
+        self._preparing.start(generation)
 
     def cancel(self, generation: Generation) -> None:
-        if self._forget_compiling(generation):
+        if self._preparing.forget(generation):
             generation.end_cancelled(generation.cancel_reason)
             return
         with contextlib.suppress(EngineError):  # it is over, or will be told so
@@ -263,17 +240,19 @@ class EngineThread:
         except BaseException as error:  # raised again where the engine was asked for
             self._opened.set_exception(error)
             return
-        self._opened.set_result((models, loop))
+        preparing = Preparing(models.target, loop.slots.n_cells, lambda *ready: self._inbox.put(_Submit(*ready)))
+        self._opened.set_result((models, loop, preparing))
         sequences: dict[Generation, EngineSequence] = {}
         try:
             self._serve(loop, sequences)
         except BaseException as cause:  # nobody may wait for ever for a thread that is gone
             self.failure = cause if isinstance(cause, EngineFailed) else defect("the engine thread ended", cause)
         finally:
-            self._end(sequences)
-            for close in (loop.close, models.close):
-                with contextlib.suppress(BaseException):
-                    close()
+            self._end(sequences, preparing)
+            with preparing.nobody_encodes():
+                for close in (loop.close, models.close):
+                    with contextlib.suppress(BaseException):
+                        close()
 
     def _on_progress(self, fraction: float) -> bool:
         self._fraction = fraction
@@ -302,9 +281,10 @@ class EngineThread:
 
     def _carry_out(self, command: _Command, loop: Loop, sequences: dict[Generation, EngineSequence]) -> None:
         match command:
-            case _Submit(generation) if not generation.state.is_final:
-                with _failing(generation, "the prompt could not be begun"):
-                    sequence = begin_sequence(generation, loop.target, loop.slots.n_cells)
+            case _Submit(generation, encoded) if not generation.state.is_final:
+                with _failing(generation, CANNOT_BEGIN):
+                    encoded = encoded or encode(generation, loop.target, loop.slots.n_cells)
+                    sequence = begin_sequence(generation, loop.target, encoded)
                     loop.add(sequence)
                     sequences[generation] = sequence
             case _Cancel(generation):
@@ -315,12 +295,11 @@ class EngineThread:
             case _Call(function, future):
                 _answer(future, function, loop)
 
-    def _end(self, sequences: dict[Generation, EngineSequence]) -> None:
+    def _end(self, sequences: dict[Generation, EngineSequence], preparing: Preparing) -> None:
         """Nothing may be left that somebody waits for."""
         with self._lock:
             self._is_over = True
-            compiling, self._compiling = self._compiling, set()
-        ended = [*sequences, *compiling]
+        ended = [*sequences, *preparing.end()]
         while not self._inbox.empty():
             command = self._inbox.get()
             if isinstance(command, _Submit):
