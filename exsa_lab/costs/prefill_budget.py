@@ -6,6 +6,9 @@ for a small model is soon most of the work. So the budget follows what steps rea
 
     tokens = (DECODE_STRETCH - 1) * seconds of a step that only decodes / seconds each prompt token adds
 
+Where more wait for a first token than decode, it is as many times as large: to hold fifteen back lest one reads slower
+would delay all of them, and the steps of the few would be nearly as dear as those of all together.
+
 Chunked prefill beside decode is that of Sarathi-Serve (Agrawal et al. 2024, arXiv 2403.02310), which fixes the number
 of tokens; here the latency is fixed instead.
 """
@@ -40,15 +43,18 @@ class PrefillBudget:
         self._per_token: float | None = None
         """Seconds each prompt token lately added to a step that decodes too."""
 
-    def tokens(self, num_decoding: int) -> int:
-        """Return the most prefill tokens, at least 1, for a step in which ``num_decoding`` sequences decode."""
+    def tokens(self, num_decoding: int, num_waiting: int = 1) -> int:
+        """Return the most prefill tokens, at least 1, for a step in which ``num_decoding`` sequences decode.
+
+        ``num_waiting`` sequences could go on once their prompts were read.
+        """
         if self._fixed:
             return self._fixed
         alone = self._seconds_alone(num_decoding)
         per_token = self._per_token if self._per_token is not None else self._expected_per_token(num_decoding)
         if alone is None or per_token is None:
             return min(self._most, UNMEASURED_TOKENS)
-        affordable = int((DECODE_STRETCH - 1) * alone / per_token)
+        affordable = int((DECODE_STRETCH - 1) * max(1, num_waiting / num_decoding) * alone / per_token)
         return min(self._most, max(1, affordable))  # however long it takes, a prompt must get on
 
     def observe(self, num_decoding: int, num_prefill: int, seconds: float) -> None:

@@ -85,11 +85,12 @@ class Scheduler:
         self._free(sequence, keep_cells=keep_cells)
 
     def schedule(
-        self, prefill_budget: Callable[[int], int], forced_budget: Callable[[int, int], int] = lambda _, most: most
+        self, prefill_budget: Callable[[int, int], int], forced_budget: Callable[[int, int], int] = lambda _, most: most
     ) -> Schedule:
         """Choose the work of one step.
 
-        ``prefill_budget`` tells, for a number of decoding sequences, how many prefill tokens may join them.
+        ``prefill_budget`` tells how many prefill tokens may join a number of decoding sequences, while so many others
+        wait for theirs.
         ``forced_budget`` tells how many tokens to decode, from one for each sequence to all that had to follow.
         """
         if self.waiting and not self.running:
@@ -99,7 +100,8 @@ class Scheduler:
         self._add_forced(work, forced_budget)
         budget = self._step_tokens - sum(item.num_tokens for item in work)
         if work and (len(work) < len(self.running) or self.waiting):
-            budget = min(budget, prefill_budget(len(work)))
+            num_prompts = len(self.running) - len(work) + min(len(self.waiting), self._slots.num_free)
+            budget = min(budget, prefill_budget(len(work), num_prompts))
         cells = self._slots.num_cells_available - sum(item.num_tokens for item in work)
         decoding = {item.sequence.id for item in work}
         for sequence in self.running:

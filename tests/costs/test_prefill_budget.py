@@ -106,3 +106,15 @@ def test_the_users_own_number_stands() -> None:
     budget.observe(2, 5, 1.0)
 
     assert budget.tokens(2) == 5
+
+
+@pytest.mark.parametrize("machine", [small_on_cpu, large_on_cpu])
+def test_where_more_wait_than_decode_the_steps_are_as_many_times_longer(machine: Machine) -> None:
+    budget = PrefillBudget(None, most=MOST)
+    prefill_a_prompt(machine, budget, 2, length=500)
+
+    alone = machine(2, 0, 0)
+    assert budget.tokens(2, 1) == budget.tokens(2, 2) == budget.tokens(2)
+    added = machine(2, budget.tokens(2, 14), 0) - alone
+    assert 0.8 * 7 * (DECODE_STRETCH - 1) * alone < added < 1.2 * 7 * (DECODE_STRETCH - 1) * alone
+    assert budget.tokens(2, 10_000) == MOST

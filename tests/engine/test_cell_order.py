@@ -40,7 +40,7 @@ class Engine:
         self.num_out_of_order = 0
 
     def step(self) -> None:
-        schedule = self.scheduler.schedule(lambda _: 3)
+        schedule = self.scheduler.schedule(lambda *_: 3)
         self.cache.perform(self.slots)
         for work in schedule.work:
             self._compute(work.sequence, work.num_tokens, has_output=work.has_output)

@@ -34,7 +34,7 @@ class Harness:
         self.finished: list[Sequence] = []
 
     def step(self) -> Schedule:
-        schedule = self.scheduler.schedule(lambda _: self.beside)
+        schedule = self.scheduler.schedule(lambda *_: self.beside)
         for work in schedule.work:
             slot = work.sequence.slot
             assert slot is not None
@@ -194,10 +194,28 @@ def test_forced_tokens_are_taken_as_far_as_they_are_worth_it_and_one_of_each_at_
         asked.append((least, most))
         return min(most, least + 5)
 
-    work = harness.scheduler.schedule(lambda _: 4, budget).work
+    work = harness.scheduler.schedule(lambda *_: 4, budget).work
     assert asked == [(3, 10)]
     assert [(w.sequence.id, w.num_tokens, w.is_decode, w.has_output) for w in work] == [
         (0, 1, True, True),
         (1, 5, True, True),
         (2, 2, True, False),
     ]
+
+
+def test_who_waits_for_a_first_token_is_counted_as_far_as_there_are_slots() -> None:
+    harness = Harness(slots=4)
+    harness.scheduler.add(sequence(0, [1, 2]))
+    harness.step()
+    for number in range(1, 6):
+        harness.scheduler.add(sequence(number, list(range(10 * number, 10 * number + 8))))
+    asked: list[tuple[int, int]] = []
+
+    def budget(num_decoding: int, num_waiting: int) -> int:
+        asked.append((num_decoding, num_waiting))
+        return 4
+
+    harness.step()
+    harness.beside = 4
+    harness.scheduler.schedule(budget)
+    assert asked == [(1, 3)]
