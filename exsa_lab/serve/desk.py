@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from starlette.types import Scope
 
 from exsa_lab.engine.generation import Generation
 from exsa_lab.serve.exchange import Exchange
+from exsa_lab.serve.feed import Courier
 from exsa_lab.serve.gate import Gate
 from exsa_lab.serve.limits import Limits
 from exsa_lab.serve.metrics import Metrics
@@ -25,6 +27,11 @@ class Desk:
         self.metrics = Metrics()
         self._numbers = itertools.count(1)
         self._open: set[Exchange] = set()
+
+    @cached_property
+    def courier(self) -> Courier:
+        """Brings all requests their news."""
+        return Courier()
 
     def next_origin(self, scope: Scope) -> str:
         """Say where a request came from, as tables show it."""

@@ -11,7 +11,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.events import Event, State
 from exsa_lab.serve.api_errors import ApiError, api_error
-from exsa_lab.serve.feed import NewsFeed, ends
+from exsa_lab.serve.feed import Courier, NewsFeed, ends
 from exsa_lab.serve.parameters import ApiRequest
 
 GONE = "the client went away"
@@ -53,9 +53,9 @@ class Exchange:
         for generation in self.generations:
             check(generation)
 
-    async def events(self) -> AsyncIterator[tuple[int, list[Event]]]:
+    async def events(self, courier: Courier) -> AsyncIterator[tuple[int, list[Event]]]:
         """Yield (number of the generation, its news) as they come, until all are over."""
-        feed = NewsFeed()
+        feed = NewsFeed(courier)
         stops: list[Callable[[], None]] = []
         try:
             for index, generation in enumerate(self.generations):

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Send
 from exsa_lab.serve.body import ClientGone
 
 DONE = b"data: [DONE]\n\n"
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 class Sender:
@@ -44,7 +45,7 @@ class Sender:
 
 
 def _event(item: Any) -> bytes:
-    return b"data: %b\n\n" % json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return b"data: %b\n\n" % _to_json(item).encode("utf-8", "replace")
 
 
 async def while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

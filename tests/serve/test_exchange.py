@@ -10,6 +10,7 @@ import pytest
 from exsa_lab import loading
 from exsa_lab.errors import QueueFull
 from exsa_lab.serve.exchange import GONE, Exchange
+from exsa_lab.serve.feed import Courier
 from exsa_lab.serve.limits import Limits
 from exsa_lab.serve.parameters import read_chat
 from exsa_lab.widgets.jobs import job_rows
@@ -95,6 +96,6 @@ async def test_all_events_of_all_choices_come_once_and_in_order() -> None:
         engine = loading.get_engine()
         exchange = Exchange(engine, read_chat({**CHAT, "n": 4, "temperature": 1.0, "seed": 1}, Limits()), "test")
         told: list[list[object]] = [[], [], [], []]
-        async for index, events in exchange.events():
+        async for index, events in exchange.events(Courier()):
             told[index] += events
         assert told == [gen.events for gen in exchange.generations]

@@ -6,8 +6,10 @@ import asyncio
 import threading
 import time
 
+import pytest
+
 from exsa_lab.events import Event, Source, State, StateEvent, TokenEvent
-from exsa_lab.serve.feed import NewsFeed, ends
+from exsa_lab.serve.feed import Courier, NewsFeed, ends
 
 
 def token(position: int) -> Event:
@@ -15,7 +17,7 @@ def token(position: int) -> Event:
 
 
 async def test_nothing_is_lost_and_the_order_is_kept() -> None:
-    feed = NewsFeed(seconds=0.005)
+    feed = NewsFeed(Courier(seconds=0.005))
 
     def put(index: int) -> None:
         for position in range(300):
@@ -41,12 +43,13 @@ async def test_nothing_is_lost_and_the_order_is_kept() -> None:
 
 
 async def test_first_text_and_end_are_told_at_once_and_the_rest_in_lots() -> None:
-    feed = NewsFeed(seconds=3_600.0)
-    feed.put(0, [StateEvent(State.RUNNING)])
-    assert [index for index, _ in await asyncio.wait_for(feed.lot(), 30)] == [0]
-    for index in (0, 1):
-        feed.put(index, [token(0)])
-        assert await asyncio.wait_for(feed.lot(), 30) == [(index, [token(0)])]
+    feed = NewsFeed(Courier(seconds=3_600.0))
+    running = StateEvent(State.RUNNING)
+    feed.put(0, [running])
+    feed.put(0, [token(0)])
+    assert await asyncio.wait_for(feed.lot(), 30) == [(0, [running, token(0)])]
+    feed.put(1, [token(0)])
+    assert await asyncio.wait_for(feed.lot(), 30) == [(1, [token(0)])]
     feed.put(0, [token(1)])
     feed.put(0, [token(2)])
     feed.put(1, [StateEvent(State.FINISHED)])
@@ -54,12 +57,28 @@ async def test_first_text_and_end_are_told_at_once_and_the_rest_in_lots() -> Non
     assert lot == [(0, [token(1), token(2)]), (1, [StateEvent(State.FINISHED)])]
 
 
-async def test_what_came_meanwhile_is_told_when_the_time_is_over() -> None:
-    feed = NewsFeed(seconds=0.01)
+async def test_what_is_not_urgent_is_told_when_the_time_is_over_every_time() -> None:
+    feed = NewsFeed(Courier(seconds=0.01))
     feed.put(0, [token(0)])
     await asyncio.wait_for(feed.lot(), 30)
-    feed.put(0, [token(1)])
-    assert await asyncio.wait_for(feed.lot(), 30) == [(0, [token(1)])]
-    await asyncio.sleep(0.05)  # nothing came: the next one is told at once
-    feed.put(0, [token(2)])
-    assert await asyncio.wait_for(feed.lot(), 30) == [(0, [token(2)])]
+    for position in (1, 2):
+        feed.put(0, [token(position)])
+        assert await asyncio.wait_for(feed.lot(), 30) == [(0, [token(position)])]
+        await asyncio.sleep(0.03)
+
+
+async def test_a_step_of_many_requests_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    courier = Courier(seconds=0.02)
+    feeds = [NewsFeed(courier) for _ in range(16)]
+    for feed in feeds:
+        feed.put(0, [token(0)])
+        await asyncio.wait_for(feed.lot(), 30)
+    calls: list[object] = []
+    loop = asyncio.get_running_loop()
+    call = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: (calls.append(args), call(*args)))
+    for position, feed in enumerate(feeds, 1):
+        feed.put(0, [token(position)])
+    for position, feed in enumerate(feeds, 1):
+        assert await asyncio.wait_for(feed.lot(), 30) == [(0, [token(position)])]
+    assert len(calls) == 1
