@@ -27,7 +27,7 @@ WANTED_FIRST_S = 0.005
 _PLAIN = {"draft_length": 0}
 """Under ``exsa``: what `Engine.map` gets, too."""
 _ALONE = 8
-"""Requests one after the other in a round, for the time to first token."""
+"""Prompts in a round for the time to first token, each asked directly and by HTTP, one after the other."""
 MAP, STREAMED, WHOLE, PEER = "engine.map", "HTTP, streamed", "HTTP, whole", "llama-server, streamed"
 
 
@@ -91,8 +91,18 @@ def _prompts(number: int) -> list[str]:
     return short_prompts(NUM_CLIENTS, number * NUM_CLIENTS)
 
 
+def _forget_this_round(engine: Engine, number: int) -> None:
+    """Let the caches be what this contender alone would have left: the prompts of the round before.
+
+    So it is for llama-server, whose slots keep what they read last, and new prompts begin like the old ones.
+    """
+    engine.forget_texts()
+    if number:
+        engine.map(_prompts(number - 1), progress=False, max_tokens=1, draft_length=0)
+
+
 def _mapped(engine: Engine, max_tokens: int, number: int) -> float:
-    engine.forget_texts()  # no contender finds what another one read
+    _forget_this_round(engine, number)
     begin = time.perf_counter()
     generations = engine.map(_prompts(number), progress=False, max_tokens=max_tokens, draft_length=0)
     seconds = time.perf_counter() - begin
@@ -100,7 +110,7 @@ def _mapped(engine: Engine, max_tokens: int, number: int) -> float:
 
 
 def _served(engine: Engine, server: Server, clients: Clients, max_tokens: int, streams: bool, number: int) -> float:
-    engine.forget_texts()
+    _forget_this_round(engine, number)
     return _speed(
         clients.ask(
             server.base_url, server.api_key, _prompts(number), streams=streams, max_tokens=max_tokens, exsa=_PLAIN
@@ -126,7 +136,7 @@ def _first_token(
         "direct call": partial(_direct_first, engine),
         "HTTP": partial(_served_first, engine, server, clients),
     }
-    values = interleaved(runs, options.repeats, progress=options.progress)
+    values = interleaved(runs, _ALONE * options.repeats, progress=options.progress)
     table = report.table(f"{subject.name}, one at a time", "contender", "ms to first token")
     for name, seconds in values.items():
         table.add(name, middle(seconds, 1000, is_alike=False))
@@ -138,16 +148,11 @@ def _first_token(
 
 
 def _direct_first(engine: Engine, number: int) -> float:
-    found = []
-    for prompt in short_prompts(_ALONE, number * _ALONE):
-        engine.forget_texts()
-        found.append(engine.generate(prompt, max_tokens=4, draft_length=0).stats.ttft_s)
-    return median(found)
+    engine.forget_texts()
+    return engine.generate(short_prompts(1, number)[0], max_tokens=4, draft_length=0).stats.ttft_s
 
 
 def _served_first(engine: Engine, server: Server, clients: Clients, number: int) -> float:
-    found = []
-    for prompt in short_prompts(_ALONE, number * _ALONE):
-        engine.forget_texts()
-        found += clients.ask(server.base_url, server.api_key, [prompt], max_tokens=4, exsa=_PLAIN).first_s
-    return median(found)
+    engine.forget_texts()
+    prompts = short_prompts(1, number)
+    return clients.ask(server.base_url, server.api_key, prompts, max_tokens=4, exsa=_PLAIN).first_s[0]
