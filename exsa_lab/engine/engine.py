@@ -29,6 +29,7 @@ from exsa_lab.events import TokenEvent
 from exsa_lab.forms import model_of
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message, own_prompt
+from exsa_lab.prompts.token_prompt import is_tokens, token_prompt
 from exsa_lab.prompts.tool_format import needed_format
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts
@@ -38,6 +39,7 @@ from exsa_lab.trace.positions import Positions
 from exsa_lab.trace.trace import Trace
 
 T = TypeVar("T")
+Prompt = str | list[Message] | list[int]
 __all__ = ["Engine", "EngineState"]
 
 
@@ -183,22 +185,27 @@ class Engine:
 
     # Requests
 
-    def submit(self, prompt: str | list[Message], *, origin: str = "", **params: Any) -> Generation:
+    def submit(self, prompt: Prompt, *, origin: str = "", **params: Any) -> Generation:
         """Queue a prompt and return its handle at once; safe from any thread.
 
-        What was given is checked and copied: changing it later changes nothing. Raises ConfigError for a bad prompt or
-        parameter, QueueFull when too many wait, EngineClosed after `close`, EngineFailed where it ended by itself. What
-        can only be seen by the model (a prompt too long, say) fails the generation instead. ``origin`` says in tables
-        where it came from.
+        ``prompt`` is a text or a list of messages; with ``chat=False`` a text, or a list of tokens by number, which
+        are taken as they are. What was given is checked and copied: changing it later changes nothing. Raises
+        ConfigError for a bad prompt or parameter, QueueFull when too many wait, EngineClosed after `close`,
+        EngineFailed where it ended by itself. What can only be seen by the model (a prompt too long, say) fails the
+        generation instead. ``origin`` says in tables where it came from.
         """
         generation = self._made(prompt, params)
         generation.origin = origin
         return self._submitted(generation)
 
-    def _made(self, prompt: str | list[Message], params: dict[str, Any]) -> Generation:
+    def _made(self, prompt: Prompt, params: dict[str, Any]) -> Generation:
         """Return the handle of a prompt that was not handed over yet."""
         checked = SamplingParams.from_kwargs(**params)
+        continues = None
+        if is_tokens(prompt):
+            prompt, continues = token_prompt(prompt, self.target, chat=checked.chat)
         generation = Generation(self._access, next(self._ids), own_prompt(prompt, chat=checked.chat), checked)
+        generation.continues = continues
         generation.result_model = model_of(params.get("response_format"))
         return generation
 
@@ -258,7 +265,7 @@ class Engine:
             raise
         return generation
 
-    def generate(self, prompt: str | list[Message], **params: Any) -> Generation:
+    def generate(self, prompt: Prompt, **params: Any) -> Generation:
         """Submit and wait. An interrupt cancels it and is raised on; the partial text stays on the handle.
 
         The handle is also the last of `generations`. Raises what `Generation.result` raises.
@@ -274,7 +281,7 @@ class Engine:
             raise
         return generation
 
-    def map(self, prompts: Iterable[str | list[Message]], *, progress: bool = True, **params: Any) -> list[Generation]:
+    def map(self, prompts: Iterable[Prompt], *, progress: bool = True, **params: Any) -> list[Generation]:
         """Generate for many prompts at once; returns their handles in the order of the prompts.
 
         Nothing is raised for a prompt that fails: look at ``.error``. An interrupt cancels all of them and is raised

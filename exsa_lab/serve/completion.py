@@ -6,7 +6,7 @@ from exsa_lab.engine.generation import Generation
 from exsa_lab.events import Event
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.serve.exchange import finish_reason
-from exsa_lab.serve.logprobs import completion_logprobs
+from exsa_lab.serve.logprobs import completion_logprobs, joined_logprobs, prompt_logprobs
 from exsa_lab.serve.replies import ApiReply, Chunks, Json, extras, tokens_of
 
 ID_PREFIX = "cmpl"
@@ -19,17 +19,21 @@ def whole_completion(reply: ApiReply, model: Model) -> Json:
 
 
 def _choice(reply: ApiReply, index: int, generation: Generation, model: Model) -> Json:
-    most = reply.request.logprobs
+    most, echo, logprobs = reply.request.logprobs, _echo(reply, index), None
+    if most is not None:
+        logprobs = completion_logprobs(tokens_of(generation.events), most, model, len(echo))
+        if reply.request.echoes:
+            logprobs = joined_logprobs(prompt_logprobs(generation.prompt_logprobs, most, model), logprobs)
     return {
         "index": index,
-        "text": _echo(reply, index) + generation.text,
-        "logprobs": None if most is None else completion_logprobs(tokens_of(generation.events), most, model, 0),
+        "text": echo + generation.text,
+        "logprobs": logprobs,
         "finish_reason": finish_reason(generation),
     }
 
 
 def _echo(reply: ApiReply, index: int) -> str:
-    prompt = reply.request.prompts[index // reply.request.num_choices]
+    prompt = reply.generations[index].prompt
     return prompt if reply.request.echoes and isinstance(prompt, str) else ""
 
 
@@ -41,11 +45,14 @@ class CompletionChunks(Chunks):
     def __init__(self, reply: ApiReply, model: Model) -> None:
         super().__init__(reply)
         self._model = model
-        self._num_chars = [0] * len(reply.generations)
+        self._num_chars = [len(_echo(reply, index)) for index in range(len(reply.generations))]
 
     def begin(self, index: int) -> list[Json]:
-        echo = _echo(self._reply, index)
-        return [self._chunk(index, echo)] if echo else []
+        """The prompt, where it is echoed: all of it was read before there is any text."""
+        echo, most, logprobs = _echo(self._reply, index), self._reply.request.logprobs, None
+        if most is not None and self._reply.request.echoes:
+            logprobs = prompt_logprobs(self._reply.generations[index].prompt_logprobs, most, self._model)
+        return [self._chunk(index, echo, logprobs=logprobs)] if echo or logprobs else []
 
     def piece(self, index: int, events: list[Event]) -> list[Json]:
         tokens = tokens_of(events)

@@ -16,6 +16,7 @@ from exsa_lab import loading
 from exsa_lab.config import did_you_mean
 from exsa_lab.engine.engine import Engine, EngineState
 from exsa_lab.errors import EngineNotLoaded, ExsaError, printable, shown
+from exsa_lab.prompts.token_prompt import is_tokens
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.serve import chat, completion
 from exsa_lab.serve.api_errors import ApiError, api_error
@@ -72,6 +73,7 @@ class Endpoint:
     async def _answer(self, request: ApiRequest, scope: Scope, receive: Receive, sender: Sender) -> None:
         engine, model = current_engine(request.model)
         request.check_size(engine.config.n_ctx)
+        request.check_tokens(engine.target.vocab_size)
         origin = self._desk.next_origin(scope)
         with (
             self._desk.gate.enter(request.num_texts),
@@ -97,7 +99,7 @@ class Endpoint:
         chunks = self._dialect.chunks(reply, engine.target)
         begun: set[int] = set()
         try:
-            async for index, events in exchange.events():
+            async for index, events in exchange.events(self._desk.courier):
                 pieces = await _looked_up(partial(chunks.piece, index, events), reply.request, engine)
                 if ends(events):
                     check(exchange.generations[index])
@@ -119,9 +121,11 @@ class Endpoint:
 
 
 async def _begun(engine: Engine, request: ApiRequest, origin: str) -> Exchange:
-    if engine.state is EngineState.OPEN and not request.params.get("tools"):
+    asks_for_words = engine.restarts and is_tokens(request.prompts[0])
+    if engine.state is EngineState.OPEN and not request.params.get("tools") and not asks_for_words:
         return Exchange(engine, request, origin)
-    # A process is started anew, or one that shows how a template writes calls: that takes a while.
+    # A process is started anew, or one that shows how a template writes calls, or is asked what tokens are called: that
+    # takes a while.
     return await asyncio.to_thread(Exchange, engine, request, origin)
 
 

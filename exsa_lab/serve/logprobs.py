@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from exsa_lab.events import TokenEvent
+from exsa_lab.events import PromptTokenEvent, TokenEvent
+from exsa_lab.prompts.token_prompt import token_texts
 from exsa_lab.runtime.protocol import Model
 
 IMPOSSIBLE = -9999.0
@@ -33,16 +35,34 @@ def _token(token: int, logprob: float, model: Model) -> Json:
 def completion_logprobs(tokens: Sequence[TokenEvent], most: int, model: Model, offset: int) -> Json:
     """Return the ``logprobs`` of a completion's choice; ``offset`` is the number of characters before."""
     written = _written(tokens, model)
-    offsets = []
-    for event in written:
-        offsets.append(offset)
-        offset += len(event.text)
-    top = [{_text(other.token_id, model): _log(other.raw) for other in event.top[:most]} for event in written]
+    return _columns([(event, event.text, _logprob(event)) for event in written], most, model, offset)
+
+
+def prompt_logprobs(tokens: Sequence[PromptTokenEvent], most: int, model: Model) -> Json:
+    """Return the ``logprobs`` of the tokens of a whole prompt. The first one follows nothing, and has none."""
+    texts = token_texts((event.token_id for event in tokens), model)
+    rows = [(event, text, event.logprob) for event, text in zip(tokens, texts, strict=True)]
+    return _columns(rows, most, model, 0)
+
+
+def joined_logprobs(first: Json, second: Json) -> Json:
+    """Return those of a prompt and of what follows as one."""
+    return {name: None if values is None else values + second[name] for name, values in first.items()}
+
+
+def _columns(
+    rows: Sequence[tuple[TokenEvent | PromptTokenEvent, str, float | None]], most: int, model: Model, offset: int
+) -> Json:
+    lengths = [len(text) for _, text, _ in rows]
+    top = [
+        None if logprob is None else {_text(other.token_id, model): _log(other.raw) for other in event.top[:most]}
+        for event, _, logprob in rows
+    ]
     return {
-        "tokens": [_text(event.token_id, model) for event in written],
-        "token_logprobs": [_logprob(event) for event in written],
+        "tokens": [_text(event.token_id, model) for event, _, _ in rows],
+        "token_logprobs": [logprob for _, _, logprob in rows],
         "top_logprobs": top if most else None,
-        "text_offset": offsets,
+        "text_offset": list(itertools.accumulate(lengths, initial=offset))[:-1],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 from exsa_lab.config import SamplingParams, whole
 from exsa_lab.errors import ConfigError, shown
 from exsa_lab.prompts.messages import FIELDS, Message, checked_messages
+from exsa_lab.prompts.token_prompt import is_tokens
 from exsa_lab.serve.api_errors import ApiError, api_error, invalid
 from exsa_lab.serve.limits import Limits
 
@@ -45,7 +47,7 @@ class ApiRequest:
     """A request, checked. One text is generated for each prompt and choice of it."""
 
     model: str | None
-    prompts: list[str] | list[list[Message]]
+    prompts: list[str] | list[list[Message]] | list[list[int]]
     params: dict[str, Any]
     """Keywords of `Engine.submit`."""
     num_choices: int = 1
@@ -67,15 +69,25 @@ class ApiRequest:
     def check_size(self, n_ctx: int) -> None:
         """Raise ApiError where a prompt is far beyond the context's tokens."""
         num_tools = _characters(self.params.get("tools"))
+        is_chat = self.params["chat"]
         for prompt in self.prompts:
             num = _characters(prompt) + num_tools
-            if num > MOST_CHARACTERS * n_ctx or (isinstance(prompt, list) and len(prompt) * LEAST_TOKENS > n_ctx):
+            least = 0 if isinstance(prompt, str) else len(prompt) * (LEAST_TOKENS if is_chat else 1)
+            if num > MOST_CHARACTERS * n_ctx or least > n_ctx:
+                size = f"{num:,} characters" if is_chat or not least else f"{least:,} tokens"
                 raise ApiError(
                     400,
-                    f"The prompt has {num:,} characters, and the context holds {n_ctx:,} tokens.",
-                    param="messages" if isinstance(prompt, list) else "prompt",
+                    f"The prompt has {size}, and the context holds {n_ctx:,} tokens.",
+                    param="messages" if is_chat else "prompt",
                     code="context_length_exceeded",
                 )
+
+    def check_tokens(self, vocab_size: int) -> None:
+        """Raise ApiError for tokens that the model does not have."""
+        prompts: list[list[int]] = [prompt for prompt in self.prompts if is_tokens(prompt)]
+        for token in itertools.chain.from_iterable(prompts):
+            if not 0 <= token < vocab_size:
+                raise invalid(f"prompt holds {shown(token)}, and the model has {vocab_size:,} tokens.", "prompt")
 
     def params_of(self, choice: int) -> dict[str, Any]:
         """Keywords for the choice of this number: each has random numbers of its own."""
@@ -104,15 +116,19 @@ def read_chat(body: Mapping[str, Any], limits: Limits) -> ApiRequest:
 def read_completion(body: Mapping[str, Any], limits: Limits) -> ApiRequest:
     """Read the body of a completion; raises ApiError."""
     given = {name: value for name, value in body.items() if value is not None}
-    prompts = given.get("prompt")
-    prompts = [prompts] if isinstance(prompts, str) else prompts
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(text, str) and text for text in prompts):
-        raise invalid("prompt must be a text or a list of texts, none of them empty.", "prompt")
+    prompts = _raw_prompts(given.get("prompt"))
     logprobs = _whole(given, "logprobs", 0, MAX_LOGPROBS) if "logprobs" in given else None
     echoes = _flag(given, "echo")
-    if echoes and logprobs is not None:
-        raise invalid("echo and logprobs together are not supported.", "echo")
     return _read(given, _COMPLETION, limits, prompts=prompts, logprobs=logprobs, echoes=echoes, chat=False)
+
+
+def _raw_prompts(value: Any) -> list[Any]:
+    """A text, texts, tokens by number, or several lists of these."""
+    prompts = [value] if isinstance(value, str) or is_tokens(value) else value
+    is_list = isinstance(prompts, list) and bool(prompts)
+    if is_list and (all(isinstance(prompt, str) and prompt for prompt in prompts) or all(map(is_tokens, prompts))):
+        return list(prompts)
+    raise invalid("prompt must be a text or a list of tokens, or a list of either, none of them empty.", "prompt")
 
 
 def _read(
@@ -136,17 +152,19 @@ def _read(
     return ApiRequest(
         model=_text(given, "model"),
         prompts=prompts,
-        params=_params(given, limits, logprobs=logprobs, chat=chat),
+        params=_params(given, limits, logprobs=logprobs, chat=chat, echoes=echoes),
         num_choices=num_choices,
         streams=streams,
         includes_usage=_includes_usage(given, streams=streams),
         logprobs=logprobs,
         echoes=echoes,
-        ignored=(*sorted(given.keys() - known), *unknown),
+        ignored=(*sorted(given.keys() - known), *unknown, *_unknown_options(given)),
     )
 
 
-def _params(given: Mapping[str, Any], limits: Limits, *, logprobs: int | None, chat: bool) -> dict[str, Any]:
+def _params(
+    given: Mapping[str, Any], limits: Limits, *, logprobs: int | None, chat: bool, echoes: bool
+) -> dict[str, Any]:
     """What the engine is asked for, checked field by field, so that the one at fault can be named."""
     params = {name: given[name] for name in _PASSED if name in given}
     if "seed" in given:
@@ -169,6 +187,8 @@ def _params(given: Mapping[str, Any], limits: Limits, *, logprobs: int | None, c
     params = {"overflow": "error", **params, "chat": chat}
     if logprobs is not None:
         params["top_logprobs"] = max(1, logprobs)  # with none there would be no probability of the token itself either
+        if echoes:
+            params["prompt_logprobs"] = logprobs or True
     _checked(lambda: SamplingParams.from_kwargs(**params), None)
     return params
 
@@ -228,6 +248,11 @@ def _includes_usage(given: Mapping[str, Any], *, streams: bool) -> bool:
     if not isinstance(options, dict) or not streams:
         raise invalid("stream_options must be an object, and is for streams only.", "stream_options")
     return _flag({name: value for name, value in options.items() if value is not None}, "include_usage")
+
+
+def _unknown_options(given: Mapping[str, Any]) -> list[str]:
+    options = given.get("stream_options") or {}
+    return [f"stream_options.{name}" for name in sorted(options) if name != "include_usage"]
 
 
 def _whole(given: Mapping[str, Any], name: str, low: int, high: int) -> int:

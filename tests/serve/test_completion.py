@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from exsa_lab import loading
-from tests.serve.parts import chunks, completion, serving
+from exsa_lab.config import EngineConfig
+from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.worker.isolated import IsolatedWorker
+from tests.engine.worker import child_models
+from tests.serve.parts import PIECES, chunks, completion, serving
 
 
 def direct(prompt: str = "abc", **params: Any) -> str:
@@ -32,6 +36,31 @@ def test_the_prompt_is_echoed_where_asked_for() -> None:
         expected = "abc" + direct()
         assert completion(server, echo=True).json()["choices"][0]["text"] == expected
         assert texts(chunks(completion(server, echo=True, stream=True)), 1) == [expected]
+
+
+TOKENS = [PIECES.index(letter) for letter in "abc"]
+
+
+def test_a_prompt_may_be_tokens() -> None:
+    with serving() as server:
+        expected = [direct(prompt) for prompt in ("abc", "a")]
+        one = completion(server, prompt=TOKENS, echo=True).json()
+        assert [choice["text"] for choice in one["choices"]] == ["abc" + expected[0]]
+        assert one["usage"]["prompt_tokens"] == 3
+        several = completion(server, prompt=[TOKENS, TOKENS[:1]]).json()
+        assert [choice["text"] for choice in several["choices"]] == expected
+        assert texts(chunks(completion(server, prompt=[TOKENS, TOKENS[:1]], stream=True)), 2) == expected
+        refused = completion(server, prompt=[[0], [len(PIECES)]])
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
+
+
+def test_so_it_may_be_for_an_isolated_engine() -> None:
+    config = EngineConfig(n_ctx=512, n_seq_max=4)
+    with serving() as server:
+        loading.use(Engine.on(IsolatedWorker(child_models.Opener(), config), config))
+        tokens = loading.get_engine().target.tokenize("abc", add_special=False, parse_special=False)
+        reply = completion(server, prompt=tokens, echo=True).json()
+        assert reply["choices"][0]["text"] == "abc" + direct("abc")
 
 
 def test_the_form_of_its_pieces() -> None:

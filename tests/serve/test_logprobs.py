@@ -55,6 +55,28 @@ def test_those_of_a_completion_stand_in_lists_of_one_length() -> None:
         assert completion(server, logprobs=0).json()["choices"][0]["logprobs"]["top_logprobs"] is None
 
 
+@pytest.mark.parametrize("most", [0, 2])
+def test_those_of_an_echoed_prompt_come_before(most: int) -> None:
+    with serving() as server:
+        plain = completion(server, logprobs=most).json()["choices"][0]
+        choice = completion(server, logprobs=most, echo=True).json()["choices"][0]
+        found = choice["logprobs"]
+        assert choice["text"] == "abc" + plain["text"]
+        assert found["tokens"] == ["a", "b", "c", *plain["logprobs"]["tokens"]]
+        assert found["text_offset"] == [0, 1, 2, *(3 + at for at in plain["logprobs"]["text_offset"])]
+        assert found["token_logprobs"][0] is None
+        assert all(logprob <= 0 for logprob in found["token_logprobs"][1:])
+        gen = loading.get_engine().generate("ab", chat=False, max_tokens=1, logit_bias={2: 100}, top_logprobs=1)
+        first = next(event for event in gen.events if isinstance(event, TokenEvent))
+        assert (gen.text, found["token_logprobs"][2]) == ("c", pytest.approx(first.logprob))
+        if most:
+            assert [top and len(top) for top in found["top_logprobs"][:3]] == [None, 2, 2]
+        pieces = chunks(completion(server, logprobs=most, echo=True, stream=True))
+        told = [piece["choices"][0]["logprobs"] for piece in pieces if piece["choices"][0]["logprobs"]]
+        for name in ("tokens", "token_logprobs", "text_offset"):
+            assert [value for logprobs in told for value in logprobs[name]] == found[name]
+
+
 def test_none_are_given_where_none_were_asked_for() -> None:
     with serving() as server:
         assert chat(server).json()["choices"][0]["logprobs"] is None

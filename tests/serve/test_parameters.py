@@ -118,8 +118,15 @@ def test_a_bad_value_names_its_field(fields: dict[str, Any], param: str) -> None
         ({"prompt": None}, "prompt"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": []}, "prompt"),
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": [[1, 2]]}, "prompt"),
+        ({"prompt": 3}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": ["a", [1]]}, "prompt"),
+        ({"prompt": [1, True]}, "prompt"),
+        ({"prompt": [1, 2.0]}, "prompt"),
+        ({"prompt": [[1], []]}, "prompt"),
+        ({"prompt": [[[1]]]}, "prompt"),
+        ({"prompt": [[1]] * 9, "n": 2}, "prompt"),
         ({"prompt": ["x"] * 9, "n": 2}, "prompt"),
         ({"logprobs": True}, "logprobs"),
         ({"logprobs": 99}, "logprobs"),
@@ -136,6 +143,9 @@ def test_unknown_fields_are_ignored_and_named() -> None:
     request = read_chat({"messages": MESSAGES, "store": True, "reasoning_effort": "high", "user": "me"}, LIMITS)
     assert request.ignored == ("reasoning_effort", "store")
     assert read_completion({"prompt": "Hi", "best_of": 1}, LIMITS).ignored == ("best_of",)
+    options = {"include_usage": True, "include_obfuscation": False}
+    request = read_chat({"messages": MESSAGES, "stream": True, "stream_options": options}, LIMITS)
+    assert (request.ignored, request.includes_usage) == (("stream_options.include_obfuscation",), True)
 
 
 def test_unknown_fields_of_messages_are_ignored_and_named() -> None:
@@ -165,12 +175,29 @@ def test_prompts_of_a_completion() -> None:
     assert request.params["chat"] is False
 
 
+def test_prompts_by_number_are_one_or_several() -> None:
+    assert read_completion({"prompt": [5, 6]}, LIMITS).prompts == [[5, 6]]
+    several = read_completion({"prompt": [[5, 6], [7]], "n": 2}, LIMITS)
+    assert (several.prompts, several.num_texts) == ([[5, 6], [7]], 4)
+
+
+@pytest.mark.parametrize("token", [-1, 10, 1 << 80])
+def test_tokens_that_the_model_does_not_have_are_a_bad_prompt(token: int) -> None:
+    read_completion({"prompt": [0, 9]}, LIMITS).check_tokens(10)
+    request = read_completion({"prompt": [[0, 9], [1, token]]}, LIMITS)
+    with pytest.raises(ApiError) as caught:
+        request.check_tokens(10)
+    error = caught.value.body["error"]
+    assert (caught.value.status, error["param"], error["code"]) == (400, "prompt", "invalid_value")
+
+
 def test_a_prompt_far_beyond_the_context_is_not_even_tokenized() -> None:
     """A letter for each byte of the largest body keeps the engine busy for ten seconds."""
     letters = read_chat({"messages": [{"role": "user", "content": "a" * 3_300}]}, LIMITS)
     messages = read_chat({"messages": MESSAGES * 26}, LIMITS)
     texts = read_completion({"prompt": ["a", "a" * 3_300]}, LIMITS)
-    for request in (letters, messages, texts):
+    tokens = read_completion({"prompt": [1] * 103}, LIMITS)
+    for request in (letters, messages, texts, tokens):
         request.check_size(104)
         with pytest.raises(ApiError) as caught:
             request.check_size(102)

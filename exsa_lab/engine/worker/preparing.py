@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from exsa_lab.engine.generation import Generation
 from exsa_lab.engine.sequence import encode, is_soon_begun
-from exsa_lab.errors import ExsaError, as_own
+from exsa_lab.errors import ExsaError, InvalidModel, as_own
 from exsa_lab.prompts.encode import EncodedPrompt
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.structure.compiler import Compiler
@@ -37,6 +37,8 @@ class Preparing:
         self._lock = threading.Lock()
         self._generations: set[Generation] = set()  # guarded by the lock: who takes one out begins or ends it
         self._encoding = threading.Semaphore(MAX_ENCODING)
+        with contextlib.suppress(InvalidModel):  # which whoever needs it is told
+            model.chat_template  # noqa: B018  # read now, so that nobody reads it from a model that is being freed
 
     def is_ready(self, generation: Generation) -> bool:
         """Whether the loop can take it now; its form is then compiled."""

@@ -159,6 +159,8 @@ class EngineThread:
     # Commands
 
     def submit(self, generation: Generation) -> None:
+        if self.state is not EngineState.OPEN:  # its model may be freed
+            raise self._refusal()
         if self._preparing.is_ready(generation):
             self._put(_Submit(generation))
             return
