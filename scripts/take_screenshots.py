@@ -34,7 +34,7 @@ def strip(lab: Notebook) -> Callable[[str], None]:
     lab.run(0, 1)
     expect(lab.strip(1).locator(".exsa-state")).to_contain_text("finished", timeout=WAIT_MS)
 
-    lab.strip(1).locator(".exsa-cut").nth(2).evaluate("el => el.click()")  # one run of rejected tokens opened
+    lab.strip(1).locator(".exsa-cut").last.evaluate("el => el.click()")  # one run of rejected tokens opened
 
     def shoot(name: str) -> None:
         tip = lab.strip(1).locator(".exsa-tip")
@@ -136,7 +136,7 @@ SCENES: dict[str, tuple[Callable[[Notebook], Callable[[str], None]], list[str]]]
     "race": (
         race,
         [
-            LOAD,
+            LOAD.replace("%exsa_load", "%exsa_load --cost-factor 10"),
             "import exsa_lab as xl",
             'xl.race("Write a Python function that adds two numbers.", plain={"draft_length": 0},'
             ' drafted={"draft_length": 3, "drafter": "model"}, max_tokens=40, repeats=3)',

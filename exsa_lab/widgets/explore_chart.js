@@ -18,7 +18,8 @@ export function gridStep(top) {
   return [0.25, 0.5, 1, 2, 5, 10].find((step) => top / step <= 7) ?? 20;
 }
 
-function drawGrid(x, y, top, width) {
+/** `isAbove`: whether the curve ends above plain decoding, so that the line's name has to stand below it. */
+function drawGrid(x, y, top, width, isAbove) {
   const parts = [];
   const step = gridStep(top);
   for (let speed = 0; speed <= top; speed += step) {
@@ -31,7 +32,7 @@ function drawGrid(x, y, top, width) {
   parts.push(svg("text", { x: (LEFT + width) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "draft length k"));
   parts.push(svg("path", { class: "even", d: `M${LEFT} ${y(1)}H${width - RIGHT}` }));
   const name = "break even: plain decoding";
-  parts.push(svg("text", { x: width - RIGHT - 2, y: y(1) - 5, "text-anchor": "end" }, name));
+  parts.push(svg("text", { x: width - RIGHT - 2, y: y(1) + (isAbove ? 15 : -5), "text-anchor": "end" }, name));
   return parts;
 }
 
@@ -69,7 +70,7 @@ export function drawCurve(box, { curve, setting, points, choose, done }) {
     `Speed-up by draft length; ${name}; now k = ${now.length}, x${now.speedUp.toFixed(2)}`,
   );
   picture.append(
-    ...drawGrid(x, y, top, width),
+    ...drawGrid(x, y, top, width, curve.at(-4).speedUp > 1),
     svg("path", { class: "now", d: `M${x(now.length)} ${TOP}V${HEIGHT - BOTTOM}` }),
     svg("polyline", { class: "curve", points: curve.map((round) => `${at(round).x},${at(round).y}`).join(" ") }),
     ...curve.map((round) => svg("circle", { class: "dot", cx: at(round).x, cy: at(round).y, r: 3 })),

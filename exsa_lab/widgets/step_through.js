@@ -67,15 +67,14 @@ function describeTest(run, round, { kind, text, p, q, u }) {
 
 function describeOwn(run, round) {
   const { kind, text, p, u, residual } = round.own;
-  const name = `${quote(text)}${inBrackets(p)}`;
+  const share = residual === null ? "" : `, residual = ${probability(residual)}`;
+  const name = `${quote(text)}${p === null ? "" : ` (p = ${probability(p)}${share})`}`;
   if (kind === "t") return `The target's own token: ${name}.`;
   if (kind === "b") return `All ${round.k} were accepted, and the same pass gives one more token, the bonus: ${name}.`;
   if (run.greedy)
     return `In its place stands the target's first choice: ${name}. The rest of the draft is worthless now.`;
-  const share = residual === null ? "" : `; it has ${probability(residual)} of what is left without the refused token`;
-  if (round.drafter === "ngram") return `In its place stands the token the target drew: ${name}${share}.`;
-  const there = residual === null ? "" : `, and ${probability(residual)} there`;
-  return `In its place one is drawn from the residual, max(p − q, 0) normalised, with u = ${probability(u)}: ${name}${there}.`;
+  if (round.drafter === "ngram") return `In its place stands the token the target drew: ${name}.`;
+  return `In its place one is drawn from the residual, max(p − q, 0) normalised, with u = ${probability(u)}: ${name}.`;
 }
 
 function describeRollback({ k, accepted, cells }) {

@@ -37,7 +37,7 @@ function makeCells({ lane, shared, prompt, text }, most) {
 /** Who has a slot, in words. */
 function nameOf({ id, lane }) {
   if (lane) return `#${id} ${lane.label}`;
-  return id ? `#${id}, another request` : "kept of a request that is over, for prompts that begin alike";
+  return id ? `#${id}, another request` : "kept: its request is over";
 }
 
 const didOf = (member) => (member ? [makeBoxes(member), describeMember(member)] : ["no token in this step"]);

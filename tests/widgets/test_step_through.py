@@ -138,7 +138,7 @@ def test_stepping_through_with_keys_visits_every_draft_token(page: Any, trace: T
     text = _read_step_by_step(page, view)
     assert text.count("The draft model proposes") == trace.stats["drafted_tokens"]
     assert len(re.findall(r"is accepted|always accepted", text)) == trace.stats["accepted_tokens"]
-    assert text.count("residual") == sum("✗" in line for line in static_text(trace).splitlines()[1:])
+    assert text.count("from the residual") == sum("✗" in line for line in static_text(trace).splitlines()[1:])
     page.keyboard.press("Home")
     assert "reads the prompt (5 tokens)" in view.inner_text()
     page.keyboard.press("PageDown")

@@ -152,7 +152,7 @@ def test_pointing_at_a_step_tells_who_shared_it(page: Any) -> None:
     assert "step 2 of 2" in detail.inner_text()
     assert "1 token of its own, 3 draft tokens, 2 accepted, 4 new in the text" in detail.inner_text()
     assert detail.locator("tbody tr").count() == 2
-    assert "kept of a request that is over" in detail.locator("tbody tr").first.inner_text()
+    assert "kept: its request is over" in detail.locator("tbody tr").first.inner_text()
     assert "33 cells, the first 6 are those of slot 0" in detail.locator("tbody tr").last.inner_text()
     assert detail.locator(".exsa-tl-boxes i").count() == 4
 
