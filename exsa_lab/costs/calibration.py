@@ -42,17 +42,14 @@ def calibration_plan(max_tokens: int, *, has_draft: bool) -> list[Measurement]:
     Powers of two give the curve's shape; all from 4 to 8 that of its stairs (stairs.py); the others find jumps where
     kernels change.
     """
-    plan = [Measurement("target", 1)]
-    if has_draft:
-        plan.append(Measurement("draft", 1))
+    plan = [Measurement("target", 1), Measurement("draft", 1)]
     plan += [Measurement("target", n) for n in (4, 8, 2, 16, 3, 5, 12, 6, 7)]
-    if has_draft:
-        plan += [Measurement("draft", n) for n in (4, 16)]
+    plan += [Measurement("draft", n) for n in (4, 16)]
     plan += [Measurement("target", _SEQUENCES, _SEQUENCES), Measurement("target", 20), Measurement("target", 32)]
-    if has_draft:
-        plan += [Measurement("draft", n) for n in (64, CATCH_UP)]
+    plan += [Measurement("draft", n) for n in (64, CATCH_UP)]
     plan += [Measurement("target", n) for n in (24, 64)]
-    return [point for point in plan if point.num_tokens <= max(1, max_tokens)]
+    usable = [point for point in plan if has_draft or point.kind == "target"]
+    return [point for point in usable if point.num_tokens <= max(1, max_tokens)]
 
 
 def calibrate(

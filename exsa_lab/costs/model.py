@@ -19,7 +19,6 @@ fourth and later of their shape in a row, and only such decodes are learned from
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Literal
 
@@ -57,10 +56,9 @@ class CostCurve:
             raise ValueError(f"A cost curve needs positive seconds for positive token counts, not {dict(points)!r}.")
         self.points = dict(sorted(points.items()))
         """As measured, without corrections."""
-        knots = sorted(with_stairs(self.points).items())
-        self._knots = [n for n, _ in knots]
-        self._seconds = [seconds for _, seconds in knots]
-        self._corrections = [0.0] * len(self._knots)
+        self._seconds = dict(sorted(with_stairs(self.points).items()))
+        self._corrections = dict.fromkeys(self._seconds, 0.0)
+        """Logarithms of what the curve is multiplied with, by tokens and in their order."""
         self._table: list[float] = []
 
     def table(self, limit: int) -> list[float]:
@@ -77,31 +75,17 @@ class CostCurve:
 
     def learn(self, num_tokens: int, surprise: float) -> None:
         """Move the curve at ``num_tokens`` towards a cost observed to be ``exp(surprise)`` times the expected one."""
-        index = self._knot(num_tokens)
-        correction = self._corrections[index] + _POINT_GAIN * surprise
-        self._corrections[index] = min(_MAX_CORRECTION, max(-_MAX_CORRECTION, correction))
-        self._table = []
-
-    def _knot(self, num_tokens: int) -> int:
-        """Index of the point that stands for ``num_tokens``; a new one where none is near."""
-        n = bin_of(num_tokens)
-        index = bisect_left(self._knots, n)
-        if index == len(self._knots) or self._knots[index] != n:
-            before = self._corrections[max(0, index - 1)]
-            # The interpolated value becomes a point, so the curve does not change.
-            self._seconds.insert(index, self(n) / math.exp(before))
-            self._knots.insert(index, n)
-            self._corrections.insert(index, before)
-        return index
+        n, known = bin_of(num_tokens), self._corrections
+        before = float(np.interp(n, list(known), list(known.values())))
+        known[n] = min(_MAX_CORRECTION, max(-_MAX_CORRECTION, before + _POINT_GAIN * surprise))
+        self._corrections, self._table = dict(sorted(known.items())), []
 
     def _build(self, size: int) -> list[float]:
-        knots = self._knots
-        seconds = [s * math.exp(c) for s, c in zip(self._seconds, self._corrections, strict=True)]
-        if knots[0] > 1:
-            knots, seconds = [1, *knots], [seconds[0], *seconds]
+        knots, seconds, tokens = list(self._seconds), list(self._seconds.values()), np.arange(size)
         if knots[-1] < size:
             knots, seconds = [*knots, size], [*seconds, _extrapolate(knots, seconds, size)]
-        table: list[float] = np.interp(np.arange(size), knots, seconds).tolist()
+        corrections = np.interp(tokens, list(self._corrections), list(self._corrections.values()))
+        table: list[float] = (np.interp(tokens, knots, seconds) * np.exp(corrections)).tolist()
         table[0] = 0.0
         return table
 

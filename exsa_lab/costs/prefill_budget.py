@@ -24,7 +24,7 @@ UNMEASURED_TOKENS = 32
 
 _GAIN = 0.3
 _MOST_SURPRISE = 2.0
-"""A step that took longer than this many times the expected time counts as this many: it is another program's."""
+"""What took longer than this many times the usual counts as this many: it is another program's doing."""
 
 
 class PrefillBudget:
@@ -63,13 +63,11 @@ class PrefillBudget:
             return
         alone = self._seconds_alone(num_decoding)
         if not num_prefill:
-            seen = self._alone.get(num_decoding)
-            self._alone[num_decoding] = _towards(seen, _believed(seconds, seen))
+            self._alone[num_decoding] = _towards(self._alone.get(num_decoding), seconds)
         elif alone is not None:
-            expected = None if self._per_token is None else alone + num_prefill * self._per_token
-            added = _believed(seconds, expected) - alone
             # Never nothing: where prefill is free, tokens beyond the step's budget are of no use.
-            self._per_token = _towards(self._per_token, max(added / num_prefill, alone / self._most**2))
+            added = max((seconds - alone) / num_prefill, alone / self._most**2)
+            self._per_token = _towards(self._per_token, added)
 
     def _seconds_alone(self, num_decoding: int) -> float | None:
         """As seen; else as measured at load, scaled like the nearest number of sequences that was seen."""
@@ -90,9 +88,5 @@ class PrefillBudget:
         return max(together - self._costs.step_seconds(num_decoding, num_decoding), 1e-6) / UNMEASURED_TOKENS
 
 
-def _believed(seconds: float, expected: float | None) -> float:
-    return seconds if expected is None else min(seconds, _MOST_SURPRISE * expected)
-
-
 def _towards(value: float | None, seen: float) -> float:
-    return seen if value is None else value + _GAIN * (seen - value)
+    return seen if value is None else value + _GAIN * (min(seen, _MOST_SURPRISE * value) - value)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
+from exsa_lab.costs.stairs import TILE
 from exsa_lab.events import DraftReason
 from exsa_lab.speculation.acceptance_rates import AcceptanceRates, DraftHistory
+from exsa_lab.speculation.goodput import StepCosts
 
 
 @dataclass(slots=True)
@@ -29,25 +32,6 @@ class DraftRequest:
     """Tokens it may still generate."""
 
 
-class DraftChoice(NamedTuple):
-    """One sequence's draft in one step: who drafts, how many tokens, and why."""
-
-    drafter: DrafterName
-    k: int
-    reason: DraftReason
-
-
-class DraftOutcome(NamedTuple):
-    """What became of one sequence's draft."""
-
-    committed: int = 1
-    """Tokens committed, accepted draft tokens and the target's own."""
-    verified: int = 0
-    """Draft tokens that took part in the verification."""
-    decodes: int = 0
-    """Tokens that the draft model computed, the one it stopped short of taking included."""
-
-
 class Others(NamedTuple):
     """What shares a step with the sequences that the policy decides on."""
 
@@ -62,45 +46,37 @@ class Others(NamedTuple):
 ALONE = Others()
 
 
+@dataclass(slots=True)
+class DraftChoice:
+    """One sequence's draft in one step: who drafts, how many tokens, and why."""
+
+    drafter: DrafterName
+    k: int
+    """How long it is expected to become."""
+    reason: DraftReason
+    taken: int = 0
+    """Tokens that the draft model drew."""
+    alive: float = 1.0
+    """Probability that all of them are accepted."""
+
+
+class DraftOutcome(NamedTuple):
+    """What became of one sequence's draft."""
+
+    committed: int = 1
+    """Tokens committed, accepted draft tokens and the target's own."""
+    verified: int = 0
+    """Draft tokens that took part in the verification."""
+    decodes: int = 0
+    """Tokens that the draft model computed, the one it stopped short of taking included."""
+
+
 class Take(Enum):
     """What to do with the token a draft model would draw next."""
 
     STOP = "leave it and stop"
     LAST = "take it and stop"
     MORE = "take it and draft on"
-
-
-class Mode(NamedTuple):
-    """Who drafts, and how many tokens for each sequence, for a stretch of steps."""
-
-    drafter: DrafterName
-    """"auto" for the one that promises more in each step."""
-    k: int
-
-
-PLAIN = Mode("none", 0)
-FREE = Mode("auto", MAX_DRAFT_LENGTH)
-"""Where a change of shape costs nothing: any length, by either drafter."""
-
-
-class StepCosts(NamedTuple):
-    """Seconds of one step at the speed of calibration."""
-
-    target: list[float]
-    """The target's decode by number of draft tokens, 0 for a plain step; as long as there is room."""
-    draft: list[float]
-    """One decode of the draft by number of sequences; empty without a draft model."""
-    certain: float = 0.0
-    """What `Others.certain` adds: no cost of drafting, and none of a plain step."""
-
-    @property
-    def plain(self) -> float:
-        """A step without any draft."""
-        return self.target[0]
-
-    def seconds(self, drafter: DrafterName, num: int, k: int) -> float:
-        """A step in which so many sequences draft k tokens each."""
-        return self.target[num * k] + (k * self.draft[num] if drafter == "model" else 0.0)
 
 
 @dataclass(slots=True)
@@ -115,66 +91,40 @@ class StepPlan:
     choices: list[DraftChoice]
     costs: StepCosts
     rates: AcceptanceRates
-    mode: Mode = PLAIN
-    width: int | None = None
-    """Draft tokens to which every draft is filled up, so that the batch keeps its shape; None leaves it free."""
-    longest: int = 0
-    """Most tokens of a model draft."""
-    seconds_per_token: float = 0.0
+    seconds_per_token: float
     """What a token is worth: what it takes at the goodput that is expected of this step."""
-    is_probe: bool = False
-    """Whether the model's token is only to be compared with what comes."""
+    width: int = 0
+    """Draft tokens to which every draft is filled up, so that the batch keeps its shape; 0 leaves it free."""
+    is_lockstep: bool = False
+    """Whether all of the model's drafts take the length chosen, so that the draft's batches keep their shape."""
     change_seconds: float = 0.0
     """What the change of the batch's shape is expected to take in this step: two steps share it."""
-    _taken: list[int] = field(init=False)
-    _ends: list[int] = field(init=False)
-    """How long each draft is expected to become."""
-    _alive: list[float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._ends = [choice.k for choice in self.choices]
-        self._taken, self._alive = [0] * len(self.choices), [1.0] * len(self.choices)
-
-    @property
-    def is_lockstep(self) -> bool:
-        """Whether all of the model's drafts take the length chosen, so that the draft's batches keep their shape."""
-        return self.mode.drafter == "model"
 
     def take(self, index: int, confidence: float) -> Take:
         """Decide about the draft model's next token of ``requests[index]``, before it is drawn.
 
-        ``confidence`` is the probability of the most probable token there. The token is taken where it, or a run
-        that starts with it, is expected to save more time than it takes.
+        ``confidence`` is the probability of the most probable token there. The token is taken where it is expected to
+        save more time than it takes, and another is drafted where that is expected of the next one, too.
         """
-        choice, taken = self.choices[index], self._taken[index]
-        if self.is_probe:
+        choice, history = self.choices[index], self.requests[index].history
+        if choice.reason is DraftReason.PROBING:
             return Take.STOP
-        if self.is_lockstep:
-            run = choice.k - taken
-        else:
-            self._alive[index] *= self.rates.chance(self.requests[index].history, confidence)
-            run = self._best_run(index)
-        self._taken[index] = taken + (run > 0)
-        self._ends[index] = max(taken + run, choice.k) if run > 1 else taken + run
-        return Take.MORE if run > 1 else Take.LAST if run else Take.STOP
-
-    def _best_run(self, index: int) -> int:
-        """How many more tokens pay, the one at hand included, or 2 for any more."""
-        taken, alive = self._taken[index], self._alive[index]
-        others = sum(self._ends) - self._ends[index] + taken
+        place = sum(other.k for other in self.choices) - choice.k + choice.taken
         # Sequences that draft together share the decodes; that of the token at hand is over.
-        num = sum(end > taken for end, taken in zip(self._ends, self._taken, strict=True))
-        decode, rate = self.costs.draft[num] / num, self.rates.model_rate(self.requests[index].history)
-        value, best, best_run = decode, 0.0, 0
-        before = self.costs.target[others] if self.width is None else 0.0
-        longest = min(self.longest, self.requests[index].limit) - taken
-        for run in range(1, min(longest, len(self.costs.target) - 1 - others) + 1):
-            # A batch that keeps its width costs the same with fewer draft tokens.
-            after = self.costs.target[others + run] if self.width is None else 0.0
-            value += alive * self.seconds_per_token - (after - before) - decode
-            if value > best:
-                best, best_run = value, run
-            if best_run > 1:
-                break
-            alive, before = alive * rate, after
-        return best_run
+        num = sum(other.drafter == "model" and other.k > other.taken for other in self.choices)
+        choice.alive *= self.rates.chance(history, confidence)
+        if choice.alive * self.seconds_per_token <= self._verify_seconds(place):
+            choice.k = choice.taken
+            return Take.STOP
+        choice.taken += 1
+        alive_then = choice.alive * self.rates.model_rate(history)
+        if alive_then * self.seconds_per_token <= self.costs.draft[num] / num + self._verify_seconds(place + 1):
+            choice.k = choice.taken
+            return Take.LAST
+        choice.k = max(choice.k, choice.taken + 1)
+        return Take.MORE
+
+    def _verify_seconds(self, drafted: int) -> float:
+        """What a token beside so many adds to the target's step, on the way to the next stair at best."""
+        here, *more = self.costs.target[drafted : drafted + TILE + 1]
+        return min(((seconds - here) / num for num, seconds in enumerate(more, start=1)), default=math.inf)

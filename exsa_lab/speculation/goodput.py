@@ -12,11 +12,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from exsa_lab.config import DrafterName
-from exsa_lab.speculation.draft_plan import FREE, Mode, StepCosts
+from exsa_lab.config import MAX_DRAFT_LENGTH, DrafterName
 
 SMALL = 0.02
 """Survival below which a draft token is not looked at."""
+
+
+class Mode(NamedTuple):
+    """Who drafts, and how many tokens for each sequence, for a stretch of steps."""
+
+    drafter: DrafterName
+    """"auto" for the one that promises more in each step, "model" for all sequences in lockstep."""
+    k: int
+
+
+PLAIN = Mode("none", 0)
+FREE = Mode("auto", MAX_DRAFT_LENGTH)
+"""Where a change of shape costs nothing: any length, by either drafter."""
+
+
+class StepCosts(NamedTuple):
+    """Seconds of one step at the speed of calibration."""
+
+    plain: float
+    """A step without any draft."""
+    target: list[float]
+    """The target's decode by number of draft tokens; as long as there is room."""
+    draft: list[float]
+    """One decode of the draft by number of sequences."""
+    certain: float = 0.0
+    """What tokens add that are computed whatever is drafted: no cost of drafting, and none of a plain step."""
+
+    def in_mode(self, mode: Mode, num: int) -> StepCosts:
+        """The costs where the drafts of so many sequences are filled up to a mode's width, whatever was proposed."""
+        if mode is FREE:
+            return self
+        seconds, draft = self.target[num * mode.k], self.draft
+        if mode.drafter == "model":  # its decodes are as many for all sequences
+            seconds, draft = seconds + mode.k * draft[num], [0.0] * len(draft)
+        return self._replace(target=[seconds] * (num * mode.k + 1), draft=draft)
 
 
 class Candidate(NamedTuple):
@@ -42,11 +76,14 @@ def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[lis
     num = len(candidates)
     num_model = sum(candidate.drafter == "model" for candidate in candidates)
     # Draft models go in lockstep: each token's share of a decode.
-    share = costs.draft[num_model] / num_model if num_model and costs.draft else 0.0
+    share = costs.draft[num_model] / num_model if num_model else 0.0
+    if not share and costs.target[0] > costs.plain:  # filled up: all is paid for, whatever is drafted
+        expected = num + sum(sum(candidate.survival) for candidate in candidates)
+        return [len(candidate.survival) for candidate in candidates], expected / costs.target[0]
     tokens = []
     for index, (drafter, survival, seconds) in enumerate(candidates):
         decode = share if drafter == "model" else 0.0
-        fee = decode * num / costs.target[0]
+        fee = decode * num / costs.plain
         for place, alive in enumerate(survival):
             if alive < SMALL:
                 break
@@ -64,37 +101,3 @@ def best_lengths(candidates: Sequence[Candidate], costs: StepCosts) -> tuple[lis
     for _, index, *_ in tokens[:best_count]:
         lengths[index] += 1
     return lengths, best
-
-
-def search(
-    mode: Mode, options: Sequence[Sequence[Candidate]], costs: StepCosts
-) -> tuple[list[Candidate], list[int], float]:
-    """Return who drafts for each sequence in a mode, how many tokens, and the goodput in tokens per second.
-
-    ``options[i]`` are the possible drafts of sequence i.
-    """
-    num, decode = len(options), costs.draft[len(options)] / costs.plain if costs.draft else 0.0
-    if mode is not FREE:
-        options = [
-            [
-                Candidate(name, survival[: mode.k], paid)
-                for name, survival, paid in some
-                if mode.drafter in ("auto", name)
-            ]
-            for some in options
-        ]
-    if num == 1:
-        if mode is not FREE:
-            costs = StepCosts([costs.target[mode.k]] * (mode.k + 1), costs.draft)
-        found = [(*best_lengths([candidate], costs), candidate) for candidate in options[0] or [NOTHING]]
-        lengths, rate, candidate = max(found, key=lambda one: one[1])
-        return [candidate], lengths, rate
-    candidates = [max(some, key=lambda one: one.worth(decode), default=NOTHING) for some in options]
-    if mode is FREE:
-        return candidates, *best_lengths(candidates, costs)
-    # The width is paid for, whatever is drafted, and so are the draft's decodes.
-    seconds = costs.seconds(mode.drafter, num, mode.k)
-    if mode.drafter == "model":  # after a draft that was accepted whole, its last token is one decode more
-        seconds += costs.draft[num] * min(1.0, sum(sum(candidate.survival[-1:]) for candidate in candidates))
-    expected = num + sum(sum(candidate.survival) for candidate in candidates)
-    return candidates, [len(candidate.survival) for candidate in candidates], expected / seconds

@@ -434,7 +434,7 @@ class Automatic:
         starts = [state.done for state in states]
         draft_s = draft_seconds(clock, [state.lag for state in states], [draft.decodes for draft in drafts])
         total = len(states) + sum(draft.length for draft in drafts)
-        width = len(states) * (1 + plan.width) if plan.width is not None else 0
+        width = len(states) * (1 + plan.width)
         verify_s = clock.target(max(total, width), len(states), total) + clock.machine.per_step
         # Where the device computes by itself, the next step is decided on meanwhile.
         each, per_sequence = clock.machine.deciding

@@ -59,7 +59,9 @@ class Adversary(Automatic):
 
     def _draft(self, states, plan):  # type: ignore[no-untyped-def]  # as the base
         for state in states:
-            state.text = _judged(state.text, is_right=plan.is_probe)
+            state.text = _judged(
+                state.text, is_right=any(choice.reason is DraftReason.PROBING for choice in plan.choices)
+            )
         drafts, confidences, peeks = super()._draft(states, plan)
         return [Drafted(each.drafter, each.length, each.decodes) for each in drafts], confidences, peeks
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from exsa_lab.config import DrafterName
 from exsa_lab.costs.model import CostModel
-from exsa_lab.speculation.draft_plan import FREE, Mode, StepCosts
-from exsa_lab.speculation.goodput import NOTHING, SMALL, Candidate, best_lengths, search
+from exsa_lab.speculation.goodput import FREE, NOTHING, PLAIN, SMALL, Candidate, Mode, StepCosts, best_lengths
 
 survivals = st.lists(st.floats(0.021, 1), max_size=4).map(lambda values: sorted(values, reverse=True))
 cost_tables = st.lists(st.floats(0.1, 5), min_size=16, max_size=16)
@@ -43,7 +42,7 @@ def make_costs(
 ) -> StepCosts:
     """``table`` begins with one token; ``extra`` tokens of others share the step."""
     plain, *more = table[num + extra - 1 :][: room + 1]
-    return StepCosts([plain, *(seconds + back for seconds in more)], draft)
+    return StepCosts(plain, [plain, *(seconds + back for seconds in more)], draft)
 
 
 @settings(deadline=None)
@@ -58,7 +57,7 @@ def test_lookups_get_the_best_lengths_on_any_cost_curve(
     drafts: list[list[float]], table: list[float], extra: int, room: int, back: float
 ) -> None:
     candidates = [Candidate("ngram", survival) for survival in drafts]
-    costs = make_costs(table, [], len(drafts), extra=extra, room=room, back=back)
+    costs = make_costs(table, [0.0] * 4, len(drafts), extra=extra, room=room, back=back)
     lengths, rate = best_lengths(candidates, costs)
     assert rate == pytest.approx(best_of_all(candidates, costs))
     assert goodput(candidates, costs, tuple(lengths)) == pytest.approx(rate)
@@ -119,7 +118,7 @@ def test_never_worse_than_plain(
 
 def test_the_search_looks_over_a_jump() -> None:
     verify = CostModel.from_measurements(JUMPY).target.table(20)
-    costs = StepCosts(verify[1:18], [])
+    costs = StepCosts(verify[1], verify[1:18], [0.0, 0.0])
     candidate = Candidate("ngram", [0.99**j for j in range(1, 17)])
     assert best_lengths([candidate], costs)[0] == [7]  # not 1, where the jump begins
 
@@ -127,11 +126,11 @@ def test_the_search_looks_over_a_jump() -> None:
 def test_catching_up_counts() -> None:
     for catch_up, length in ((0.0, 1), (0.4, 0)):
         candidate = Candidate("model", [0.5], catch_up)
-        assert best_lengths([candidate], StepCosts([1.0, 1.2], [0.0, 0.05]))[0] == [length]
+        assert best_lengths([candidate], StepCosts(1.0, [1.0, 1.2], [0.0, 0.05]))[0] == [length]
 
 
 def test_tokens_that_hardly_ever_come_are_not_looked_at() -> None:
-    costs = StepCosts([1.0] * 17, [])
+    costs = StepCosts(1.0, [1.0] * 17, [0.0, 0.0, 0.0])
     candidate = Candidate("ngram", [0.5, SMALL / 2, SMALL / 2])
     assert best_lengths([candidate], costs)[0] == [1]
     assert best_lengths([candidate, NOTHING], costs)[0] == [1, 0]
@@ -147,38 +146,41 @@ def test_of_two_drafters_the_one_that_brings_more_is_worth_more() -> None:
 
 # Modes
 
-STEPS = StepCosts([1.0 + 0.05 * n for n in range(65)], [0.0, 0.2, 0.21, 0.22, 0.23])
-COPIED, GUESSED = Candidate("ngram", [0.9**n for n in range(1, 16)]), Candidate("model", [0.5**n for n in range(1, 16)])
+STEPS = StepCosts(1.0, [1.0 + 0.05 * n for n in range(65)], [0.0, 0.2, 0.21, 0.22, 0.23])
+COPIED, GUESSED = Candidate("ngram", [0.9**n for n in range(1, 8)]), Candidate("model", [0.5**n for n in range(1, 8)])
 
 
-def test_where_nothing_can_be_drafted_a_step_costs_what_its_width_does() -> None:
-    assert search(FREE, [[], []], STEPS) == ([NOTHING, NOTHING], [0, 0], 2 / STEPS.plain)
-    assert search(Mode("ngram", 7), [[]], STEPS) == ([NOTHING], [0], 1 / STEPS.target[7])
-    assert search(Mode("ngram", 7), [[], []], STEPS) == ([NOTHING, NOTHING], [0, 0], 2 / STEPS.target[14])
+def test_where_shapes_are_free_a_step_costs_what_is_drafted() -> None:
+    assert STEPS.in_mode(FREE, 2) == STEPS
 
 
-@pytest.mark.parametrize("k", [3, 7])
-def test_in_a_mode_no_draft_is_longer_than_it_and_nobody_else_drafts(k: int) -> None:
-    for num in (1, 2):
-        candidates, lengths, rate = search(Mode("ngram", k), [[COPIED, GUESSED]] * num, STEPS)
-        assert [candidate.drafter for candidate in candidates] == ["ngram"] * num
-        assert lengths == [k] * num
-        assert rate == pytest.approx(num * (1 + sum(COPIED.survival[:k])) / STEPS.target[num * k])
+def test_a_plain_step_has_room_for_nothing() -> None:
+    costs = STEPS.in_mode(PLAIN, 2)
+    assert costs.target == [STEPS.plain]
+    assert best_lengths([NOTHING, NOTHING], costs) == ([0, 0], 2 / STEPS.plain)
 
 
-def test_in_a_mode_of_auto_the_drafter_that_promises_more_drafts() -> None:
-    for options, drafter in (([COPIED, GUESSED], "ngram"), ([Candidate("ngram", [0.1]), GUESSED], "model")):
-        candidates, lengths, rate = search(Mode("auto", 7), [options], STEPS)
-        assert candidates[0].drafter == drafter
-        decodes = lengths[0] * STEPS.draft[1] * (drafter == "model")
-        expected = 1 + sum(candidates[0].survival[: lengths[0]])
-        assert rate == pytest.approx(expected / (STEPS.target[7] + decodes))
+@pytest.mark.parametrize("num", [1, 2])
+def test_where_nothing_can_be_drafted_a_step_costs_what_its_width_does(num: int) -> None:
+    costs = STEPS.in_mode(Mode("ngram", 7), num)
+    assert best_lengths([NOTHING] * num, costs) == ([0] * num, num / STEPS.target[7 * num])
 
 
-def test_a_batch_of_the_model_goes_in_lockstep_and_reads_accepted_drafts_later() -> None:
-    candidates, lengths, rate = search(Mode("model", 3), [[COPIED, GUESSED]] * 2, STEPS)
-    assert [candidate.drafter for candidate in candidates] == ["model"] * 2
-    assert lengths == [3, 3]
-    whole = 2 * GUESSED.survival[2]
-    expected = 2 * (1 + sum(GUESSED.survival[:3]))
-    assert rate == pytest.approx(expected / (STEPS.target[6] + (3 + whole) * STEPS.draft[2]))
+@pytest.mark.parametrize("num", [1, 2])
+def test_a_width_that_is_paid_for_is_filled_with_whatever_is_looked_up(num: int) -> None:
+    lengths, rate = best_lengths([COPIED] * num, STEPS.in_mode(Mode("ngram", 7), num))
+    assert lengths == [7] * num
+    assert rate == pytest.approx(num * (1 + sum(COPIED.survival)) / STEPS.target[7 * num])
+
+
+def test_a_lone_draft_of_the_model_ends_where_its_decodes_no_longer_pay() -> None:
+    (length,), rate = best_lengths([GUESSED], costs := STEPS.in_mode(Mode("auto", 7), 1))
+    rates = [goodput([GUESSED], costs, (k,)) for k in range(8)]
+    assert 0 < length < 7
+    assert rate == pytest.approx(max(rates)) == pytest.approx(rates[length])
+
+
+def test_a_batch_of_the_model_goes_in_lockstep() -> None:
+    lengths, rate = best_lengths([GUESSED] * 2, STEPS.in_mode(Mode("model", 7), 2))
+    assert lengths == [7, 7]
+    assert rate == pytest.approx(2 * (1 + sum(GUESSED.survival)) / (STEPS.target[14] + 7 * STEPS.draft[2]))
