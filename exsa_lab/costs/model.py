@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -90,6 +91,7 @@ class CostCurve:
         return table
 
 
+@dataclass(eq=False)
 class CostModel:
     """Seconds of target and draft decodes; see the module's text for how it learns. Owned by the engine thread.
 
@@ -99,30 +101,20 @@ class CostModel:
         2.7
     """
 
-    def __init__(
-        self,
-        target: CostCurve,
-        draft: CostCurve | None = None,
-        *,
-        seconds_per_sequence: float = 0.0,
-        switch_seconds: Mapping[Kind, float] | None = None,
-    ) -> None:
-        self.target = target
-        self.draft = draft
-        self.seconds_per_sequence = seconds_per_sequence
-        """What each further sequence in a target decode adds."""
-        self.switch_seconds: dict[Kind, float] = {"target": 0.0, "draft": 0.0, **(switch_seconds or {})}
-        """What a change of the batch's shape (tokens, sequences, outputs) adds in all. Measured on an H100 with the
-        default pair: 3.8 ms for the target, 1.2 ms for the draft. On a CPU what coming back to a smaller batch adds,
-        0.6 ms for the target; there the curve has the way to a larger one."""
-        self.has_costly_shapes = self.switch_seconds["target"] > _NEGLIGIBLE * target(1)
-        """Whether keeping the shape of the batches matters."""
-        self.scatter = 0.0
-        """How far repeats of the measurements differed, as a share; see `exsa_lab.scatter.typical_delay`."""
-        self._common = 0.0
-        self._last_tokens = 0
-        self._runs: dict[Kind, tuple[tuple[int, int], int]] = {}
-        self._num_draft = 0
+    target: CostCurve
+    draft: CostCurve | None
+    seconds_per_sequence: float
+    """What each further sequence in a target decode adds."""
+    switch_seconds: dict[Kind, float]
+    """What a change of the batch's shape (tokens, sequences, outputs) adds in all. Measured on an H100 with the default
+    pair: 3.8 ms for the target, 1.2 ms for the draft. On a CPU what coming back to a smaller batch adds, 0.6 ms for the
+    target; there the curve has the way to a larger one."""
+    scatter: float = field(default=0.0, init=False)
+    """How far repeats of the measurements differed, as a share; see `exsa_lab.scatter.typical_delay`."""
+    _common: float = field(default=0.0, init=False)
+    _last_tokens: int = field(default=0, init=False)
+    _runs: dict[Kind, tuple[tuple[int, int], int]] = field(default_factory=dict, init=False)
+    _num_draft: int = field(default=0, init=False)
 
     @classmethod
     def from_measurements(
@@ -137,9 +129,14 @@ class CostModel:
         return cls(
             CostCurve(target),
             CostCurve(draft) if draft else None,
-            seconds_per_sequence=max(0.0, seconds_per_sequence),
-            switch_seconds=switch_seconds,
+            max(0.0, seconds_per_sequence),
+            {"target": 0.0, "draft": 0.0, **(switch_seconds or {})},
         )
+
+    @property
+    def has_costly_shapes(self) -> bool:
+        """Whether keeping the shape of the batches matters."""
+        return self.switch_seconds["target"] > _NEGLIGIBLE * self.target(1)
 
     @property
     def slow_down(self) -> float:

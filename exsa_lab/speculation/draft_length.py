@@ -1,16 +1,11 @@
 """How many tokens each sequence drafts in the next step, and whether to draft at all. Pure arithmetic, no clock.
 
-One policy for every device. A device is: what a step costs by its number of tokens, and what a change of the batch's
-shape costs (nothing on a CPU; several steps where recorded graphs are replayed). A drafter is: the survival
-probabilities of its next tokens, and what they cost.
-
-* Each step takes the lengths of highest goodput (goodput.py). Draft models are asked token by token whether to go on,
-  by their confidence (`StepPlan.take`).
-* Where a change of shape costs something, decoding is in a mode: every draft is filled up to one width, and the mode
-  changes only where that saves more over the tokens to come than it costs.
-* `LossGuard` bounds what drafting loses, by the seconds that steps really took.
-* A draft model that is not used is probed now and then: it proposes tokens, which are compared with what comes and not
-  verified. What lookup would have been worth is known from the tokens that came, drafted or not.
+One policy for every device. Each step takes the lengths of highest goodput (goodput.py); draft models are asked token
+by token whether to go on (`StepPlan.take`). Where a change of the batch's shape costs something, as where recorded
+graphs are replayed, decoding is in a mode: every draft is filled up to one width, and the mode changes only where that
+saves more over the tokens to come than it costs. `LossGuard` bounds what drafting loses, by the seconds that steps
+really took. A draft model that is not used is probed now and then: its tokens are compared with what comes and not
+verified. What lookup would have been worth is known from the tokens that came, drafted or not.
 """
 
 from __future__ import annotations
@@ -196,20 +191,20 @@ class DraftLengthPolicy:
     def _decide(self, requests: Sequence[DraftRequest], costs: StepCosts) -> Mode:
         """The mode whose tokens cost least over those to come, the change included."""
         num, horizon = len(requests), min(HORIZON, max(request.tokens_left for request in requests))
-        last, change = self.next_mode(num), self.price / costs.plain
+        last, change, most = self.next_mode(num), self.price / costs.plain, self._num_covered(costs, num)
         best, least = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0)
         catch_up = self._catch_up_seconds(sum(request.draft_lag - 1 for request in requests)) / costs.plain
-        # Several sequences would need now more and now fewer of the draft model's decodes.
-        most = self._num_covered(costs, num)
+        weight = min(1.0, (REST + num // 8) / MEMORY)
         for drafter, widths in WIDTHS.items():
-            if drafter == ("auto" if num > 1 else "model"):
+            # Several sequences would need now more and now fewer of the draft model's decodes.
+            if drafter == ("model" if num == 1 else "auto"):
                 continue
             widest = self._candidates(Mode(drafter, widths[-1]), requests, costs)
             for mode in [Mode(drafter, k) for k in widths if k * num < len(costs.target)]:
                 cut = [candidate._replace(survival=candidate.survival[: mode.k]) for candidate in widest]
                 now = num / best_lengths(cut, costs.in_mode(mode, num))[1] / costs.plain
                 usual = self._usual.get((num.bit_length(), mode), now)
-                self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * (REST + num // 8) / MEMORY
+                self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
                 total = horizon * usual + change * (last is not None and mode.k != last.k)
                 total += catch_up * (drafter != "ngram")
                 if total < least and num * mode.k <= most:
@@ -236,7 +231,8 @@ class DraftLengthPolicy:
         self.guard.pass_time(seconds / costs.plain, num)
         if verified or lags or plan.width:
             gained = sum(outcome.committed - 1 for outcome in outcomes if outcome.verified) / num
-            self.guard.settle(gained + 1.0 - (seconds + self.costs.return_seconds) / costs.plain, num)
+            spent = seconds + self.costs.return_seconds * (verified > 0) - costs.plain
+            self.guard.settle(gained - spent / costs.plain, num)
         if self.price and num == self._shape[0] and (not plan.width or self._rest <= 0):
             self._mode = self._decide(plan.requests, self._costs)
             if self._mode.k:
