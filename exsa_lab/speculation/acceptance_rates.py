@@ -23,8 +23,6 @@ MATCH_EDGES = (3, 4, 6, 8, 12, 17, 25, 40)
 _MATCH_PRIORS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.87, 0.92, 0.95)
 _MODEL_PRIOR = 0.6
 """Acceptance of a small draft model on chat: of the default pair's first tokens 0.61 are accepted."""
-_LONGEST = 128
-_MATCH_CLASS = [bisect_right(MATCH_EDGES, length) for length in range(_LONGEST)]
 
 SHARED_MEMORY = 0.99
 """Of a table, what the next test of a class leaves: some hundred tests count."""
@@ -138,7 +136,7 @@ class AcceptanceRates:
     def observe_lookup(self, history: DraftHistory, outcomes: Sequence[tuple[int, bool]]) -> None:
         """Learn from (match length, whether the proposed token came), drafted or not: see `NgramIndex.learn`."""
         for match_length, is_right in outcomes:
-            index = _MATCH_CLASS[min(match_length, _LONGEST - 1)]
+            index = bisect_right(MATCH_EDGES, match_length)
             history.lookup.observe(self._match.rate(index), is_right)
             self._match.observe(index, is_right)
 
@@ -147,7 +145,7 @@ class AcceptanceRates:
         shift = history.lookup.shift
         survival, alive, rate, last = [], 1.0, 0.0, -1
         for length in range(match_length, match_length + max_tokens):
-            index = _MATCH_CLASS[length if length < _LONGEST else -1]
+            index = bisect_right(MATCH_EDGES, length)
             if index != last:
                 rate, last = _shifted(self._match.rate(index), shift), index
             alive *= rate

@@ -80,7 +80,7 @@ class DraftLengthPolicy:
         if num != self._shape[0] or self._rest <= 0 or (self.price and self._mode is not PLAIN):
             return False
         self._rest -= 1
-        self._idle += 1
+        self._idle = min(self._gap, self._idle + 1)
         self.guard.pass_time(1.0, num)
         return True
 
@@ -95,7 +95,9 @@ class DraftLengthPolicy:
             mode = self._mode = self.next_mode(num) or self._decide(requests, costs)
             mode = mode if num * mode.k < len(costs.target) else PLAIN
         else:
-            costs = costs._replace(target=costs.target[: 1 + self._num_covered(costs, num)])
+            longest = range((len(costs.target) - 1) // num, 0, -1)
+            covered = next((k for k in longest if self._is_covered(costs, num, k)), 0)
+            costs = costs._replace(target=costs.target[: 1 + num * covered])
         candidates = self._candidates(mode, requests, costs)
         costs = costs.in_mode(mode, num)
         lengths, rate = best_lengths(candidates, costs)
@@ -122,13 +124,10 @@ class DraftLengthPolicy:
         draft = self._draft.table(num) if self._draft else [0.0] * (num + 1)
         return StepCosts(plain, target, draft, table[base] - table[num_plain])
 
-    def _num_covered(self, costs: StepCosts, num: int) -> int:
-        """Most draft tokens whose refusal the guard covers."""
-        for count in range(len(costs.target) - 1, 0, -1):
-            loss = costs.target[count] + count / num * costs.draft[num] + self.price - costs.plain
-            if self.guard.covers(loss / costs.plain, num):
-                return count
-        return 0
+    def _is_covered(self, costs: StepCosts, num: int, k: int, once: float = 0.0) -> bool:
+        """Whether k draft tokens for each sequence may be refused, and ``once`` seconds paid beside, by the guard."""
+        seconds = costs.target[num * k] + k * costs.draft[num] + once
+        return self.guard.covers(seconds / costs.plain - 1.0, num)
 
     def _candidates(self, mode: Mode, requests: Sequence[DraftRequest], costs: StepCosts) -> list[Candidate]:
         """The draft of a mode that promises most for each request."""
@@ -191,23 +190,23 @@ class DraftLengthPolicy:
     def _decide(self, requests: Sequence[DraftRequest], costs: StepCosts) -> Mode:
         """The mode whose tokens cost least over those to come, the change included."""
         num, horizon = len(requests), min(HORIZON, max(request.tokens_left for request in requests))
-        last, change, most = self.next_mode(num), self.price / costs.plain, self._num_covered(costs, num)
+        last, change = self.next_mode(num), self.price / costs.plain
         best, least = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0)
-        catch_up = self._catch_up_seconds(sum(request.draft_lag - 1 for request in requests)) / costs.plain
+        lag = sum(request.draft_lag - 1 for request in requests)
         weight = min(1.0, (REST + num // 8) / MEMORY)
         for drafter, widths in WIDTHS.items():
             # Several sequences would need now more and now fewer of the draft model's decodes.
             if drafter == ("model" if num == 1 else "auto"):
                 continue
+            catch_up = 0.0 if drafter == "ngram" else self._catch_up_seconds(lag)
             widest = self._candidates(Mode(drafter, widths[-1]), requests, costs)
             for mode in [Mode(drafter, k) for k in widths if k * num < len(costs.target)]:
                 cut = [candidate._replace(survival=candidate.survival[: mode.k]) for candidate in widest]
                 now = num / best_lengths(cut, costs.in_mode(mode, num))[1] / costs.plain
                 usual = self._usual.get((num.bit_length(), mode), now)
                 self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
-                total = horizon * usual + change * (last is not None and mode.k != last.k)
-                total += catch_up * (drafter != "ngram")
-                if total < least and num * mode.k <= most:
+                total = horizon * usual + change * (last is not None and mode.k != last.k) + catch_up / costs.plain
+                if total < least and self._is_covered(costs, num, mode.k, self.price + catch_up):
                     best, least = mode, total
         return best
 

@@ -117,7 +117,7 @@ def test_what_one_draft_leaves_another_does_not_pay_for() -> None:
     target = [1.0, 1.1, 1.2, *(float(n) for n in range(2, 80))]
 
     def second(confidence_of_first: float) -> int:
-        plan = plan_of(2, 2, target=target)
+        plan = plan_of(2, 1, target=target)
         plan.take(0, confidence_of_first)
         return next(n for n in itertools.count() if plan.take(1, 0.97) is not Take.MORE)
 
