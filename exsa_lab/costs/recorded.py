@@ -13,6 +13,7 @@ from exsa_lab.costs.model import CostModel
 
 COST_FACTORS = (1, 4, 10)
 """How many times the target's own cost a recorded machine is offered with; see `exsa_lab.models.scale_cost`."""
+_MS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class RecordedMachine:
         Example: ``RECORDED_MACHINES[0].costs(10).step_seconds(1)``.
         """
         return CostModel.from_measurements(
-            {int(n): factor * ms / 1000 for n, ms in self.target.items()},
-            {int(n): ms / 1000 for n, ms in self.draft.items()},
-            seconds_per_sequence=factor * self.ms_per_sequence / 1000,
+            {int(n): factor * _MS * ms for n, ms in self.target.items()},
+            {int(n): _MS * ms for n, ms in self.draft.items()},
+            seconds_per_sequence=factor * _MS * self.ms_per_sequence,
         )
 
 

@@ -8,7 +8,7 @@ SHARE = 0.01
 """Share of the time that drafting may lose for good."""
 ALLOWANCE = 6.0
 """Plain steps that it may lose beyond that, once in the life of an engine."""
-MOST = 4.0
+MOST = 2.0
 """Allowances that it can save up: what a sudden turn of the text may cost."""
 
 

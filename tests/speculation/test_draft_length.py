@@ -305,6 +305,7 @@ def test_whatever_is_drafted_and_refused_the_loss_is_bounded(name: str, drafter:
         if plan.width != width:
             seconds, width = seconds + 3.8 * MS * (name == "graphs"), plan.width
     dearest = policy.costs.step_seconds(17) / plain + 16 * policy.costs.draft_seconds(1) / plain
+    dearest *= REST if policy.price else 1  # a mode is weighed again after so many steps
     assert seconds / plain - num <= 0.01 * seconds / plain + allowance + dearest
 
 
@@ -479,7 +480,7 @@ def test_a_change_at_a_prompt_is_free() -> None:
     seconds = policy.costs.step_seconds(1 + k)
     policy.observe(plan, [DraftOutcome(1 + k, k)], seconds + plan.change_seconds)
     gain = k - seconds / plain + 1 + 0.01 * seconds / plain
-    assert policy.guard.balance == pytest.approx(min(before + gain, 4 * before))
+    assert policy.guard.balance == pytest.approx(min(before + gain, 2 * before))
 
 
 @pytest.mark.parametrize("has_draft", [True, False])
