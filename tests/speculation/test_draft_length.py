@@ -156,7 +156,7 @@ def test_a_gain_within_what_calibration_may_be_wrong_by_is_not_worth_it() -> Non
 
 
 def test_catching_up_is_priced_by_what_is_left_to_write() -> None:
-    """Reading a prompt of 2000 tokens takes some fifteen steps; a few tokens never bring them back."""
+    """Reading a prompt of 1200 tokens takes some ten steps; a few tokens never bring them back."""
     policy = policy_on("slow to read")
     enrich(policy)
 
@@ -166,13 +166,13 @@ def test_catching_up_is_priced_by_what_is_left_to_write() -> None:
         return policy.choose([request]).choices[0].k
 
     assert length(1, 4) > 0
-    assert length(2000, 4) == 0
-    assert length(2000, 400) > 0
+    assert length(1200, 4) == 0
+    assert length(1200, 400) > 0
 
 
 def test_a_prompt_that_the_guard_does_not_cover_is_not_caught_up_with() -> None:
     policy = policy_on("slow to read")
-    request = request_for("model", draft_lag=2000)
+    request = request_for("model", draft_lag=1200)
     teach(policy, request, is_right=True)
     assert policy.choose([request]).choices[0].k == 0
     enrich(policy)
