@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from exsa_lab.errors import ConfigError, shown
+from exsa_lab.model_schema import schema_of
 from exsa_lab.plain import plain
 
 FormKind = Literal["json", "regex", "lark", "gbnf", "choice", "tools"]
@@ -60,7 +61,7 @@ def model_of(response_format: object) -> type[Any] | None:
 def own_format(value: object) -> dict[str, Any] | None:
     """Return a response format as plain JSON, a pydantic model by its schema; None for a text of any form."""
     if (model := model_of(value)) is not None:
-        return {"type": "json_schema", "schema": plain(model.model_json_schema(), f"the schema of {model.__name__}")}
+        return {"type": "json_schema", "schema": plain(schema_of(model), f"the schema of {model.__name__}")}
     if isinstance(value, Mapping):
         match value.get("type"):
             case "text":
@@ -79,8 +80,10 @@ def own_format(value: object) -> dict[str, Any] | None:
 
 
 def own_text(name: str, value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return None if value is None else str(value)
+    if value is None:
+        return None
+    if isinstance(value, str) and value:
+        return _encodable(name, value)
     raise ConfigError(f"{name} is {shown(value)}.", hint="It must be a text that is not empty.")
 
 
@@ -97,4 +100,11 @@ def own_choice(choice: object) -> tuple[str, ...] | None:
     for text in texts:
         if not isinstance(text, str) or not text:
             raise ConfigError(f"choice holds {shown(text)}.", hint="Every choice must be a text that is not empty.")
-    return tuple(map(str, texts))
+    return tuple(_encodable("choice", text) for text in texts)
+
+
+def _encodable(name: str, text: str) -> str:
+    """A text as it is; raises ConfigError for one that no bytes stand for."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(f"{name} has half a character in {shown(text)}.", hint="Give the whole one.")
+    return str(text)

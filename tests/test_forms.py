@@ -57,6 +57,8 @@ def test_the_form_of_each_parameter() -> None:
         ({"choice": ["a", ""]}, "choice holds ''"),
         ({"choice": ["a", 3]}, "choice holds 3"),
         ({"choice": "ab"}, "choice is 'ab'"),
+        ({"choice": ["a", "\ud83d"]}, "choice has half a character"),
+        ({"regex": "a|\ud83d"}, "regex has half a character"),
         ({"regex": ""}, "regex is ''"),
         ({"grammar": b"a"}, "grammar is b'a'"),
         ({"regex": "a", "choice": ["b"]}, "regex and choice are both given"),

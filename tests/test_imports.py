@@ -25,6 +25,7 @@ LAYERS = [
         "errors",
         "pictures",
         "plain",
+        "model_schema",
         "forms",
         "tools",
         "files",

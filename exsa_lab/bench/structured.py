@@ -46,7 +46,14 @@ WANTED = {"as-shipped": LEAST, "Q8_0": 1.2}
 """What auto is to make of plain decoding with the same schema, by weight format (Q4_1 is what is shipped), for one
 request. Many fill the cores by themselves: there a forced token saves little more than its output layer."""
 WEIGHTS = tuple(WANTED)
+_OF_MASKS: tuple[tuple[type, str], ...] = (
+    *((GrammarMask, name) for name in ("allowed", "admits", "forced", "commit")),
+    (Shaping, "masked"),
+)
+"""Where the time for masks goes; what finds the best token or the chain's probabilities is spent without a form too."""
 MASK_SHARE = 0.03
+TEMPERATURES = (0.0, 0.8)
+"""Greedy decoding asks about its best tokens one by one, sampling needs every token's flag."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,9 +89,10 @@ def _measure(subject: Subject, wanted: float, options: Options, tokens: int, rep
             report.checks.append(
                 Check(f"{subject.name}, {count} at once: auto / plain", share.median, wanted if count == 1 else LEAST)
             )
-            masks = _mask_share(engine, count, tokens)
-            name = f"{subject.name}, {count} at once: time for masks / time of the steps"
-            report.checks.append(Check(name, masks, MASK_SHARE, at_least=False))
+            for temperature in TEMPERATURES:
+                masks = _mask_share(engine, count, tokens, temperature)
+                name = f"{subject.name}, {count} at once, temperature {temperature:g}: time for masks / of the steps"
+                report.checks.append(Check(name, masks, MASK_SHARE, at_least=False))
 
 
 def _peers(subject: Subject, engine: Engine, count: int, tokens: int, stack: ExitStack) -> dict[str, Run]:
@@ -129,13 +137,14 @@ def _with_server(server: xllama.XllamaServer, engine: Engine, count: int, max_to
     return sum(done.num_tokens for done in runs) / seconds
 
 
-def _mask_share(engine: Engine, count: int, max_tokens: int) -> float:
-    """The share of plain steps that goes into masks and what is done with them, prompts apart."""
+def _mask_share(engine: Engine, count: int, max_tokens: int, temperature: float) -> float:
+    """The share of plain steps that goes into masks and into applying them, prompts apart."""
     begun, spent = len(engine.steps), [0.0]
     with ExitStack() as stack:
-        for owner, name in ((Shaping, "best"), (Shaping, "apply"), (Shaping, "commit"), (GrammarMask, "forced")):
+        for owner, name in _OF_MASKS:
             stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), spent)))
-        _speed(engine, count, max_tokens, {"response_format": _format(), **WAYS["plain"]}, 0)
+        form = {"response_format": _format(), "temperature": temperature, "seed": 1}
+        _speed(engine, count, max_tokens, {**form, **WAYS["plain"]}, 0)
     return spent[0] / sum(step.step_s for step in engine.steps[begun:] if not step.prefill_tokens)
 
 

@@ -15,7 +15,7 @@ from exsa_lab.engine.proposers import (
     draft_forced,
     propose_by_lookup,
 )
-from exsa_lab.engine.scheduler import Work
+from exsa_lab.engine.scheduler import Work, in_turn
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import EngineError
 from exsa_lab.events import DraftReason
@@ -34,6 +34,8 @@ class DraftStep:
     planned: dict[int, int] = field(default_factory=dict)
     """Sequence id -> index in the plan."""
     outcomes: list[DraftOutcome] = field(default_factory=list)
+    width: int = 0
+    """Places beyond its first that each sequence has in the batch, used or not; 0 where shapes are free."""
 
 
 class Drafting:
@@ -82,12 +84,26 @@ class Drafting:
 
     # One step
 
-    def decode_budget(self, least: int, most: int) -> int:
-        """Return how many tokens to decode where ``least`` sequences have ``most`` whose turn has come, drafts apart.
+    def share_forced(self, wanted: list[int], others: int, room: int) -> list[int]:
+        """Return how many of its certain tokens each sequence takes, see `scheduler.ShareForced`.
 
-        All of them will be computed, so that it is best to take as many as cost least each.
+        All of them will be computed, so that it is best to take as many as cost least each. Where drafts are filled up
+        to a width, the places cost nothing.
         """
-        return most if self.costs is None else self.costs.cheapest_step(least, most, least)
+        num = others + len(wanted)
+        if width := self._next_width(num):
+            filled = [min(each, 1 + width) for each in wanted]
+            if sum(filled) <= room:
+                return filled
+        most = min(room, sum(wanted))
+        if self.costs is not None:
+            most = self.costs.cheapest_step(num, others + most, num) - others
+        return in_turn(wanted, most)
+
+    def _next_width(self, num_sequences: int) -> int:
+        """The width that the next step of so many sequences has, as decided before; 0 where that is open or free."""
+        mode = self._policy.next_mode(num_sequences) if self._keeps_shapes and self._policy is not None else None
+        return min(mode.k, self.max_length) if mode is not None else 0
 
     def draft(self, work: list[Work], *, room: int, report: Callable[[], None]) -> dict[int, Draft]:
         """Propose drafts for the decoding sequences of a step, by sequence id.
@@ -101,7 +117,7 @@ class Drafting:
             return {item.sequence.id: Draft("none", DraftReason.REPRODUCIBLE) for item in work if item.is_decode}
         drafts: dict[int, Draft] = {}
         to_model: list[ModelRequest] = []
-        automatic: list[Sequence] = []
+        automatic: list[Work] = []
         fixed_tokens = 0
         for item in work:
             if item.is_decode and item.has_output:
@@ -110,28 +126,33 @@ class Drafting:
                     drafts[item.sequence.id] = forced
                     fixed_tokens += len(forced.tokens)
                 elif self._is_automatic(item.sequence):
-                    automatic.append(item.sequence)
+                    automatic.append(item)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model, report)
+            elif item.is_decode and self._keeps_shapes and self._is_automatic(item.sequence):
+                automatic.append(item)  # it drafts nothing, but is one of those that the mode is for
         if automatic and all(item.is_decode for item in work):
-            others = Others(len(work) - len(automatic), fixed_tokens, sum(item.num_tokens - 1 for item in work))
-            self._draft_automatic(automatic, others, room - fixed_tokens, drafts, to_model, report)
+            width = self.step.width = self._next_width(len(automatic))
+            certain = sum(max(0, item.num_tokens - 1 - width) for item in work)
+            others = Others(len(work) - len(automatic), fixed_tokens, certain)
+            if any(item.has_output for item in automatic):
+                self._draft_automatic(automatic, others, room - fixed_tokens, drafts, to_model, report)
         else:
             # A step that reads a prompt drafts nothing: whoever waits for a first token would pay for it.
-            drafts |= {sequence.id: Draft("none", DraftReason.PROMPTS) for sequence in automatic}
+            drafts |= {item.sequence.id: Draft("none", DraftReason.PROMPTS) for item in automatic}
             if self._policy is not None:
                 self._policy.interrupt()
         if to_model:
             drafts |= self._draft_with_model(to_model)
-        self._fill_up(drafts)
+        self._fill_up(automatic, drafts)
         return drafts
 
-    def _fill_up(self, drafts: dict[int, Draft]) -> None:
-        """Fill drafts up to the plan's width, so that the target's batch keeps its shape."""
-        if self.step.plan is not None and self.step.plan.width:
-            for sequence_id in self.step.planned:
-                draft = drafts[sequence_id]
-                draft.padding = max(0, min(self.step.plan.width, self.max_length) - len(draft.tokens))
+    def _fill_up(self, work: list[Work], drafts: dict[int, Draft]) -> None:
+        """Fill certain tokens and drafts up to the plan's width, so that the target's batch keeps its shape."""
+        for item in work:
+            if item.has_output and self.step.width:
+                draft = drafts[item.sequence.id]
+                draft.padding = max(0, self.step.width - (item.num_tokens - 1) - len(draft.tokens))
 
     # Learning
 
@@ -214,7 +235,7 @@ class Drafting:
 
     def _draft_automatic(
         self,
-        sequences: list[Sequence],
+        work: list[Work],
         others: Others,
         room: int,
         drafts: dict[int, Draft],
@@ -223,15 +244,16 @@ class Drafting:
     ) -> None:
         """Ask the policy; looked-up drafts are ready at once, model drafts are added to ``to_model``."""
         assert self._policy is not None
+        sequences = [item.sequence for item in work]
         if self._policy.rests(len(sequences)):
             drafts |= {sequence.id: Draft("none", DraftReason.NOT_WORTH_IT) for sequence in sequences}
             return
         mode = self._policy.next_mode(len(sequences))
         if mode is None or mode.drafter in ("auto", "ngram"):
             report()
-        requests = [self._request(sequence, room) for sequence in sequences]
+        requests = [self._request(item, self.step.width, room) for item in work]
         plan = self._policy.choose(requests, others, room=max(0, room))
-        self.step.plan = plan
+        self.step.plan, self.step.width = plan, min(plan.width or 0, self.max_length)
         self.step.planned = {sequence.id: index for index, sequence in enumerate(sequences)}
         self.step.outcomes = [DraftOutcome() for _ in sequences]
         for index, (sequence, request, choice) in enumerate(zip(sequences, requests, plan.choices, strict=True)):
@@ -246,8 +268,11 @@ class Drafting:
             else:
                 drafts[sequence.id] = Draft("none", choice.reason)
 
-    def _request(self, sequence: Sequence, room: int) -> DraftRequest:
-        limit = max(0, min(self.max_length, sequence.num_left - 1, room))
+    def _request(self, item: Work, width: int, room: int) -> DraftRequest:
+        """``width`` are the places that its certain tokens and its draft share, 0 where there is no such limit."""
+        sequence = item.sequence
+        most = width - (item.num_tokens - 1) if width else self.max_length
+        limit = max(0, min(most, sequence.num_left - 1, room)) if item.has_output else 0
         proposed, match = propose_by_lookup(sequence, limit)
         # While a draft is verified, the draft model has not seen the last token at least.
         lag = max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1

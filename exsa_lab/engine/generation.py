@@ -76,6 +76,7 @@ class Generation:
         self.params = params
         self.state = State.WAITING
         self.finish_reason: str | None = None
+        self.is_cut = False  # by a stop text
         self.error: ExsaError | None = None
         self.events: list[Event] = []
         self.tokens: list[int] = []
@@ -217,6 +218,8 @@ class Generation:
                 f"the text ended by {self.finish_reason!r} before it had the form asked for.",
                 hint="Raise max_tokens, or go on with .more()." if self.finish_reason == "length" else "",
             )
+        if self.is_cut:
+            raise IncompleteForm("a stop text ended it before it had the form.", hint="A form ends without one.")
         return parse_form(self.params.form, self.formed + self.text, self.result_model)
 
     @property
@@ -324,7 +327,6 @@ class Generation:
                 self._on_end.append(entry)
         if is_over:
             callback()
-
         return lambda: self._forget(self._on_end, entry)
 
     @property

@@ -128,7 +128,7 @@ class Loop:
         Where the device computes by itself, this step is reported when the next one is submitted.
         """
         self._step = step = StepCount(time.perf_counter())
-        schedule = self._scheduler.schedule(self._prefill.tokens, self.drafting.decode_budget)
+        schedule = self._scheduler.schedule(self._prefill.tokens, self.drafting.share_forced)
         self._announce(schedule, step.begin)
         is_intact = self._perform_slot_operations()
         if schedule.work and is_intact:  # else its sizes are those of tokens that are no longer cached
@@ -255,9 +255,10 @@ class Loop:
     def _find_masks(work: list[Work], drafts: dict[int, Draft]) -> None:
         """Find what may come at each place of the drafts, while the device computes what will."""
         for sequence in (item.sequence for item in work if item.has_output):
-            if sequence.mask is not None and sequence.params.temperature > 0:  # else one token is asked about
-                tokens = drafts[sequence.id].tokens if sequence.id in drafts else []
-                sequence.mask.allowed(sequence.mask.fitting(tokens))
+            if sequence.mask is not None:
+                tokens = sequence.mask.fitting(drafts[sequence.id].tokens if sequence.id in drafts else [])
+                is_sampled = sequence.params.temperature > 0  # else one token is asked about
+                (sequence.mask.allowed if is_sampled else sequence.mask.forced)(tokens)
 
     def _fill_batch(self, work: list[Work], drafts: dict[int, Draft]) -> list[tuple[int, int]]:
         """Put each sequence's tokens and draft into the batch; returns the first and last row of logits of each."""
@@ -272,7 +273,9 @@ class Loop:
             num_drafted = len(draft.fed) if draft else 0
             if draft and num_drafted:
                 tokens = tokens + draft.fed
-            num_outputs = (item.num_tokens if sequence.wants_prompt_rows else item.has_output) + num_drafted
+            # Where the batch keeps its shape, the number of its rows is part of that.
+            is_wide = sequence.wants_prompt_rows or (item.is_decode and self.drafting.step.width > 0)
+            num_outputs = (item.num_tokens if is_wide else item.has_output) + num_drafted
             first = self._batch.add(tokens, start, sequence.slot, num_outputs)
             rows.append((first, first + num_outputs))
         return rows
@@ -373,7 +376,7 @@ class Loop:
         self._scheduler.remove(sequence, keep_cells=state is not State.FAILED)
         if state is not State.FAILED:
             self.reporter.learn(self.drafting.end, sequence)
-        sequence.generation.finish_reason = finish_reason
+        sequence.generation.finish_reason, sequence.generation.is_cut = finish_reason, sequence.emitter.stopped
         sequence.emitter.finish()
         publish_state(sequence, state, detail or finish_reason)
 

@@ -32,6 +32,19 @@ from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.runtime.protocol import MIN_OUTPUTS
 
+ShareForced = Callable[[list[int], int, int], list[int]]
+"""Told how many certain tokens each of some sequences has, how many others decode one each, and the room for all of
+theirs; returns how many each takes, one at least."""
+
+
+def in_turn(wanted: list[int], room: int) -> list[int]:
+    """Share ``room`` places: one for each, and the first ones take as many more as they want."""
+    more, sizes = room - len(wanted), []
+    for num in wanted:
+        sizes.append(1 + min(num - 1, more))
+        more -= sizes[-1] - 1
+    return sizes
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -85,19 +98,21 @@ class Scheduler:
         self._free(sequence, keep_cells=keep_cells)
 
     def schedule(
-        self, prefill_budget: Callable[[int, int], int], forced_budget: Callable[[int, int], int] = lambda _, most: most
+        self,
+        prefill_budget: Callable[[int, int], int],
+        share_forced: ShareForced = lambda wanted, _, room: in_turn(wanted, room),
     ) -> Schedule:
         """Choose the work of one step.
 
         ``prefill_budget`` tells how many prefill tokens may join a number of decoding sequences, while so many others
         wait for theirs.
-        ``forced_budget`` tells how many tokens to decode, from one for each sequence to all that had to follow.
+        ``share_forced`` tells how many of the tokens that had to follow each sequence takes.
         """
         if self.waiting and not self.running:
             self._start_over()
         preempted = self._preempt()
         work = [Work(s, 1, is_decode=True, has_output=True) for s in self.running if self._num_left(s) == 1]
-        self._add_forced(work, forced_budget)
+        self._add_forced(work, share_forced)
         budget = self._step_tokens - sum(item.num_tokens for item in work)
         if work and (len(work) < len(self.running) or self.waiting):
             num_prompts = len(self.running) - len(work) + min(len(self.waiting), self._slots.num_free)
@@ -124,21 +139,18 @@ class Scheduler:
 
     # Steps of the policy
 
-    def _add_forced(self, work: list[Work], budget: Callable[[int, int], int]) -> None:
+    def _add_forced(self, work: list[Work], share: ShareForced) -> None:
         """Add sequences whose last round ended with tokens that had to follow: they are decoded with the next one.
 
-        Each takes one token at least, as it would without speculation, and the first ones as many more as are worth it.
+        Each takes one token at least, as it would without speculation.
         """
         running = [(s, self._num_left(s)) for s in self.running if s.num_forced]
         forced = [(sequence, left) for sequence, left in running if 1 < left <= 1 + sequence.num_forced]
-        least = len(work) + len(forced)
-        room = min(self._step_tokens, self._slots.num_cells_available)
-        if not forced or room < least:
+        room = min(self._step_tokens, self._slots.num_cells_available) - len(work)
+        if not forced or room < len(forced):
             return
-        more = budget(least, min(room, least + sum(left - 1 for _, left in forced))) - least
-        for sequence, left in forced:
-            size = 1 + min(left - 1, more)
-            more -= size - 1
+        sizes = share([left for _, left in forced], len(work), room)
+        for (sequence, left), size in zip(forced, sizes, strict=True):
             work.append(Work(sequence, size, is_decode=True, has_output=size == left))
 
     def _allowed(self, num_left: int, budget: int, work: list[Work]) -> int:

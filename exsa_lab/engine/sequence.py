@@ -13,7 +13,6 @@ from exsa_lab.engine.text import Emitter, unfinished
 from exsa_lab.errors import ConfigError, DecodeError
 from exsa_lab.events import State, StateEvent, TokenEvent
 from exsa_lab.prompts.encode import (
-    Continuation,
     EncodedPrompt,
     encode_continuation,
     encode_prompt,
@@ -26,7 +25,7 @@ from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.speculation.sampling import RequestRandom
 from exsa_lab.speculation.shaping import Shaping
 from exsa_lab.structure.grammar import Grammar, GrammarMask
-from exsa_lab.structure.request import begin_shaping
+from exsa_lab.structure.request import begin_shaping, suppressed_tokens
 
 
 @dataclass(slots=True, eq=False)
@@ -132,7 +131,7 @@ def begin_sequence(generation: Generation, model: Model, encoded: EncodedPrompt)
     generation.thinking = encoded.thinking
     thought = None
     if encoded.thinking is not None:
-        closed, thought = _begin_thought(generation, encoded.thinking, model)
+        closed, thought = _begin_thought(generation, encoded.thinking, model, tokens)
         tokens = tokens + closed
     if generation.seed is None:
         generation.seed = secrets.randbits(32)
@@ -143,7 +142,7 @@ def begin_sequence(generation: Generation, model: Model, encoded: EncodedPrompt)
     generation.publish(
         [StateEvent(State.WAITING, "; ".join(encoded.notes), time.perf_counter() - generation.submitted)]
     )
-    mask = None if generation.grammar is None else _begin_mask(generation.grammar, before, model)
+    mask = None if generation.grammar is None else _begin_mask(generation, generation.grammar, model)
     takes_drafts = params.drafter != "none" and params.draft_length != 0
     sequence = Sequence(
         id=generation.id,
@@ -172,12 +171,18 @@ def begin_sequence(generation: Generation, model: Model, encoded: EncodedPrompt)
     return sequence
 
 
-def _begin_thought(generation: Generation, thinking: Thinking, model: Model) -> tuple[list[int], ThoughtBudget | None]:
+def _begin_thought(
+    generation: Generation, thinking: Thinking, model: Model, prompt: list[int]
+) -> tuple[list[int], ThoughtBudget | None]:
     """Return the tokens by which the prompt closes a thought that is not to be, or else the budget it has, if any."""
     params = generation.params
     # A text of a given form is an answer: it has no room for a thought. One that may call tools, or not, has.
     is_free = generation.tool_format is not None and params.tool_choice == "auto" and params.form is None
-    is_answer = generation.grammar is not None and not is_free and thinking.is_open
+    is_answer = generation.grammar is not None and not is_free
+    if is_answer and params.reasoning_budget:
+        generation.notes.append("a text of a given form has no thought: reasoning_budget is not used")
+    if is_answer and not thinking.is_open:
+        return ([] if generation.tool_format else _head_of_answer(thinking, model, prompt)), None
     budget = 0 if is_answer else params.reasoning_budget
     if budget is None:
         return [], None
@@ -188,9 +193,16 @@ def _begin_thought(generation: Generation, thinking: Thinking, model: Model) -> 
     return [], ThoughtBudget(thinking, budget, closing)
 
 
-def _begin_mask(grammar: Grammar, before: Continuation | None, model: Model) -> GrammarMask:
+def _head_of_answer(thinking: Thinking, model: Model, prompt: list[int]) -> list[int]:
+    """What is left to write of the head of an answer, which models with channels write themselves."""
+    head = model.tokenize(thinking.head, add_special=False, parse_special=True) if thinking.head else []
+    begun = next((num for num in range(len(head), 0, -1) if prompt[-num:] == head[:num]), len(head))
+    return head[begun:]
+
+
+def _begin_mask(generation: Generation, grammar: Grammar, model: Model) -> GrammarMask:
     """Return the mask of a text, which may begin with what was written already."""
-    mask = grammar.begin()
+    mask, before = grammar.begin(suppressed_tokens(generation.params, model)), generation.continues
     if before is None:
         return mask
     try:

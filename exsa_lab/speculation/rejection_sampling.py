@@ -118,6 +118,11 @@ class _Rows:
         row: Row = self.logits[index]
         return row if self.shaping is None else self.shaping.apply(row, self.draft[:index])
 
+    def distribution(self, index: int, params: SamplingParams) -> Distribution:
+        """What the next token is drawn from, without a pass over the row where there is no choice."""
+        only = None if self.shaping is None else self.shaping.only(self.logits[index], self.draft[:index])
+        return apply_chain(self[index], params) if only is None else Distribution.one_hot(only)
+
     def best(self, index: int) -> int:
         """The token with the largest logit, without a pass over the row for each thing that shapes it."""
         row: Row = self.logits[index]
@@ -160,7 +165,7 @@ def _accept_sampled(
 ) -> Verdict:
     checks: list[DraftCheck] = []
     for i, token in enumerate(draft):
-        p, q = apply_chain(rows[i], params), draft_dists[i]
+        p, q = rows.distribution(i, params), draft_dists[i]
         u_accept, u_sample = random.at(position + i)
         if q is None or q.is_one_hot:
             instead = p.sample(u_sample)
@@ -174,7 +179,7 @@ def _accept_sampled(
         if not check.accepted:
             share = _share_beside(p, token, instead) if left is None else left.probability(instead)
             return Verdict(i, instead, Source.RESAMPLED, p.probability(instead), u_sample, checks, share)
-    p = apply_chain(rows[len(draft)], params)
+    p = rows.distribution(len(draft), params)
     _, u_sample = random.at(position + len(draft))
     token = p.sample(u_sample)
     source = Source.BONUS if draft else Source.TARGET

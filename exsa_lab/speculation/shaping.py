@@ -31,6 +31,9 @@ class Mask(Protocol):
     def admits(self, drafted: Sequence[int], token: int) -> bool:
         """Return the flag of one token."""
 
+    def forced(self, drafted: Sequence[int]) -> list[int]:
+        """Return the tokens that must come next; none where there is a choice."""
+
     def commit(self, tokens: Sequence[int]) -> None:
         """Go on from these tokens; drafted ones are forgotten."""
 
@@ -147,8 +150,7 @@ class Shaping:
         Raises DecodeError where no token is left that may come.
         """
         row = self._changed(logits, drafted)
-        if self.mask is not None:
-            row = np.where(self.mask.allowed(drafted), row, _NEVER)
+        row = self.masked(row, drafted)
         if self._excluded is not None and not drafted:
             row = row.copy()
             row[self._excluded] = _NEVER
@@ -161,11 +163,24 @@ class Shaping:
             )
         return row
 
+    def only(self, logits: Row, drafted: Sequence[int]) -> int | None:
+        """Return the token that must come, without a look at the logits of others; None where there is a choice.
+
+        None also where that one is suppressed or excluded: `apply` says so.
+        """
+        if self.mask is None or self._excluded is not None:
+            return None
+        forced = self.mask.forced(drafted)
+        is_possible = len(forced) > 0 and np.isfinite(logits[forced[0]]) and forced[0] not in self._suppressed
+        return forced[0] if is_possible else None
+
     def best(self, logits: Row, drafted: Sequence[int]) -> int:
         """Return the token with the largest shaped logit: `greedy_token` of what `apply` returns, and its errors.
 
         The mask is asked about all tokens only where none of those that are best without it may come.
         """
+        if (only := self.only(logits, drafted)) is not None:
+            return only
         if self.mask is not None and self._excluded is None:
             row = self._changed(logits, drafted)
             for _ in range(_MOST_ASKED):
@@ -177,6 +192,10 @@ class Shaping:
                 row = row.copy() if row is logits else row
                 row[token] = _NEVER
         return greedy_token(self.apply(logits, drafted))
+
+    def masked(self, row: Row, drafted: Sequence[int]) -> Row:
+        """Return a row in which only tokens that the mask allows may come."""
+        return row if self.mask is None else np.where(self.mask.allowed(drafted), row, _NEVER)
 
     def _changed(self, logits: Row, drafted: Sequence[int]) -> Row:
         """The row before the mask: itself where nothing changes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ _UNSUPPORTED = (
     (r"^(?:Pointer|Anchor) '(.*?)' does not exist", 'refers by "$ref" to {}, which is no part of it'),
 )
 """What llguidance says of a JSON schema that it cannot keep, and how that is told."""
+_LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|\[(?:[^\]\\\n]|\\.)*\]|#.*')
+"""Literals of GBNF; and classes and comments, in which a quote begins none."""
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)")
 Flags = NDArray[np.bool_]
 
 
@@ -54,17 +58,16 @@ class Grammar:
         self._matcher = library.LLMatcher(tokenizer, _source(form, library.LLMatcher), log_level=0, limits=limits)
         if self._matcher.is_error():
             raise _refusal(name, str(self._matcher.get_error()))
-        self._vocab_size = int(tokenizer.vocab_size)
-        self._ends = frozenset(tokenizer.eos_tokens)
-        flags, reason = _flags(self._matcher, self._vocab_size), str(self._matcher.get_error())
+        self._tokenizer = tokenizer
+        flags, reason = _flags(self._matcher, tokenizer.vocab_size), str(self._matcher.get_error())
         if reason and not reason.startswith("NoExtension"):
             raise _refusal(name, reason)
         if reason or not flags.any():
             raise ConfigError(f"{name} admits no text at all.", hint="Check it for parts that exclude each other.")
 
-    def begin(self) -> GrammarMask:
-        """Return the mask of a new text."""
-        return GrammarMask(self._matcher.deep_copy(), self._vocab_size, self._ends)
+    def begin(self, suppressed: frozenset[int] = frozenset()) -> GrammarMask:
+        """Return the mask of a new text. ``suppressed`` are tokens that never come: no text is cut into these."""
+        return GrammarMask(self._matcher.deep_copy(), self._tokenizer, suppressed)
 
 
 @dataclass(slots=True)
@@ -73,8 +76,6 @@ class _Place:
 
     is_complete: bool
     """Whether the text up to there has the form, and nothing can follow it."""
-    is_accepted: bool
-    """Whether it has the form; more may follow."""
     flags: Flags | None = None
     """Which tokens may come there; None where nobody asked yet."""
     run: list[int] | None = None
@@ -97,13 +98,15 @@ class GrammarMask:
         mask.commit([5, 9])
     """
 
-    def __init__(self, matcher: Any, vocab_size: int, ends: frozenset[int]) -> None:
+    def __init__(self, matcher: Any, tokenizer: Any, suppressed: frozenset[int]) -> None:
         self._matcher = matcher
-        self._ends = ends
+        self._tokenizer = tokenizer
+        self._ends = frozenset(tokenizer.eos_tokens)
+        self._suppressed = suppressed
         # An end token, and what a draft holds after it, is not given to the matcher, which would count it wrong when it
         # goes back: so many of the drafted tokens are held here alone.
         self._num_beyond = 0
-        self._vocab_size = vocab_size
+        self._vocab_size = int(tokenizer.vocab_size)
         self._drafted: list[int] = []
         """The tokens after the committed ones that the matcher stands behind."""
         self._places = [self._here()]
@@ -113,11 +116,6 @@ class GrammarMask:
     def is_complete(self) -> bool:
         """Whether the committed text has the form, and nothing can follow it."""
         return self._places[0].is_complete
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether the committed text has the form already; more may follow."""
-        return self._places[0].is_accepted
 
     def allowed(self, drafted: Sequence[int]) -> Flags:
         """See `exsa_lab.speculation.shaping.Mask`; raises DecodeError where the draft left the grammar."""
@@ -133,10 +131,15 @@ class GrammarMask:
             return bool(place.flags[token])
         if run := self._run(drafted):
             return token == run[0]
-        if self._num_beyond or token in self._ends or place.is_complete:
+        if self._drafted[len(drafted) : len(drafted) + 1] == [token]:
+            return True
+        if place.is_complete or token in self._ends:
             return bool(self.allowed(drafted)[token])
         self._move(drafted)
-        return bool(self._matcher.validate_tokens([token]))
+        if not self._matcher.try_consume_tokens([token]):
+            return False
+        self._add(token)  # nearly always it will be the next one
+        return True
 
     def forced(self, drafted: Sequence[int] = ()) -> list[int]:
         """Return the tokens that must follow the committed text and these drafted ones, as far as they are certain."""
@@ -158,10 +161,7 @@ class GrammarMask:
 
     def _here(self) -> _Place:
         """The place where the matcher stands."""
-        if self._num_beyond:
-            return _Place(is_complete=True, is_accepted=True)
-        is_complete = bool(self._matcher.is_stopped()) and not self._matcher.is_error()
-        return _Place(is_complete, bool(self._matcher.is_accepting()))
+        return _Place(self._num_beyond > 0 or (self._matcher.is_stopped() and not self._matcher.is_error()))
 
     def _place(self, drafted: Sequence[int]) -> _Place:
         """What is known of the place after these tokens; the matcher goes there where it has not been."""
@@ -175,8 +175,18 @@ class GrammarMask:
         if place.run is None:
             self._move(drafted)
             is_over = self._num_beyond > 0 or self._matcher.is_stopped()
-            place.run = [] if is_over else [int(token) for token in self._matcher.compute_ff_tokens()]
+            place.run = [] if is_over else self._not_suppressed(self._matcher.compute_ff_tokens())
         return place.run
+
+    def _not_suppressed(self, run: list[int]) -> list[int]:
+        """The tokens up to one that is suppressed; where that is the first, the longest other beginning of its text."""
+        if not run or self._suppressed.isdisjoint(run):
+            return run
+        if run[0] not in self._suppressed:
+            return list(itertools.takewhile(lambda token: token not in self._suppressed, run))
+        text = self._tokenizer.decode_bytes(run[:1])
+        cuts = (self._tokenizer.tokenize_bytes(text[:end]) for end in range(len(text) - 1, 0, -1))
+        return next((cut for cut in cuts if len(cut) == 1 and cut[0] not in self._suppressed), [])
 
     def _compute(self, drafted: Sequence[int]) -> Flags:
         """Compute which tokens may follow these."""
@@ -200,11 +210,15 @@ class GrammarMask:
             self._consume(token)
 
     def _consume(self, token: int) -> None:
-        run = self._places[-1].run
         if self._num_beyond or (token in self._ends and self._matcher.is_accepting()):
             self._num_beyond += 1
         elif not self._matcher.consume_token(token):
             raise self._failure()
+        self._add(token)
+
+    def _add(self, token: int) -> None:
+        """The matcher stands behind one more drafted token."""
+        run = self._places[-1].run
         self._drafted.append(token)
         self._places.append(self._here())
         if run and len(run) > 1 and run[0] == token:
@@ -228,7 +242,7 @@ def _source(form: Form, matcher: Any) -> str:
         return str(matcher.grammar_from_regex(text))
     if form.kind == "choice":
         choices = [json.dumps(choice, ensure_ascii=False) for choice in json.loads(text)]
-        return str(matcher.grammar_from_lark("start: " + " | ".join(choices)))
+        return str(matcher.grammar_from_lark("start: CHOICE\nCHOICE: " + " | ".join(choices)))  # one of any number
     return str(matcher.grammar_from_lark(_lark(text) if form.kind == "gbnf" else text))  # Lark: "lark", "tools"
 
 
@@ -236,9 +250,24 @@ def _lark(gbnf: str) -> str:
     from llguidance.gbnf_to_lark import gbnf_to_lark
 
     try:
-        return str(gbnf_to_lark(gbnf))
+        return str(gbnf_to_lark(_LITERAL.sub(_with_characters, gbnf)))
     except Exception as cause:  # it raises bare ones
         raise _refusal("grammar", str(cause)) from None
+
+
+def _with_characters(literal: re.Match[str]) -> str:
+    """A GBNF literal or class with characters in place of their numbers, which Lark does not know."""
+
+    def character(escape: re.Match[str]) -> str:
+        digits = next(filter(None, escape.groups()), None)
+        if digits is None:
+            return escape[0]
+        number = int(digits, 16)
+        if literal[0][0] == '"':
+            return json.dumps(chr(number), ensure_ascii=False)[1:-1]
+        return chr(number) if number > 127 else f"\\x{number:02x}"
+
+    return literal[0] if literal[0][0] == "#" else _ESCAPE.sub(character, literal[0])
 
 
 def _refusal(name: str, reason: str) -> ConfigError:

@@ -12,7 +12,7 @@ from exsa_lab.forms import Form
 def parse_form(form: Form, text: str, model: type[Any] | None = None) -> Any:
     """Return the object that a JSON text is, of the pydantic model where one is given; any other text is itself.
 
-    Raises IncompleteForm where the text is none: a stop text cut it off, or the model checks more
+    Raises IncompleteForm where the text is none, as where the model checks more
     than a schema can say.
 
     Example: ``parse_form(Form("json", "{}"), '{"a": 1}')`` is ``{"a": 1}``.

@@ -17,14 +17,19 @@ def begin_shaping(
     Raises ConfigError for a token that the model does not have.
     """
     bias = {find_token("logit_bias", token, model): value for token, value in params.logit_bias.items()}
-    own = [find_token("suppress_tokens", token, model) for token in params.suppress_tokens]
-    suppressed = [*own, *(token for token in model.token_rules.suppressed if 0 <= token < model.vocab_size)]
+    suppressed = suppressed_tokens(params, model)
     penalties = _penalties(params)
     if not bias and not suppressed and penalties is None and mask is None and excluded is None:
         return None
     if penalties is not None:
         penalties.commit(prompt)
     return Shaping(bias=bias, penalties=penalties, suppressed=suppressed, mask=mask, excluded=excluded)
+
+
+def suppressed_tokens(params: SamplingParams, model: Model) -> frozenset[int]:
+    """Return the tokens that never come, by the request or by the model's file; raises as `begin_shaping` does."""
+    own = [find_token("suppress_tokens", token, model) for token in params.suppress_tokens]
+    return frozenset([*own, *(token for token in model.token_rules.suppressed if 0 <= token < model.vocab_size)])
 
 
 def _penalties(params: SamplingParams) -> Penalties | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from exsa_lab.errors import ConfigError, RuntimeUnavailable, how_to_install
@@ -9,6 +10,9 @@ from exsa_lab.runtime.protocol import Model
 
 _SPECIAL = b"\xff"
 """What llguidance marks tokens with that are no text: a grammar can name them, and a text never becomes one."""
+
+MAX_KEPT = 4096
+"""Texts whose tokens are kept: a form asks for the same few at every place where it leaves no choice."""
 
 
 def llguidance() -> Any:
@@ -53,9 +57,12 @@ class _Vocabulary:
         self._model = model
         # Some vocabularies begin every text with a blank: what follows a sign of its own has none.
         self._sign = model.tokenize("\x02", add_special=False, parse_special=False)
+        self._tokenized = functools.lru_cache(MAX_KEPT)(self._tokenize)
 
     def __call__(self, text: str | bytes) -> list[int]:
-        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return list(self._tokenized(text.decode("utf-8", "replace") if isinstance(text, bytes) else text))
+
+    def _tokenize(self, text: str) -> list[int]:
         found = self._model.tokenize("\x02" + text, add_special=False, parse_special=False)
         if found[: len(self._sign)] == self._sign:
             return found[len(self._sign) :]

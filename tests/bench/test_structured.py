@@ -16,6 +16,6 @@ def test_a_record_is_filled_with_forced_tokens() -> None:
         for way in WAYS.values():
             assert structured._speed(engine, 2, 40, {**form, **way}, 0) > 0
         forced = [generation.stats.forced_tokens for generation in engine.generations]
-        share = structured._mask_share(engine, 2, 40)
+        share = structured._mask_share(engine, 2, 40, 0.8)
     assert max(forced) > 0
     assert 0 < share < 1

@@ -12,6 +12,7 @@ from exsa_lab.events import DraftReason, RoundEvent
 from exsa_lab.testing import ScriptedModel
 from tests.gate import Gate
 from tests.speculation.simulator import MACHINES, believed
+from tests.structure.vocabulary import END, PIECES
 
 LETTERS = list("abcdefgh")
 TURN = "".join(LETTERS)
@@ -64,3 +65,35 @@ def test_a_length_that_the_user_fixed_is_kept_beside_a_prompt(drafter: str) -> N
         for each in (other, gen):
             each.result(timeout=30)
     assert {event.k for event in rounds(gen)[1:-1]} == {3}
+
+
+FORM = "((a|b){8}cdefgh){30}"
+"""Eight places with a choice, then three tokens without one."""
+
+
+def first_letters(tokens: tuple[int, ...]) -> list[float]:
+    """Best of all an "a": lookup is right about the places where there is a choice."""
+    return [0.87 if token == 0 else 0.01 for token in range(len(PIECES))]
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_forced_tokens_take_the_free_places_of_a_batch_that_keeps_its_shape(slots: int) -> None:
+    config = EngineConfig(n_ctx=2048, n_seq_max=slots)
+    costs = believed(MACHINES["H100"])
+    assert costs.has_costly_shapes
+    with Engine(
+        lambda progress: Models(ScriptedModel(PIECES, first_letters, ends=[END]), costs=costs), config
+    ) as engine:
+        gate = Gate(engine, at=4)
+        first = engine.submit("a", max_tokens=300, regex=FORM)
+        with gate:
+            gens = [first, *(engine.submit("a", max_tokens=300, regex=FORM) for _ in range(slots - 1))]
+        texts = [gen.result(timeout=30) for gen in gens]
+        steps = [step for step in engine.steps if not step.prefill_tokens]
+    assert {text[:28] for text in texts} == {"aaaaaaaacdefgh" * 2}
+    wide = [step for step in steps if step.sequences == slots and step.tokens > slots]
+    shapes = [step.tokens for step in wide]
+    others = [shape for shape in shapes if shape not in (slots * 4, slots * 8, slots * 16)]
+    assert len(shapes) > 8
+    assert len(others) < len(shapes) / 8, shapes
+    assert sum(gen.stats.forced_tokens for gen in gens) > 8 * slots

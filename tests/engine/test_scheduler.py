@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from exsa_lab.config import SamplingParams
 from exsa_lab.engine.kv_slots import SlotTable
-from exsa_lab.engine.scheduler import Schedule, Scheduler
+from exsa_lab.engine.scheduler import Schedule, Scheduler, in_turn
 from exsa_lab.engine.sequence import Sequence
 
 UNUSED: Any = SimpleNamespace()
@@ -188,14 +188,14 @@ def test_forced_tokens_are_taken_as_far_as_they_are_worth_it_and_one_of_each_at_
     for one, num_forced in zip(ones, (0, 4, 3), strict=True):
         one.tokens += [7] * num_forced
         one.num_forced = num_forced
-    asked: list[tuple[int, int]] = []
+    asked: list[tuple[list[int], int, int]] = []
 
-    def budget(least: int, most: int) -> int:
-        asked.append((least, most))
-        return min(most, least + 5)
+    def share(wanted: list[int], others: int, room: int) -> list[int]:
+        asked.append((wanted, others, room))
+        return in_turn(wanted, 7)
 
-    work = harness.scheduler.schedule(lambda *_: 4, budget).work
-    assert asked == [(3, 10)]
+    work = harness.scheduler.schedule(lambda *_: 4, share).work
+    assert asked == [([5, 4], 1, 15)]
     assert [(w.sequence.id, w.num_tokens, w.is_decode, w.has_output) for w in work] == [
         (0, 1, True, True),
         (1, 5, True, True),

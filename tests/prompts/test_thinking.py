@@ -12,7 +12,7 @@ from exsa_lab.prompts.marked import join, mark
 from exsa_lab.prompts.thinking import Thinking, ThoughtBudget, thinking_of
 from exsa_lab.testing import ScriptedModel, scripted_engine
 
-LETTERS = ["<think>", "</think>", "\n", "a", "b", "c", "Q", "."]
+LETTERS = ["<think>", "</think>", "\n", "a", "b", "c", "Q", ".", "\x02"]
 OPENS = (
     "{% for m in messages %}{{ m.content }}{% endfor %}"
     "{% if enable_thinking|d(true) %}<think>\n{% else %}<think>\n\n</think>\n\n{% endif %}"
@@ -117,8 +117,8 @@ CHANNELS = (
     "<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endfor %}<|start|>assistant"
 )
 MARKS = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>"]
-PIECES = [*MARKS, "assistant", "analysis", "final", "a", "Q", "user"]
-START, CHANNEL, MESSAGE, OVER, RETURN, ASSISTANT, ANALYSIS, FINAL, LETTER, ANSWER, _ = range(11)
+PIECES = [*MARKS, "assistant", "analysis", "final", "a", "Q", "user", "\x02"]
+START, CHANNEL, MESSAGE, OVER, RETURN, ASSISTANT, ANALYSIS, FINAL, LETTER, ANSWER = range(10)
 
 
 def channel_model(thought: int) -> ScriptedModel:
@@ -148,6 +148,20 @@ def test_thoughts_in_a_channel_of_their_own(draft_length: int) -> None:
         gen = generate(channel_model(5), max_tokens=most)
         assert "assistant" not in gen.reasoning + gen.answer or most < 3
         assert gen.is_thinking is (3 <= most < 9)
+
+
+@pytest.mark.parametrize("draft_length", [0, 3])
+def test_a_text_of_a_form_is_an_answer_and_begins_as_one(draft_length: int) -> None:
+    way: dict[str, Any] = {"draft_length": draft_length, "drafter": "model"}
+    gen = generate(channel_model(5), channel_model(5), choice=["a", "Q"], **way)
+    assert gen.prompt_ids[-5:] == [START, ASSISTANT, CHANNEL, FINAL, MESSAGE]
+    assert (gen.parsed, gen.answer, gen.reasoning) == ("a", "a", "")
+    gen = generate(thinker(), thinker(), choice=["a", "Q"], **way)
+    assert (gen.parsed, gen.answer, gen.reasoning) == ("Q", "Q", "")
+    assert END in gen.prompt_ids
+    gen = generate(thinker(CHOICE), choice=["<think>", "Q"], reasoning_budget=5, **way)
+    assert (gen.parsed, gen.prompt_ids) == ("<think>", [A])
+    assert any("reasoning_budget is not used" in note for note in gen.notes)
 
 
 # Going on

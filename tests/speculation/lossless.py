@@ -156,6 +156,10 @@ class _Remembered:
     def apply(self, row: Logits, drafted: Sequence[int]) -> Logits:
         return self._walks.row(False, self._text, tuple(drafted))
 
+    def only(self, row: Logits, drafted: Sequence[int]) -> int | None:
+        possible = np.flatnonzero(np.isfinite(self.apply(row, drafted)))
+        return int(possible[0]) if len(possible) == 1 else None
+
 
 def misfit(
     target: Logits,

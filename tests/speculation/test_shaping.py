@@ -76,6 +76,9 @@ def test_the_order_is_bias_penalties_suppressed_mask() -> None:
         def allowed(self, drafted: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
             return np.arange(VOCAB) % 2 == 0
 
+        def forced(self, drafted: Sequence[int]) -> list[int]:
+            return []
+
         def admits(self, drafted: Sequence[int], token: int) -> bool:
             return token % 2 == 0
 

@@ -13,7 +13,7 @@ from exsa_lab.errors import ConfigError, EngineClosed, IncompleteForm
 from exsa_lab.events import Source, State, TokenEvent
 from exsa_lab.structure import compiler
 from exsa_lab.testing import scripted_engine
-from tests.structure.vocabulary import END, PIECES, model
+from tests.structure.vocabulary import END, PIECES, isolated, model
 
 REGEX = "(a|b)cdefgh(a|de){1,4}h"
 WAYS: list[dict[str, Any]] = [
@@ -77,6 +77,21 @@ def test_forced_tokens_are_committed_through_one_step_and_say_so(engine: Engine)
     assert (plain.tokens, plain.stats.rounds, plain.stats.forced_tokens) == (gen.tokens, 5, 0)
 
 
+def test_a_device_that_computes_by_itself_writes_the_same_texts(engine: Engine) -> None:
+    with scripted_engine(model(1, is_asynchronous=True), model(2)) as other:
+        for way in WAYS:
+            for temperature in (0.0, 1.0):
+                params: dict[str, Any] = {
+                    "max_tokens": 64,
+                    "regex": REGEX,
+                    "temperature": temperature,
+                    "seed": 7,
+                    **way,
+                }
+                gens = [other.submit("ab", **params), other.submit("b", **params)]
+                assert [gen.result(30) for gen in gens] == [engine.generate(p, **params).text for p in ("ab", "b")]
+
+
 def test_forced_tokens_are_decoded_where_memory_cannot_roll_back() -> None:
     with scripted_engine(model(1, max_rollback=0)) as opened:
         gen = opened.generate("a", max_tokens=64, regex="(a|b)cdefgh(a|d)")
@@ -101,6 +116,25 @@ def test_a_text_that_ends_too_soon_says_so_and_can_go_on(engine: Engine) -> None
     assert more.parsed == gen.text + more.text
     with pytest.raises(ConfigError, match="asked for no form"):
         _ = engine.generate("a", max_tokens=2).parsed
+
+
+@pytest.mark.parametrize("params", [{}, {"draft_length": 0}, {"drafter": "model", "draft_length": 3}], ids=str)
+def test_a_text_that_a_stop_text_cut_does_not_have_the_form(engine: Engine, params: dict[str, Any]) -> None:
+    gen = engine.generate("a", max_tokens=64, regex="abcde(a|b)c{8}d", stop="cc", **params)
+    assert (gen.finish_reason, gen.text[:5], len(gen.text)) == ("stop", "abcde", 6)
+    with pytest.raises(IncompleteForm, match="a stop text ended it"):
+        _ = gen.parsed
+    whole = engine.generate("a", max_tokens=64, regex="abcde(a|b)c{8}d", stop="e.", **params)
+    assert whole.parsed == whole.text
+
+
+def test_an_engine_of_its_own_process_tells_of_forms_and_of_what_cut_them() -> None:
+    with isolated() as engine:
+        assert re.fullmatch("a(b|c){3}", engine.generate("abc", regex="a(b|c){3}").parsed)
+        with pytest.raises(IncompleteForm, match="a stop text ended it"):
+            _ = engine.generate("abc", regex="a(b|c){3}a", stop=["b", "c"]).parsed
+        with pytest.raises(ConfigError, match="regex is not valid"):
+            engine.generate("abc", regex="(")
 
 
 def test_a_form_that_is_complete_at_the_limit_is_complete(engine: Engine) -> None:
@@ -155,6 +189,20 @@ def test_suppressed_tokens_that_leave_nothing_fail_their_own_generation(engine: 
     assert engine.generate("a", regex="a|b", suppress_tokens=["a"], max_tokens=3).text == "b"
     gen.wait(30)
     assert "no token is left" in str(gen.error)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_suppressed_tokens_never_come_even_where_the_form_would_cut_its_text_into_them(
+    engine: Engine, way: dict[str, Any]
+) -> None:
+    params: dict[str, Any] = {"regex": "(a|b)cdefgh(a|d)", "suppress_tokens": ["de"], "max_tokens": 20}
+    gen = engine.generate("a", **params, **way)
+    assert PIECES.index("de") not in gen.tokens
+    assert re.fullmatch("(a|b)cdefgh(a|d)", gen.parsed)
+    assert gen.tokens == engine.generate("a", **params, draft_length=0).tokens
+    none_left = engine.submit("a", **{**params, "suppress_tokens": ["de", "d"]}, **way)
+    none_left.wait(30)
+    assert "no token is left" in str(none_left.error)
 
 
 def test_what_is_still_being_compiled_can_be_cancelled_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:

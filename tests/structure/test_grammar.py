@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -136,6 +137,8 @@ def test_one_token_is_admitted_as_the_flags_say_and_the_best_one_found_alike(reg
         np.testing.assert_array_equal(flags, raw)  # where a run is forced, its first token is all that may come
         assert [one.admits(drafted, token) for token in range(VOCAB)] == flags.tolist()
         assert shaping.best(row, drafted) == greedy_token(reference.apply(row, drafted))
+        if (only := shaping.only(row, drafted)) is not None:
+            assert np.flatnonzero(np.isfinite(reference.apply(row, drafted))).tolist() == [only]
         drafted.append(int(data.draw(st.sampled_from(np.flatnonzero(flags).tolist()))))
         if drafted[-1] == END:
             break
@@ -157,13 +160,11 @@ def test_forced_tokens_are_cut_as_the_tokenizer_would() -> None:
     assert not mask.is_complete
     mask.commit([PIECES.index("g")])
     assert mask.is_complete
-    assert mask.is_accepted
 
 
-def test_what_is_optional_is_accepted_but_not_complete() -> None:
+def test_what_can_end_but_need_not_is_not_complete() -> None:
     mask = grammar("ab?").begin()
     mask.commit([0])
-    assert mask.is_accepted
     assert not mask.is_complete
     assert np.flatnonzero(mask.allowed([])).tolist() == [1, END]
     mask.commit([END])
@@ -215,6 +216,24 @@ def test_choices_and_gbnf(form: Form) -> None:
     mask = Grammar(form, JSON_LETTERS).begin()
     allowed = np.flatnonzero(mask.allowed([])).tolist()
     assert allowed == [PIECES.index(piece) for piece in ("a", "d", "ab", "de")]
+
+
+def test_gbnf_names_characters_by_number() -> None:
+    numbered = Form("gbnf", r'root ::= "\x61b" [\x63-\u0065] # "\x66"')
+    mask = Grammar(numbered, JSON_LETTERS).begin()
+    assert np.flatnonzero(mask.allowed([])).tolist() == [PIECES.index(piece) for piece in ("a", "ab", "abc")]
+    mask.commit([PIECES.index("ab")])
+    assert np.flatnonzero(mask.allowed([])).tolist() == [PIECES.index(piece) for piece in "cde"]
+
+
+def test_thousands_of_choices() -> None:
+    texts = ["".join(text) for text in itertools.product("abcdefgh", repeat=4)]
+    mask = Grammar(Form("choice", json.dumps([*texts, "abcdefgh"])), JSON_LETTERS).begin()
+    for letter in "abcd":
+        assert mask.admits([], PIECES.index(letter))
+        assert not mask.is_complete
+        mask.commit([PIECES.index(letter)])
+    assert np.flatnonzero(mask.allowed([])).tolist() == [PIECES.index("e"), END]
 
 
 # Statistics

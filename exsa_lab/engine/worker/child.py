@@ -131,6 +131,7 @@ def _news(generation: ToldGeneration) -> dict[str, Any]:
         news |= {"notes": list(generation.notes), "thinking": wire.encode_thinking(generation.thinking)}
     if generation.finish_reason is not None:
         news |= {"finish_reason": generation.finish_reason, "cancel_reason": generation.cancel_reason}
+        news["is_cut"] = generation.is_cut
     if generation.error is not None:
         news["error"] = wire.encode_error(generation.error)
     generation.num_events_sent += len(events)

@@ -240,6 +240,7 @@ class ChildProcess:
         last = events[-1] if events else None
         if isinstance(last, StateEvent) and last.state.is_final:
             generation.finish_reason = printable(str(news.get("finish_reason")))
+            generation.is_cut = news.get("is_cut") is True
             generation.cancel_reason = generation.cancel_reason or printable(str(news.get("cancel_reason", "")))
             if last.state is State.FAILED:
                 generation.error = wire.decode_error(news.get("error"))
