@@ -206,7 +206,7 @@ function makeTip(root) {
 
 function mount(stores, el) {
   let store = stores.recorded;
-  let [shown, picked] = [makeWindow(store), null];
+  let [shown, picked] = [makeWindow(store), store.picked ?? null]; // kept when the output is drawn anew
   const root = make("div", "exsa exsa-timeline mathjax_ignore tex2jax_ignore");
   const head = root.appendChild(make("div", "exsa-tl-head"));
   const summary = head.appendChild(make("span"));
@@ -262,14 +262,14 @@ function mount(stores, el) {
 
   function pick(index) {
     if (index === picked) return;
-    picked = index;
+    store.picked = picked = index;
     detail.show(picked);
     redraw();
   }
 
   function choose(name) {
     store = stores[name];
-    [shown, picked] = [makeWindow(store), null];
+    [shown, picked] = [makeWindow(store), store.picked ?? null];
     update();
   }
 
