@@ -68,7 +68,7 @@ class Bytes:
             if mask.is_complete or not mask.allowed([])[token]:
                 return False
             mask.commit([token])
-        return mask.is_accepted
+        return mask.is_complete or bool(mask.allowed([])[self.tokenizer.eos_token])
 
 
 def check_group(place: str, group: dict[str, Any], vocabulary: Bytes, counts: Counts) -> None:

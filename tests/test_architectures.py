@@ -113,7 +113,8 @@ def test_it_loads_and_its_steps_are_measured(architecture: str, engine: Engine) 
     assert costs is not None
     assert len(costs.target.points) >= ENOUGH_POINTS
     rolls_back = architecture not in RECURRENT or architecture in ROLL_BACK
-    assert [("roll back" in note, "not loaded" in note) for note in engine.notes] == [(True, True)] * (not rolls_back)
+    notes = [note for note in engine.notes if "busy" not in note.lower()]  # other tests may run beside
+    assert [("roll back" in note, "not loaded" in note) for note in notes] == [(True, True)] * (not rolls_back)
     assert (engine.draft is not None) == rolls_back
     assert engine.status().max_draft_length == (8 if architecture in ROLL_BACK else 16 * rolls_back)
 

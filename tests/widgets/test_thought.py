@@ -63,14 +63,16 @@ def test_the_saved_notebook_folds_it() -> None:
     from exsa_lab.widgets.static import static_views
 
     page, text = static_views(thinking_events(), thinking=THINKING)
-    folded, _, answer = page.partition("</details>")
+    folded, _, rest = page.partition("</details>")
+    answer, _, rejected = rest.partition("<details")
     assert "<details><summary" in folded
     assert "Thought: 4 tokens, 1.2 s" in folded
     assert "yes." in folded
     assert "Blue" in answer
     assert "yes." not in answer
+    assert ">no</s>" in rejected
     assert "Hm, yes." in text
-    assert "<details" not in static_html(thinking_events())
+    assert "Thought:" not in static_html(thinking_events())
 
 
 def test_the_strip_tells_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
