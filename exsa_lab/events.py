@@ -201,6 +201,8 @@ class RoundEvent:
     """Seconds since submission when the round was committed."""
     looked_up_in: int | None = None
     """Id of the generation whose text the draft was looked up in; None where that was its own."""
+    looked_up_cell: int | None = None
+    """The notebook's cell, by its execution count, that made this text; None where no cell did."""
 
 
 @dataclass(frozen=True, slots=True)

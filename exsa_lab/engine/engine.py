@@ -25,7 +25,7 @@ from exsa_lab.engine.worker.notifier import Notifier
 from exsa_lab.engine.worker.registry import Registry
 from exsa_lab.engine.worker.thread import EngineThread, OpenModels
 from exsa_lab.errors import ExsaError
-from exsa_lab.events import TokenEvent
+from exsa_lab.events import Event, RoundEvent, TokenEvent
 from exsa_lab.forms import model_of
 from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message, own_prompt
@@ -90,8 +90,20 @@ class Engine:
             notify=self._notifier.put,
             watched=worker.watched,
             positions=worker.positions,
+            with_cells=self._with_cells,
         )
         _open_engines.add(self)
+
+    def _with_cells(self, events: list[Event]) -> list[Event]:
+        if not any(isinstance(event, RoundEvent) and event.looked_up_in for event in events):
+            return events
+        cells = {generation.id: generation.cell for generation in self._registry.recent}
+        return [
+            replace(event, looked_up_cell=cells.get(event.looked_up_in))
+            if isinstance(event, RoundEvent) and event.looked_up_in
+            else event
+            for event in events
+        ]
 
     def _ended(self, generation: Generation) -> None:
         self._registry.remove(generation.id)

@@ -55,6 +55,8 @@ class EngineAccess:
     """Called when somebody begins to listen to its events."""
     positions: Callable[[Trace], Positions]
     """Compute both models' logits along a recorded text."""
+    with_cells: Callable[[list[Event]], list[Event]]
+    """Tell rounds which cell made the text that their drafts were looked up in."""
 
 
 class Generation:
@@ -85,6 +87,7 @@ class Generation:
         self.stats = Stats()
         self.seed: int | None = params.seed
         self.origin = ""  # where it came from, as tables show it; empty for a cell
+        self.cell: int | None = None  # the execution count of the cell that asked
         self.submitted = time.perf_counter()
         self.cancel_reason = ""
         self.notes: list[str] = []
@@ -94,8 +97,7 @@ class Generation:
         self.thinking: Thinking | None = None
         self.tool_format: ToolFormat | None = None
         self.continues: Continuation | None = None
-        self.following: Generation | None = None
-        """What `more` returned last."""
+        self.following: Generation | None = None  # what `more` returned last
         self._access = access
         self._texts: list[str] = []
         self._done = threading.Event()
@@ -148,17 +150,13 @@ class Generation:
     def tool_calls(self) -> list[dict[str, Any]]:
         """Its calls of ``tools`` so far, as a message's ``tool_calls`` hold them: a call that was cut off is left out.
 
-        `answer` is then the text before them.
-
-        Example: ``{"role": "assistant", "content": gen.answer, "tool_calls": gen.tool_calls}``.
+        Example: ``{"role": "assistant", "content": gen.answer, "tool_calls": gen.tool_calls}``, the text before them.
         """
         calls = [] if self.tool_format is None else read_calls(self.tool_format, self.labelled_text)[1]
         return as_messages(calls, str(self.submitted))
 
     def _parts(self) -> tuple[str, str, bool]:
-        text = self.labelled_text
-        if self.tool_format is not None:
-            text = read_calls(self.tool_format, text)[0]
+        text = self.labelled_text if self.tool_format is None else read_calls(self.tool_format, self.labelled_text)[0]
         return ("", text, False) if self.thinking is None else self.thinking.split(text)
 
     @property
@@ -340,6 +338,7 @@ class Generation:
         """Engine thread only: add events and tell the listeners. After the final state nothing is added."""
         if not events:
             return
+        events = self._access.with_cells(events)
         with self._lock:
             if self.state.is_final:
                 return

@@ -126,7 +126,8 @@ def _round_row(event: RoundEvent) -> Row:
     step_ms = _short(1000 * (event.draft_s + event.verify_s + event.sample_s)) or 0.0
     time_s, reason = _short(event.time_s) or 0.0, str(event.reason)
     numbers = [event.round, event.k, event.accepted, step_ms, time_s]
-    return ["R", *numbers, reason, event.drafter, event.batch_sequences, event.looked_up_in]
+    source = f"generation {event.looked_up_in}" if event.looked_up_cell is None else f"cell {event.looked_up_cell}"
+    return ["R", *numbers, reason, event.drafter, event.batch_sequences, source if event.looked_up_in else None]
 
 
 def _short(value: float | None) -> float | None:

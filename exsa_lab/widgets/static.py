@@ -195,7 +195,7 @@ def _tooltip(row: Row, round_row: Row | None) -> str:
         _, number, k, accepted, step_ms, time_s, _, drafter, _, looked_up_in = round_row
         drafts = f"{accepted} of {k} accepted, " if k else ""
         parts.append(f"round {number}: {drafts}{step_ms:.3g} ms, at {time_s:.2f} s")
-        from_where = f", looked up in generation {looked_up_in}" if looked_up_in else ""
+        from_where = f", looked up in the text of {looked_up_in}" if looked_up_in else ""
         parts += [f"drafter {drafter}{from_where}"] if drafter and kind != "t" else []
     lines = [" · ".join(parts), measures(row), *(bar_lines(row) if has_alternatives(row) else [])]
     return "\n".join(line for line in lines if line)

@@ -29,7 +29,7 @@ export function describe(row, round) {
   const [name, meaning] = KINDS[kind];
   const [, , k, accepted, ms, time, , drafter, sequences, lookedUpIn] = round ?? [];
   const shared = sequences > 1 ? `, step shared by ${sequences}` : "";
-  const from = lookedUpIn ? `, looked up in generation ${lookedUpIn}` : "";
+  const from = lookedUpIn ? `, looked up in the text of ${lookedUpIn}` : "";
   const by = drafter && k ? `, drafter ${drafter}${from}` : "";
   const lines = [`round ${number}`];
   if (round) {

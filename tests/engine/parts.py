@@ -40,6 +40,7 @@ class Access:
             branch=unused,
             notify=self.notify,
             positions=unused,
+            with_cells=lambda events: events,
         )
 
 

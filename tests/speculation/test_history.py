@@ -12,6 +12,7 @@ from exsa_lab.events import RoundEvent
 from exsa_lab.speculation.history import KEY, MAX_CANDIDATES, MAX_MATCH, TOKEN_BYTES, TextHistory
 from exsa_lab.speculation.ngram import NgramIndex
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from exsa_lab.widgets.static import static_html
 
 LETTERS = "abcdefghijkl"
 tokens = st.lists(st.integers(0, 2), max_size=40)
@@ -129,6 +130,16 @@ def test_a_request_that_comes_again_is_looked_up_in_the_first_ones_text() -> Non
     assert third.stats.cached_prompt_tokens == 0
     found = {event.looked_up_in for event in second.events if isinstance(event, RoundEvent) and event.k}
     assert found == {first.id}
+
+
+def test_a_round_tells_the_cell_whose_text_its_draft_was_looked_up_in() -> None:
+    with scripted_engine(model()) as engine:
+        first = engine.generate("abc", max_tokens=30, drafter="ngram", draft_length=8)
+        first.cell = 7
+        second = engine.generate("abc", max_tokens=30, drafter="ngram", draft_length=8)
+    assert {event.looked_up_cell for event in second.trace.rounds if event.looked_up_in} == {7}
+    assert "looked up in the text of cell 7" in static_html(second.events)
+    assert "looked up in the text of generation" not in static_html(second.events)
 
 
 @settings(deadline=None, max_examples=20)

@@ -163,6 +163,7 @@ class Child:
             more=_not_here,
             branch=_not_here,
             positions=worker.positions,
+            with_cells=lambda events: events,  # the parent knows the cells
         )
 
     def submit(
