@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-from exsa_lab.bench.measure import median
+from exsa_lab.bench.measure import middle
 from exsa_lab.bench.report import Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.config import EngineConfig, KVType
@@ -55,7 +55,7 @@ def _measure(subject: Subject, lengths: tuple[int, ...], options: Options, repor
     for length in lengths:
         for name in WAYS:
             # the first round warms up
-            table.add(length, name, *(1000 * median(seconds[name, length, size][1:]) for size in SIZES))
+            table.add(length, name, *(middle(seconds[name, length, size][1:], 1000) for size in SIZES))
 
 
 def _step_seconds(context: Context, position: int, size: int) -> float:

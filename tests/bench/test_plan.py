@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from exsa_lab.bench import plan
+from exsa_lab.bench.measure import Middle
 from exsa_lab.bench.setting import Options
 from exsa_lab.config import EngineConfig
 
@@ -43,5 +44,5 @@ def test_a_quick_run_measures_every_contender() -> None:
     report = plan.run(options)
     rows = report.tables[0].rows
     assert rows[0][0] == plan.PLAN
-    assert all(isinstance(number, float) and number > 0 for row in rows for number in row[1:])
+    assert all(isinstance(number, Middle) and number.low > 0 for row in rows for number in row[1:])
     assert [check.wanted for check in report.checks] == [0.95, 0.95, 0.95, 1.0]
