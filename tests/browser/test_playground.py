@@ -28,8 +28,10 @@ def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Not
     field.fill(" is a mirror")
     field.press("Enter")
     expect(view.locator(".exsa-pl-text")).to_contain_text(" is a mirror")
+    before = tokens.count()
     view.get_by_role("button", name="draft and test").click()
     expect(view.get_by_role("status")).to_contain_text("The draft draws")
+    expect(tokens).to_have_count(before + 1)
     view.focus()
     lab.page.keyboard.press("ArrowLeft")
     lab.page.keyboard.press("ArrowLeft")
@@ -47,9 +49,9 @@ def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Not
     server.stop_kernels()
     lab.open()
     # The notebook kept the widget's state: sliders and places that were read go on without its kernel.
-    before = view.locator(".exsa-pl-words").inner_text()
+    words = view.locator(".exsa-pl-words").inner_text()
     view.get_by_label("top-k").fill("2")
-    expect(view.locator(".exsa-pl-words")).not_to_have_text(before)
+    expect(view.locator(".exsa-pl-words")).not_to_have_text(words)
     lab.shot("play-no-kernel", 0)
     lab.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
 
