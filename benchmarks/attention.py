@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
+from benchmarks.cells import read
 from exsa_lab.bench.measure import middle
 from exsa_lab.bench.report import Report
 from exsa_lab.bench.setting import Options, Subject, subjects
@@ -16,6 +17,7 @@ from exsa_lab.runtime.protocol import Context
 LENGTHS = (128, 1024, 2048)
 SIZES = (1, 4, 16, 63, 64)
 """Tokens of a step: 64 is where llama.cpp's flash attention for CPUs takes a kernel for many tokens at once."""
+SLOT = 0
 WAYS: dict[str, tuple[bool, KVType]] = {
     "flash attention, f16": (True, "f16"),
     "flash attention, bf16": (True, "bf16"),
@@ -40,16 +42,16 @@ def _measure(subject: Subject, lengths: tuple[int, ...], options: Options, repor
         for name, (flash, kind) in WAYS.items():
             config: EngineConfig = replace(subject.config, flash_attention=flash, kv_type=kind)
             contexts[name] = stack.enter_context(closing(model.open_context(config, subject.n_threads)))
-        read = 0
+        done = 0
         for length in lengths:
             for name, context in contexts.items():
                 options.progress(f"{subject.name}: {length} tokens, {name}")
-                _read(context, read, length - read)
+                read(context, SLOT, done, length - done)
             for _ in range(options.repeats + 1):
                 for name, context in contexts.items():
                     for size in SIZES:
                         seconds.setdefault((name, length, size), []).append(_step_seconds(context, length, size))
-            read = length
+            done = length
     columns = (f"{size} token{'s' * (size > 1)}, ms" for size in SIZES)
     table = report.table(subject.name, "own text", "attention and KV cache", *columns)
     for length in lengths:
@@ -60,16 +62,7 @@ def _measure(subject: Subject, lengths: tuple[int, ...], options: Options, repor
 
 def _step_seconds(context: Context, position: int, size: int) -> float:
     begin = time.perf_counter()
-    _read(context, position, size)
+    read(context, SLOT, position, size)
     seconds = time.perf_counter() - begin
-    context.remove(0, position)
+    context.remove(SLOT, position)
     return seconds
-
-
-def _read(context: Context, position: int, tokens: int) -> None:
-    batch = context.new_batch()
-    for start in range(position, position + tokens, context.n_batch):
-        batch.clear()
-        count = min(context.n_batch, position + tokens - start)
-        batch.add([100 + 7 * place % 4000 for place in range(start, start + count)], start, 0, 1)
-        context.decode(batch)

@@ -35,14 +35,14 @@ def _measure(subject: Subject, sizes: tuple[int, ...], options: Options, report:
         closing(LlamaModel(subject.path, subject.config)) as model,
         closing(model.open_context(subject.config, subject.n_threads)) as context,
     ):
-        _read(context, OWN, 0, DEPTH)
+        read(context, OWN, 0, DEPTH)
         for size in sizes:
             options.progress(f"{subject.name}: {size} cells")
             alone, beside, reading = [], [], []
             for _ in range(options.repeats):
                 alone.append(_step_seconds(context))
                 begin = time.perf_counter()
-                _read(context, OTHER, 0, size)
+                read(context, OTHER, 0, size)
                 reading.append((time.perf_counter() - begin) / size)
                 beside.append(_step_seconds(context))
                 context.remove(OTHER, 0)
@@ -53,13 +53,14 @@ def _step_seconds(context: Context) -> float:
     seconds = []
     for _ in range(STEPS):
         begin = time.perf_counter()
-        _read(context, OWN, DEPTH, 1)
+        read(context, OWN, DEPTH, 1)
         seconds.append(time.perf_counter() - begin)
         context.remove(OWN, DEPTH)
     return statistics.median(seconds)
 
 
-def _read(context: Context, slot: int, position: int, tokens: int) -> None:
+def read(context: Context, slot: int, position: int, tokens: int) -> None:
+    """Compute so many tokens of a slot from a position on."""
     batch = context.new_batch()
     for start in range(position, position + tokens, context.n_batch):
         batch.clear()

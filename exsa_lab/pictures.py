@@ -12,6 +12,11 @@ from html import escape
 GREY, GREEN, BLUE, ORANGE = "#84888d", "#1f9d78", "#3d8ad0", "#d9702a"
 INK, PAPER = "#4b5057", "#fff"
 """Text, and what it stands on."""
+GROUND = (
+    f"<style>text{{font:11px system-ui,sans-serif;fill:{INK}}}</style>"
+    f'<rect width="100%" height="100%" rx="4" fill="{PAPER}"/>'
+)
+"""What a picture with text in it begins with."""
 
 
 def as_image(svg: str, alt: str, *, style: str = "max-width:100%") -> str:

@@ -13,7 +13,7 @@ from exsa_lab.events import RoundEvent
 
 MAX_SCATTER = 0.1
 """Repeats that lie further apart than this share are told of."""
-_REPEATS = "repeats of measured steps"
+MEASURED_STEPS = "repeats of measured steps"
 _LEAST_NEIGHBOURS = 6
 _LEAST_STEP_S = 0.0005
 """Shorter steps, those of scripted models, differ by what Python does."""
@@ -60,7 +60,7 @@ def of_costs(share: float) -> str:
         >>> of_costs(0.034)
         'Repeats of measured steps differ by 3 %.'
     """
-    return if_busy(share, _REPEATS) or f"{_REPEATS[0].upper()}{_REPEATS[1:]} differ by {100 * share:.0f} %."
+    return if_busy(share, MEASURED_STEPS) or f"{MEASURED_STEPS.capitalize()} differ by {100 * share:.0f} %."
 
 
 def unsteadiness(*runs: Iterable[RoundEvent]) -> float:

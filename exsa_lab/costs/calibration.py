@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,14 +92,10 @@ def calibrate(
                 if changing:
                     switches[point.kind].append(sum(times[:changing]) - changing * seconds)
     fastest = {point: min(values) for point, values in samples.items()}
-    prices = {
-        kind: min(
-            (math.inf if in_a_row else _MOST_OF_A_CHANGE[kind]) * fastest[Measurement(kind, 1)],
-            max(0.0, statistics.median(extra)),
-        )
-        for kind, extra in switches.items()
-        if extra
-    }
+    prices = {kind: max(0.0, statistics.median(extra)) for kind, extra in switches.items() if extra}
+    if not in_a_row:
+        most = {kind: _MOST_OF_A_CHANGE[kind] * fastest[Measurement(kind, 1)] for kind in prices}
+        prices = {kind: min(price, most[kind]) for kind, price in prices.items()}
     costs = _model(fastest, prices)
     costs.scatter = typical_delay(samples.values())
     return costs

@@ -9,7 +9,7 @@ from exsa_lab.costs.calibration import CATCH_UP, calibrate
 from exsa_lab.costs.model import CostModel, Kind
 from exsa_lab.runtime.protocol import UNLIMITED, Batch, Context
 from exsa_lab.runtime.steady import STEPS_TO_RECORD
-from exsa_lab.scatter import if_busy
+from exsa_lab.scatter import MEASURED_STEPS, if_busy
 
 DEPTH = 128
 """Tokens of context that the measured decodes attend to."""
@@ -43,7 +43,7 @@ def find_costs(
     if cached.costs is not None and still_hold(cached.costs, contexts):
         return cached.costs, ""
     costs = measure_costs(contexts, in_a_row=in_a_row)
-    if busy := if_busy(costs.scatter, "repeats of measured steps"):
+    if busy := if_busy(costs.scatter, MEASURED_STEPS):
         kept = f"{busy} Speeds that are predicted here may be wrong; the next load measures again."
         if cached.costs is not None and cached.costs.target(1) < costs.target(1):
             cached.costs.scatter, costs = costs.scatter, cached.costs

@@ -77,14 +77,14 @@ class Advice:
     def verdict_on(self, loaded: str) -> str:
         """What to do where the model is loaded in this format."""
         best = self.advised
-        sure = f"{if_busy(self.scatter, 'repeats')} Ask again later." if if_busy(self.scatter) else ""
+        busy = if_busy(self.scatter)
         if self.has_best(loaded):
             said = f"{loaded} is the best format measured here."
         elif self.best is None:
             said = f"The model as it was, {best}, is better than {loaded} here: load it without weights."
         else:
             said = f"Load with weights={best!r} (%exsa_load --weights {best}): faster, at nearly the same quality."
-        return f"{said} {sure}".rstrip()
+        return f"{said} {busy} Ask again later." if busy else said
 
     def has_best(self, loaded: str) -> bool:
         """Whether this format is the one advised."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from html import escape, unescape
 from typing import Any
 
-from exsa_lab.pictures import GREY, INK, PAPER
+from exsa_lab.pictures import GREY, GROUND, INK
 from exsa_lab.plots.axes import Axis
 from exsa_lab.plots.marks import Marks, color_at, nth
 
@@ -39,9 +39,7 @@ class _Drawing:
         body = [*self._frame(), *self._shapes(), *self._draw_traces(), *self._annotations(), *self._legend_lines()]
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self._height:.0f}" width="{WIDTH}">'
-            f"<style>text{{font:11px system-ui,sans-serif;fill:{INK}}}</style>"
-            f'<defs>{self._marks.definitions()}</defs><rect width="100%" height="100%" rx="4" fill="{PAPER}"/>'
-            f"{''.join(body)}</svg>"
+            f"<defs>{self._marks.definitions()}</defs>{GROUND}{''.join(body)}</svg>"
         )
 
     # Axes

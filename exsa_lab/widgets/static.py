@@ -16,7 +16,7 @@ from exsa_lab.events import Event, TokenEvent
 from exsa_lab.prompts.thinking import Thinking
 from exsa_lab.widgets.rows import REJECTED_KINDS, RESIDUAL, TOKEN_KINDS, Row, Tally, to_rows, visible
 from exsa_lab.widgets.static_bars import bar_lines, bars_html, has_alternatives, measures
-from exsa_lab.widgets.static_runs import list_html, mark_html, runs_of
+from exsa_lab.widgets.static_runs import list_html, mark_html, on_one_line, runs_of
 from exsa_lab.widgets.thought import Thought, ThoughtTally
 
 MAX_DETAILED_TOKENS = 4_000
@@ -168,8 +168,7 @@ def _folded(tokens: list[str], thought: Thought | None) -> list[str]:
 
 def _shown(row: Row) -> str:
     """The token's text; a rejected line break is a sign, for the line was never broken."""
-    text: str = row[2]
-    return text.replace("\n", "↵") if row[0] in REJECTED_KINDS else text
+    return on_one_line(row) if row[0] in REJECTED_KINDS else str(row[2])
 
 
 def _marked(kind: str, text: str, tooltip: str) -> str:

@@ -32,7 +32,7 @@ def runs_of(tokens: Sequence[Row]) -> dict[int, list[Row]]:
 
 def mark_html(run: Sequence[Row]) -> str:
     """Return the mark of a run, with what it stands for as its tooltip and label."""
-    said = ", ".join(f"“{_shown(row)}” {TOKEN_KINDS[row[0]].name}" for row in run)
+    said = ", ".join(f"“{on_one_line(row)}” {TOKEN_KINDS[row[0]].name}" for row in run)
     words = escape(f"rejected here: {said}")
     return f'<sup role="img" style="{_MARK_STYLE}" title="{words}" aria-label="{words}">{MARK}</sup>'
 
@@ -57,16 +57,14 @@ def list_html(tokens: Sequence[Row], draw: Callable[[Row], str]) -> str:
 
 def _items(tokens: Sequence[Row], runs: dict[int, list[Row]], draw: Callable[[Row], str]) -> Iterator[str]:
     for first, run in list(runs.items())[:MAX_PLACES]:
-        before = "".join(_shown(row) for row in tokens[max(0, first - _BEFORE_CHARS) : first] if not _is_rejected(row))
-        after = "".join(_shown(row) for row in tokens[first + len(run) : first + len(run) + 1])
+        stood = [row for row in tokens[max(0, first - _BEFORE_CHARS) : first] if row[0] not in REJECTED_KINDS]
+        before = "".join(map(on_one_line, stood))
+        after = "".join(on_one_line(row) for row in tokens[first + len(run) : first + len(run) + 1])
         struck = "".join(map(draw, run))
         instead = f" → {escape(after)}" if after else ""
         yield f"<li>…{escape(before[-_BEFORE_CHARS:])}{struck}{instead}</li>"
 
 
-def _is_rejected(row: Row) -> bool:
-    return row[0] in REJECTED_KINDS
-
-
-def _shown(row: Row) -> str:
+def on_one_line(row: Row) -> str:
+    """Return a token's text with signs for line breaks."""
     return str(row[2]).replace("\n", "↵")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from exsa_lab.pictures import BLUE, GREY, INK, PAPER, as_image
-from exsa_lab.widgets.timeline_rows import Lane, Row
+from exsa_lab.pictures import BLUE, GREY, GROUND, as_image
+from exsa_lab.widgets.timeline_rows import Lane, Row, shortened
 
 _LEFT, _WIDTH, _RIGHT = 230, 420, 290
 _BAR, _GAP, _TOP = 12, 8, 8
-_LABEL_CHARS = 26
+_LABEL_CHARS = 36
 _CELLS, _USES = 5, 9
 """Columns of a row of steps."""
 
@@ -50,16 +50,12 @@ def _svg(uses: Sequence[Sequence[int]], lanes: Mapping[int, Lane]) -> str:
     for index, use in enumerate(uses):
         name, cells = _slot_text(use, lanes)
         top = _TOP + index * (_BAR + _GAP)
-        short = name if len(name) <= _LABEL_CHARS + 10 else name[: _LABEL_CHARS + 9].rstrip() + "…"
-        parts.append(f'<text x="4" y="{top + 10}">{escape(short)}</text>')
+        parts.append(f'<text x="4" y="{top + 10}">{escape(shortened(name, _LABEL_CHARS))}</text>')
         parts += _bar(use, lanes, top, most)
         parts.append(f'<text x="{_LEFT + _WIDTH + 10}" y="{top + 10}">{escape(cells)}</text>')
     width = _LEFT + _WIDTH + _RIGHT
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-        f"<style>text{{font:11px system-ui,sans-serif;fill:{INK}}}</style>"
-        f'<rect width="100%" height="100%" rx="4" fill="{PAPER}"/>{"".join(parts)}</svg>'
-    )
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{GROUND}{"".join(parts)}</svg>'
 
 
 def _bar(use: Sequence[int], lanes: Mapping[int, Lane], top: float, most: int) -> list[str]:

@@ -257,7 +257,15 @@ def _label(generation: Any) -> str:
     prompt, origin = generation.prompt, generation.origin
     text = prompt if isinstance(prompt, str) else str(prompt[-1].get("content", "")) if prompt else ""
     text = visible(" ".join(f"{origin}: {text}".split() if origin else text.split()))
-    return text if len(text) <= LABEL_CHARS else text[: LABEL_CHARS - 1].rstrip() + "…"
+    return shortened(text, LABEL_CHARS)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most so many characters, with a sign where the rest was.
+
+    Example: ``shortened("a long prompt", 8)`` is ``"a long…"``.
+    """
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def _round(seconds: float) -> float:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import pairwise
 
-from exsa_lab.pictures import BLUE, GREEN, GREY, INK, ORANGE, PAPER, as_image
+from exsa_lab.pictures import BLUE, GREEN, GREY, GROUND, ORANGE, as_image
 from exsa_lab.widgets.static_batching import compared
 from exsa_lab.widgets.timeline_cells import cells_html
-from exsa_lab.widgets.timeline_rows import FINAL_STATES, Lane, Row, lanes_of, merge
+from exsa_lab.widgets.timeline_rows import FINAL_STATES, Lane, Row, lanes_of, merge, shortened
 
 STATE_MARKS = {"waiting": "○", "running": "◐", "finished": "●", "cancelled": "■", "failed": "▲"}
 MAX_DRAWN_LANES = 40
@@ -27,8 +27,7 @@ _HEAD = (
     '<pattern id="c" width="4" height="4" patternUnits="userSpaceOnUse">'
     f'<rect width="2" height="2" fill="{BLUE}"/></pattern>'
     f'<clipPath id="p"><rect x="{_LEFT}" y="0" width="{_WIDTH}" height="100%"/></clipPath></defs>'
-    f"<style>text{{font:11px system-ui,sans-serif;fill:{INK}}}</style>"
-    f'<rect width="100%" height="100%" rx="4" fill="{PAPER}"/>'
+    f"{GROUND}"
 )
 
 
@@ -182,8 +181,9 @@ def ticks(begin: float, end: float, number: int = 7) -> list[float]:
 
 def _lane_svg(lane: Lane, x: _Scale, top: float, most: float) -> str:
     middle, bottom = top + _LANE / 2, top + _LANE
+    label = escape(shortened(lane.label, 24))
     parts = [
-        f'<text x="4" y="{middle + 4}">{STATE_MARKS[lane.state]} #{lane.lane} {escape(_cut(lane.label, 24))}</text>',
+        f'<text x="4" y="{middle + 4}">{STATE_MARKS[lane.state]} #{lane.lane} {label}</text>',
         f'<path d="M{_LEFT} {bottom}h{_WIDTH}" stroke="{GREY}" stroke-opacity=".3"/>',
     ]
     for t0, t1 in waits(lane):
@@ -299,7 +299,3 @@ def _legend_svg(top: float) -> str:
     parts.append(f'<path d="M{at} {top - 3}h20" stroke="{GREY}" stroke-dasharray="2 3"/>')
     parts.append(f'<text x="{at + 25}" y="{top + 1}">waiting</text>')
     return "".join(parts)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,19 @@ def test_the_likeliest_is_kept_unless_another_is_clearly_faster(times: Times, be
     assert fastest(times) == best
 
 
-def test_measured_once(tmp_path: Path) -> None:
+def asked_of(scatter: float) -> tuple[list[Sequence[int]], Callable[[Sequence[int]], Measured]]:
+    """A measurement whose repeats lie so far apart, and what it was asked for."""
     asked: list[Sequence[int]] = []
 
     def measure(counts: Sequence[int]) -> Measured:
         asked.append(counts)
-        return {count: {1: 1.0 / count, 16: 4.0 / count} for count in counts}, 0.05
+        return {count: {1: 1.0 / count, 16: 4.0 / count} for count in counts}, scatter
 
+    return asked, measure
+
+
+def test_measured_once(tmp_path: Path) -> None:
+    asked, measure = asked_of(0.05)
     for _ in range(2):
         assert best_threads((4, 2, 8), {"target": "a"}, measure, folder=tmp_path) == 8
     assert asked == [(4, 2, 8)]
@@ -84,12 +90,7 @@ def test_measured_once(tmp_path: Path) -> None:
 
 
 def test_what_a_busy_machine_shows_is_used_and_not_kept(tmp_path: Path) -> None:
-    asked: list[Sequence[int]] = []
-
-    def measure(counts: Sequence[int]) -> Measured:
-        asked.append(counts)
-        return {count: {1: 1.0 / count, 16: 4.0 / count} for count in counts}, 0.5
-
+    asked, measure = asked_of(0.5)
     for _ in range(2):
         assert best_threads((4, 2, 8), {"target": "a"}, measure, folder=tmp_path) == 8
     assert len(asked) == 2
