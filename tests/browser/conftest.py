@@ -75,3 +75,4 @@ def notebook(
 
     yield open_notebook
     server.stop_kernels()
+    server.keep_widgets(False)

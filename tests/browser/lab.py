@@ -19,6 +19,7 @@ import nbformat
 from playwright.sync_api import Locator, Page, expect
 
 KERNELSPEC = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+WIDGET_SETTINGS = "@jupyter-widgets/jupyterlab-manager/plugin"
 START_TIMEOUT_S = 90.0
 # Two cores render the page and compute the model at once: patience, never an assertion about speed.
 WAIT_MS = 120_000
@@ -42,6 +43,7 @@ class Server:
         self.root = folder / "root"
         self.log = folder / "jupyterlab.log"
         self._token = secrets.token_hex(16)
+        self._settings = folder / "settings"
         for name in ("root", "config", "data", "runtime", "ipython", "cache", "settings", "workspaces"):
             (folder / name).mkdir()
         _write_settings(folder / "settings")
@@ -87,6 +89,10 @@ class Server:
         with urllib.request.urlopen(request, timeout=10) as answer:
             body = answer.read()
         return json.loads(body) if body else None
+
+    def keep_widgets(self, keep: bool) -> None:
+        """Say whether notebooks save the state of their widgets; pages that are loaded from now on follow."""
+        _write_setting(self._settings, WIDGET_SETTINGS, {"saveState": keep})
 
     def stop_kernels(self) -> None:
         """End every session, so that the next test has the machine's memory and cores."""
@@ -218,9 +224,13 @@ def _write_settings(folder: Path) -> None:
         "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
     }
     for name, values in extras.items():
-        path = folder / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
+        _write_setting(folder, name, values)
+
+
+def _write_setting(folder: Path, name: str, values: dict[str, Any]) -> None:
+    path = folder / f"{name}.jupyterlab-settings"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
 
 
 def _free_port() -> int:

@@ -42,10 +42,10 @@ def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Not
 def test_where_the_notebook_keeps_widgets_it_goes_on_without_a_kernel(
     notebook: Callable[..., Notebook], server: Server
 ) -> None:
+    server.keep_widgets(True)
     lab = notebook(SHOW)
     lab.run(0)
     expect(lab.output(0).locator(".exsa-explore")).to_have_count(1)
-    lab.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
     saved = lab.save()
     assert "widgets" in saved.metadata
     server.stop_kernels()

@@ -15,6 +15,7 @@ SHOW = "import exsa_lab as xl\nengine = xl.load()\nview = xl.play('Write a line 
 
 
 def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Notebook], server: Server) -> None:
+    server.keep_widgets(True)
     lab = notebook(SHOW, "print(repr(view.text))")
     lab.run(0)
     view = lab.output(0).locator(".exsa-play")
@@ -44,7 +45,6 @@ def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Not
         lab.set_theme(theme)
         lab.shot(f"play-live-{theme}", 0)
 
-    lab.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
     lab.save()
     server.stop_kernels()
     lab.open()
@@ -53,7 +53,6 @@ def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Not
     view.get_by_label("top-k").fill("2")
     expect(view.locator(".exsa-pl-words")).not_to_have_text(words)
     lab.shot("play-no-kernel", 0)
-    lab.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
 
     saved = lab.save()
     assert "<script" not in saved.cells[0].outputs[0].data["text/html"]
