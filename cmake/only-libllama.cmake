@@ -11,3 +11,11 @@ check_cxx_compiler_flag(-mno-amx-tile CAN_LEAVE_OUT_AMX)
 if (CAN_LEAVE_OUT_AMX)
     add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-mno-amx-tile;-mno-amx-int8;-mno-amx-bf16>")
 endif()
+
+# Where the compiler knows AVX512-FP16, ggml adds values to an f16 sum 128 at once, and one by one what is left over:
+# all of it in heads of 64 values, so that attention behind 1,000 tokens takes two to three times as long (`python -m
+# benchmarks attention`). Without it ggml computes in f32, 64 at once. Heads of 128 and 256 lose a fifth of attention.
+check_cxx_compiler_flag(-mno-avx512fp16 CAN_LEAVE_OUT_AVX512FP16)
+if (CAN_LEAVE_OUT_AVX512FP16)
+    add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-mno-avx512fp16>")
+endif()
