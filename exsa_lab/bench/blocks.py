@@ -220,6 +220,6 @@ class _Blocks:
     def _batch(self, count: int, name: str) -> list[float]:
         self._options.progress(f"{self._subject.name}, {count} at once: {name}")
         setting, prompts = EngineSetting(self._engine, **PLAIN_AND_AUTO[name]), many_chats(count)
-        run = partial(setting.at_once, prompts, temperature=0.0, seed=0)
+        run = partial(setting.together, prompts, temperature=0.0, seed=0)
         run(min(WARM_UP_TOKENS, self._size.tokens))
         return [run(self._size.tokens) for _ in range(ROUNDS)]

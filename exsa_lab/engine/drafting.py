@@ -261,7 +261,8 @@ class Drafting:
                 report()
                 drafts[sequence.id] = draft_by_lookup(sequence, choice.k, choice.reason)
             elif choice.drafter == "model":
-                limit = choice.k if plan.is_lockstep else request.limit
+                most = plan.width - request.num_filled if plan.width else request.limit
+                limit = choice.k if plan.is_lockstep else min(request.limit, most)
                 wanted = not plan.is_lockstep
                 decide = _decider(plan, index)
                 to_model.append(self._model_request(sequence, limit, decide, choice.reason, wants_confidence=wanted))
@@ -269,15 +270,17 @@ class Drafting:
                 drafts[sequence.id] = Draft("none", choice.reason)
 
     def _request(self, item: Work, width: int, room: int) -> DraftRequest:
-        """``width`` are the places that its certain tokens and its draft share, 0 where there is no such limit."""
-        sequence = item.sequence
-        most = width - (item.num_tokens - 1) if width else self.max_length
-        limit = max(0, min(most, sequence.num_left - 1, room)) if item.has_output else 0
+        """``width`` are the places that its certain tokens and its draft share, 0 where there is no such limit.
+
+        It limits what is drafted in this step and not what the request could use: wider modes are weighed, too.
+        """
+        sequence, num_filled = item.sequence, item.num_tokens - 1 if width else 0
+        limit = max(0, min(self.max_length, sequence.num_left - 1, room)) if item.has_output else 0
         proposed, match = propose_by_lookup(sequence, limit)
         # While a draft is verified, the draft model has not seen the last token at least.
         lag = max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1
         drafter, left = self._drafter(sequence), sequence.num_left
-        return DraftRequest(sequence.history, drafter, limit, len(proposed), match, lag, left)
+        return DraftRequest(sequence.history, drafter, limit, len(proposed), match, lag, left, num_filled)
 
     def _drafter(self, sequence: Sequence) -> DrafterName:
         """Who may draft for a sequence: not the model once the text has outgrown it."""

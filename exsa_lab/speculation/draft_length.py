@@ -137,7 +137,7 @@ class DraftLengthPolicy:
 
     def _candidate(self, drafter: DrafterName, request: DraftRequest, k: int, num: int) -> Candidate:
         """What a drafter could do for a request with at most so many tokens."""
-        length = min(request.limit, k)
+        length = max(0, min(request.limit, k - request.num_filled))
         if drafter == "ngram":
             length = min(length, request.ngram_tokens)
             return Candidate("ngram", self.rates.lookup_survival(request.history, request.match_length, length))
@@ -191,6 +191,7 @@ class DraftLengthPolicy:
         """The mode whose tokens cost least over those to come, the change included."""
         num, horizon = len(requests), min(HORIZON, max(request.tokens_left for request in requests))
         last, change = self.next_mode(num), self.price / costs.plain
+        at_once = 0.0 if last is None else self.price  # at a prompt the shape changes anyway
         best, least = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0)
         lag = sum(request.draft_lag - 1 for request in requests)
         weight = min(1.0, (REST + num // 8) / MEMORY)
@@ -206,7 +207,7 @@ class DraftLengthPolicy:
                 usual = self._usual.get((num.bit_length(), mode), now)
                 self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
                 total = horizon * usual + change * (last is not None and mode.k != last.k) + catch_up / costs.plain
-                if total < least and self._is_covered(costs, num, mode.k, self.price + catch_up):
+                if total < least and self._is_covered(costs, num, mode.k, at_once + catch_up):
                     best, least = mode, total
         return best
 

@@ -30,6 +30,8 @@ class DraftRequest:
     """Tokens of the sequence that the draft's cache lacks, the last committed one included."""
     tokens_left: int = 1 << 30
     """Tokens it may still generate."""
+    num_filled: int = 0
+    """Places of a mode's width that its certain tokens take."""
 
 
 class Others(NamedTuple):

@@ -40,7 +40,7 @@ class Speeds:
         self.asked.append((self.name, prompt, max_tokens))
         return self.told.get(self.name, 100.0)
 
-    def at_once(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> float:
+    def together(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> float:
         self.asked.append((self.name, f"{len(set(prompts))} at once", max_tokens))
         return self.told.get(self.name, 100.0)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from exsa_lab.config import EngineConfig
+from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.events import DraftReason, RoundEvent
+from exsa_lab.speculation.draft_length import DraftLengthPolicy
+from exsa_lab.speculation.draft_plan import DraftRequest, StepPlan
 from exsa_lab.testing import ScriptedModel
 from tests.gate import Gate
 from tests.speculation.simulator import MACHINES, believed
@@ -23,9 +28,9 @@ def in_turn(tokens: tuple[int, ...]) -> list[float]:
     return [float(letter == (tokens[-1] + 1) % len(LETTERS)) for letter in range(len(LETTERS))]
 
 
-def open_engine(*, slots: int) -> Engine:
+def open_engine(*, slots: int, machine: str = "2 cores Q8_0") -> Engine:
     config = EngineConfig(n_ctx=2048, n_seq_max=slots)
-    costs = believed(MACHINES["2 cores Q8_0"])
+    costs = believed(MACHINES[machine])
     return Engine(lambda progress: Models(ScriptedModel(LETTERS, in_turn), costs=costs), config)
 
 
@@ -65,6 +70,27 @@ def test_a_length_that_the_user_fixed_is_kept_beside_a_prompt(drafter: str) -> N
         for each in (other, gen):
             each.result(timeout=30)
     assert {event.k for event in rounds(gen)[1:-1]} == {3}
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_width_in_use_does_not_hide_what_a_wider_one_could_draft(
+    slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, DraftRequest]] = []
+    choose = DraftLengthPolicy.choose
+
+    def spied(self: DraftLengthPolicy, requests: Sequence[DraftRequest], *args: Any, **given: Any) -> StepPlan:
+        plan = choose(self, requests, *args, **given)
+        seen.extend((plan.width, request) for request in requests)
+        return plan
+
+    monkeypatch.setattr(DraftLengthPolicy, "choose", spied)
+    with open_engine(slots=slots, machine="H100") as engine:
+        gens = [engine.submit(TURN * 4, max_tokens=200) for _ in range(slots)]
+        for gen in gens:
+            gen.result(timeout=30)
+    assert any(width for width, _ in seen)
+    assert all(request.limit == min(MAX_DRAFT_LENGTH, request.tokens_left - 1) for _, request in seen)
 
 
 FORM = "((a|b){8}cdefgh){30}"

@@ -483,6 +483,25 @@ def test_a_change_at_a_prompt_is_free() -> None:
     assert policy.guard.balance == pytest.approx(min(before + gain, 2 * before))
 
 
+def test_at_a_prompt_the_guard_need_not_cover_a_change_that_is_free() -> None:
+    policy, copying = policy_on("graphs", has_draft=False), request_for("ngram", **COPY)
+    policy.guard.balance = 1.0
+    assert policy.guard.balance < policy.price / policy.costs.target(1)
+    finish(policy, policy.choose([request_for("ngram")]), is_right=False)
+    for _ in range(10):
+        assert go_on(policy, [copying]).width == 0
+    policy.interrupt()
+    assert policy.choose([copying]).width > 0
+
+
+def test_tokens_without_a_choice_take_places_of_the_width_only() -> None:
+    policy = policy_on("graphs", has_draft=False)
+    enrich(policy)
+    width = policy.choose([request_for("ngram", **COPY)]).width
+    plan = policy.choose([request_for("ngram", num_filled=2, **COPY)])
+    assert (plan.width, plan.choices[0].k) == (width, width - 2)
+
+
 @pytest.mark.parametrize("has_draft", [True, False])
 @pytest.mark.parametrize("num", [1, 2])
 @pytest.mark.parametrize("drafter", ["auto", "model", "ngram", "none"])
