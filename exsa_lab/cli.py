@@ -9,12 +9,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from exsa_lab import __version__
 from exsa_lab.errors import ExsaError, how_to_install
 
 QUICKSTART = "01_quickstart.ipynb"
 _KEY_VARIABLE = "EXSA_LAB_API_KEY"
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +48,16 @@ def _parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="lab | demo | serve | bench | distill | doctor"
     )
 
+    _add_lab(commands)
+    _add_demo(commands)
+    _add_serve(commands)
+    _add_bench(commands)
+    _add_distill(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_lab(commands: _Commands) -> None:
     lab = commands.add_parser(
         "lab",
         help="copy the notebooks here and open them in JupyterLab",
@@ -56,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--folder", type=Path, default=Path("exsa_notebooks"), help="where (default: %(default)s)")
     lab.set_defaults(run=_lab, takes_rest=True)
 
+
+def _add_demo(commands: _Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="run a notebook without a browser and write it as HTML",
@@ -66,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--output", type=Path, help="the file to write (default: NOTEBOOK.html, here)")
     demo.set_defaults(run=_demo, takes_rest=False)
 
+
+def _add_serve(commands: _Commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a model to clients of OpenAI's interface",
@@ -92,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(run=_serve, takes_rest=False)
 
+
+def _add_bench(commands: _Commands) -> None:
     bench = commands.add_parser(
         "bench",
         help="measure on this machine",
@@ -100,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.set_defaults(run=_bench, takes_rest=True)
 
+
+def _add_distill(commands: _Commands) -> None:
     distill = commands.add_parser(
         "distill",
         help="train a draft for a target",
@@ -118,9 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     distill.add_argument("--seed", type=int, default=0)
     distill.set_defaults(run=_distill, takes_rest=False)
 
+
+def _add_doctor(commands: _Commands) -> None:
     doctor = commands.add_parser("doctor", help="show what exsa_lab finds here: machine, models, build")
     doctor.set_defaults(run=_doctor, takes_rest=False)
-    return parser
 
 
 def _lab(args: argparse.Namespace, rest: list[str]) -> int:
