@@ -63,7 +63,8 @@ class Drafting:
         self._config = config
         self._is_end = is_end
         self._policy = DraftLengthPolicy(costs, has_draft=model_drafter is not None) if costs else None
-        self._keeps_shapes = costs is not None and costs.has_costly_shapes
+        self.keeps_shapes = costs is not None and costs.has_costly_shapes
+        """Whether a batch of another shape (tokens, sequences, outputs) costs much more than another token."""
         if model_drafter is not None and costs is not None:
             model_drafter.has_costly_shapes = costs.has_costly_shapes
             model_drafter.on_decode = lambda tokens, sequences, seconds: costs.observe(
@@ -102,7 +103,7 @@ class Drafting:
 
     def _next_width(self, num_sequences: int) -> int:
         """The width that the next step of so many sequences has, as decided before; 0 where that is open or free."""
-        mode = self._policy.next_mode(num_sequences) if self._keeps_shapes and self._policy is not None else None
+        mode = self._policy.next_mode(num_sequences) if self.keeps_shapes and self._policy is not None else None
         return min(mode.k, self.max_length) if mode is not None else 0
 
     def draft(self, work: list[Work], *, room: int, report: Callable[[], None]) -> dict[int, Draft]:
@@ -129,7 +130,7 @@ class Drafting:
                     automatic.append(item)
                 else:
                     fixed_tokens += self._draft_fixed(item.sequence, room - fixed_tokens, drafts, to_model, report)
-            elif item.is_decode and self._keeps_shapes and self._is_automatic(item.sequence):
+            elif item.is_decode and self.keeps_shapes and self._is_automatic(item.sequence):
                 automatic.append(item)  # it drafts nothing, but is one of those that the mode is for
         if automatic and all(item.is_decode for item in work):
             width = self.step.width = self._next_width(len(automatic))
@@ -214,7 +215,7 @@ class Drafting:
             report()
             draft = drafts[sequence.id] = draft_by_lookup(sequence, length, DraftReason.FIXED)
             # A change of the batch's shape costs more than tokens of padding.
-            draft.padding = length - len(draft.tokens) if self._keeps_shapes else 0
+            draft.padding = length - len(draft.tokens) if self.keeps_shapes else 0
         else:
             to_model.append(self._model_request(sequence, length, lambda _: Take.MORE, DraftReason.FIXED))
         return length

@@ -274,7 +274,7 @@ class Loop:
             if draft and num_drafted:
                 tokens = tokens + draft.fed
             # Where the batch keeps its shape, the number of its rows is part of that.
-            is_wide = sequence.wants_prompt_rows or (item.is_decode and self.drafting.step.width > 0)
+            is_wide = sequence.wants_prompt_rows or (item.is_decode and self.drafting.keeps_shapes)
             num_outputs = (item.num_tokens if is_wide else item.has_output) + num_drafted
             first = self._batch.add(tokens, start, sequence.slot, num_outputs)
             rows.append((first, first + num_outputs))

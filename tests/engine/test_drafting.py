@@ -123,3 +123,26 @@ def test_forced_tokens_take_the_free_places_of_a_batch_that_keeps_its_shape(slot
     assert len(shapes) > 8
     assert len(others) < len(shapes) / 8, shapes
     assert sum(gen.stats.forced_tokens for gen in gens) > 8 * slots
+
+
+def test_where_shapes_are_costly_tokens_without_a_choice_change_no_number_of_outputs() -> None:
+    """Those that a sequence catches up with need no logits, but a batch with fewer of them is another shape."""
+    costs, outputs = believed(MACHINES["H100"]), []
+    with Engine(
+        lambda progress: Models(ScriptedModel(PIECES, first_letters, ends=[END]), costs=costs),
+        EngineConfig(n_ctx=2048, n_seq_max=3),
+    ) as engine:
+        batch = type(engine.call(lambda loop: loop.context.new_batch()))
+        add = batch.add
+
+        def counted(self: Any, tokens: list[int], *place: int) -> int:
+            outputs.append((len(tokens), place[-1]))
+            return int(add(self, tokens, *place))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batch, "add", counted)
+            gens = [engine.submit("a", max_tokens=100, regex=FORM) for _ in range(3)]
+            for gen in gens:
+                gen.result(timeout=30)
+    assert sum(gen.stats.forced_tokens for gen in gens) > 8
+    assert all(tokens == num for tokens, num in outputs[3:])
