@@ -101,7 +101,7 @@ def encode_continuation(before: Continuation, n_ctx: int) -> EncodedPrompt:
 
 def _check_length(tokens: list[int], n_ctx: int) -> None:
     if not tokens:
-        raise ConfigError("the prompt is empty.", hint="Write something in the cell.")
+        raise ConfigError("the prompt is empty.", hint="Write what the model should answer or go on with.")
     if len(tokens) >= n_ctx:
         raise PromptTooLong(
             f"the prompt has {len(tokens):,} tokens and the context holds {n_ctx:,}.",
@@ -112,7 +112,7 @@ def _check_length(tokens: list[int], n_ctx: int) -> None:
 def conversation_of(prompt: str | list[Message], params: SamplingParams) -> tuple[list[Message], bool]:
     """Return the messages of a chat prompt, and whether the last one is to be continued."""
     if isinstance(prompt, str) and not prompt.strip():
-        raise ConfigError("the prompt is empty.", hint="Write something in the cell.")
+        raise ConfigError("the prompt is empty.", hint="Write what the model should answer or go on with.")
     messages: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     if params.system is not None:
         messages = [{"role": "system", "content": params.system}, *messages]
