@@ -32,8 +32,6 @@ FIRST_GAP = 256
 """Steps until an unused draft model is probed; twice as many after each probe."""
 REST = 4
 """Steps for which a decision stands, where deciding takes longer than it may save: in batches and in modes."""
-MISSED = 0.25
-"""Share of what lookup would have gained that may be risked to have it: it is known without drafting."""
 MOST_STRETCH = 2.0
 """A step that took so many times what it should is another program's doing."""
 WIDTHS: dict[DrafterName, tuple[int, ...]] = {"ngram": (3, 7, 15), "auto": (3, 7, 15), "model": (1, 3, 7)}
@@ -194,7 +192,7 @@ class DraftLengthPolicy:
         num, horizon = len(requests), min(HORIZON, max(request.tokens_left for request in requests))
         last, change = self.next_mode(num), self.price / costs.plain
         at_once = 0.0 if last is None else self.price  # at a prompt the shape changes anyway
-        best, least, missed = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0), 0.0
+        best, least = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0)
         lag = sum(request.draft_lag - 1 for request in requests)
         weight = min(1.0, (REST + num // 8) / MEMORY)
         for drafter, widths in WIDTHS.items():
@@ -209,14 +207,8 @@ class DraftLengthPolicy:
                 usual = self._usual.get((num.bit_length(), mode), now)
                 self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
                 total = horizon * usual + change * (last is not None and mode.k != last.k) + catch_up / costs.plain
-                if total >= least:
-                    continue
-                if self._is_covered(costs, num, mode.k, at_once + catch_up):
+                if total < least and self._is_covered(costs, num, mode.k, at_once + catch_up):
                     best, least = mode, total
-                elif drafter == "ngram":
-                    missed = max(missed, 1.0 - usual)
-        if best is PLAIN:
-            self.guard.lend(MISSED * REST * missed, num)
         return best
 
     # Learning

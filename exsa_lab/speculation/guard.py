@@ -20,13 +20,12 @@ class LossGuard:
     sequences counts for sqrt(n) steps of one: its outcome varies less by that factor, so a batch needs less room for
     bad luck.
 
-    ``allowance`` is what may be lost before anything was gained. As much is lent where drafts that were not made would
-    have gained it, and again only once real ones gained so much that no more can be saved up.
+    ``allowance`` is what may be lost before anything was gained.
     """
 
     def __init__(self, allowance: float = ALLOWANCE) -> None:
         self._most = MOST * allowance
-        self.balance = self._left_to_lend = allowance
+        self.balance = allowance
 
     def covers(self, loss: float, num_sequences: int = 1) -> bool:
         """Whether so many plain steps of so many sequences may be risked."""
@@ -34,19 +33,8 @@ class LossGuard:
 
     def pass_time(self, steps: float, num_sequences: int = 1) -> None:
         """The time of so many plain steps passed."""
-        self._add(SHARE * steps, num_sequences)
-
-    def lend(self, steps: float, num_sequences: int = 1) -> None:
-        """Drafts would have gained so many plain steps."""
-        lent = min(steps, self._left_to_lend / math.sqrt(num_sequences))
-        self._left_to_lend -= lent * math.sqrt(num_sequences)
-        self._add(lent, num_sequences)
+        self.settle(SHARE * steps, num_sequences)
 
     def settle(self, gain: float, num_sequences: int = 1) -> None:
         """So many plain steps were gained, or lost where negative."""
-        self._add(gain, num_sequences)
-        if self.balance == self._most:
-            self._left_to_lend = self._most / MOST
-
-    def _add(self, steps: float, num_sequences: int) -> None:
-        self.balance = min(self._most, self.balance + steps * math.sqrt(num_sequences))
+        self.balance = min(self._most, self.balance + gain * math.sqrt(num_sequences))

@@ -297,7 +297,7 @@ def test_whatever_is_drafted_and_refused_the_loss_is_bounded(name: str, drafter:
     policy.rates.model_survival = lambda history, n: [0.98] * n  # type: ignore[method-assign]
     policy.rates.lookup_survival = lambda history, match, n: [0.98] * n  # type: ignore[method-assign]
     request, plain, seconds = request_for(drafter, **COPY), policy.costs.step_seconds(1), 0.0
-    allowance, num, width = policy.guard.balance * (2 if policy.price else 1), 2000, 0  # where shapes cost, one is lent
+    allowance, num, width = policy.guard.balance, 2000, 0
     for _ in range(num):
         plan = policy.choose([request])
         finish(policy, plan, is_right=False)
@@ -492,19 +492,6 @@ def test_at_a_prompt_the_guard_need_not_cover_a_change_that_is_free() -> None:
         assert go_on(policy, [copying]).width == 0
     policy.interrupt()
     assert policy.choose([copying]).width > 0
-
-
-def test_where_the_allowance_is_lost_lookup_that_is_right_without_drafting_brings_drafts_back() -> None:
-    policy, copying = policy_on("graphs", has_draft=False), request_for("ngram", **COPY)
-    policy.rates.lookup_survival = lambda history, match, n: [0.98] * n  # type: ignore[method-assign]
-    policy.guard.settle(-policy.guard.balance)
-    finish(policy, policy.choose([copying]), is_right=False)
-    steps = next(step for step in range(200) if go_on(policy, [copying]).width)
-    assert steps < 10  # by time alone it takes hundreds of steps
-    lent = 0
-    for _ in range(500):
-        lent += go_on(policy, [copying], is_right=False).width > 0
-    assert lent < 60  # all refused: what was lent is lost, and no more is lent
 
 
 def test_tokens_without_a_choice_take_places_of_the_width_only() -> None:

@@ -145,17 +145,3 @@ def test_every_choice_has_a_reason(name: str) -> None:
     run(machine, batches, auto.step, begin=auto.begin, after_prompt=auto.after_prompt)
     assert set(auto.reasons) <= set(DraftReason)
     assert auto.reasons[DraftReason.MEASURED_GAIN] > 0  # type: ignore[index]
-
-
-def test_copied_text_gains_after_texts_that_lost_the_allowance() -> None:
-    """An H100 on which a change of shape takes eight milliseconds, and drafts twice what was calibrated."""
-    thought = replace(MACHINES["H100"], switch=(8e-3, 2e-3))
-    real = replace(thought, draft={num: 2 * seconds for num, seconds in thought.draft.items()})
-    before = [batch for kind in ("chat", "code") for batch in waves(kind, 1)]
-    batches = [*before, *waves("repeat", 1)]
-
-    def seconds(batches: list[list[Text]]) -> float:
-        return automatic(real, batches, seed=1, policy=DraftLengthPolicy(believed(thought), has_draft=True))
-
-    copying = seconds(batches) - seconds(before)
-    assert (run(real, batches, PLAIN) - run(real, before, PLAIN)) / copying >= 1.1

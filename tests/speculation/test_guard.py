@@ -48,22 +48,6 @@ def test_a_step_that_takes_longer_than_was_covered_is_the_last_for_a_while(gains
         assert lost <= ALLOWANCE + excess + 1e-9
 
 
-@given(st.lists(st.floats(0.0, 5.0), max_size=50), st.integers(1, 64))
-def test_one_allowance_is_lent_until_drafts_gained_all_that_can_be_saved_up(loans: list[float], num: int) -> None:
-    guard = LossGuard()
-    guard.settle(-100.0)
-    low = guard.balance
-    for loan in loans:
-        guard.lend(loan, num)
-    wanted = sum(loans) * math.sqrt(num)
-    assert guard.balance - low == pytest.approx(min(ALLOWANCE, wanted))
-    guard.settle(1e3)
-    guard.settle(-100.0)
-    low = guard.balance
-    guard.lend(1e3, num)
-    assert guard.balance - low == pytest.approx(ALLOWANCE)
-
-
 def test_time_brings_drafting_back() -> None:
     guard = LossGuard()
     guard.settle(-ALLOWANCE)
