@@ -221,9 +221,10 @@ class _Blocks:
     def _batch(self, count: int, name: str) -> list[float]:
         self._options.progress(f"{self._subject.name}, {count} at once: {name}")
         setting, prompts = EngineSetting(self._engine, **PLAIN_AND_AUTO[name]), many_chats(count)
-        run = partial(setting.together, prompts, temperature=0.0, seed=0)
-        speeds = []
-        for tokens in (min(WARM_UP_TOKENS, self._size.tokens), *[self._size.tokens] * ROUNDS):
+
+        def run(tokens: int) -> float:
             self._engine.forget_texts()
-            speeds.append(run(tokens))
-        return speeds[1:]
+            return setting.together(prompts, tokens, temperature=0.0, seed=0)
+
+        run(min(WARM_UP_TOKENS, self._size.tokens))
+        return [run(self._size.tokens) for _ in range(ROUNDS)]

@@ -11,6 +11,7 @@ from exsa_lab.bench.baselines.xllama import SPECULATION, XllamaServer, is_instal
 from exsa_lab.bench.setting import Subject, chat_tokens
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
+from exsa_lab.engine.stats import Stats
 
 PLAIN, AUTO = "plain", "auto"
 PLAIN_AND_AUTO: dict[str, dict[str, Any]] = {PLAIN: {"draft_length": 0}, AUTO: {}}
@@ -55,21 +56,16 @@ class EngineSetting:
 
     def at_once(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> float:
         begin = time.perf_counter()
-        generations = self.submit(prompts, max_tokens, temperature, seed)
-        for generation in generations:
-            generation.result()
+        stats = self._finished(prompts, max_tokens, temperature, seed)
         seconds = time.perf_counter() - begin
-        return sum(generation.stats.generated_tokens for generation in generations) / seconds
+        return sum(one.generated_tokens for one in stats) / seconds
 
     def together(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> float:
         """Return tokens per second while all of them run: the mean speed of a request, prompts included, times many.
 
         Which texts end early differs with rounding on a GPU, and they would leave the others alone.
         """
-        generations = self.submit(prompts, max_tokens, temperature, seed)
-        for generation in generations:
-            generation.result()
-        stats = [generation.stats for generation in generations]
+        stats = self._finished(prompts, max_tokens, temperature, seed)
         seconds = sum(one.ttft_s + one.decode_s for one in stats)
         return len(stats) * sum(one.generated_tokens for one in stats) / seconds
 
@@ -79,6 +75,12 @@ class EngineSetting:
             self._engine.submit(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed, **self._params)
             for prompt in prompts
         ]
+
+    def _finished(self, prompts: tuple[str, ...], max_tokens: int, temperature: float, seed: int) -> list[Stats]:
+        generations = self.submit(prompts, max_tokens, temperature, seed)
+        for generation in generations:
+            generation.result()
+        return [generation.stats for generation in generations]
 
 
 class Peer:
