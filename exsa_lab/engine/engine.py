@@ -95,15 +95,16 @@ class Engine:
         _open_engines.add(self)
 
     def _with_cells(self, events: list[Event]) -> list[Event]:
+        if not any(isinstance(event, RoundEvent) and event.looked_up_in for event in events):
+            return events
+        # Once for all of them: the registry sorts its generations each time.
+        cells = {generation.id: generation.cell for generation in self._registry.recent}
         return [
-            replace(event, looked_up_cell=self._cell_of(event.looked_up_in))
+            replace(event, looked_up_cell=cells.get(event.looked_up_in))
             if isinstance(event, RoundEvent) and event.looked_up_in
             else event
             for event in events
         ]
-
-    def _cell_of(self, id: int) -> int | None:
-        return next((generation.cell for generation in self._registry.recent if generation.id == id), None)
 
     def _ended(self, generation: Generation) -> None:
         self._registry.remove(generation.id)
