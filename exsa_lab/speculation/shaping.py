@@ -195,13 +195,7 @@ class Shaping:
 
     def masked(self, row: Row, drafted: Sequence[int]) -> Row:
         """Return a row in which only tokens that the mask allows may come."""
-        if self.mask is None:
-            return row
-        # Adds 0 to what may come and -inf to the rest: choosing by flag takes two to ten times as long.
-        added = self.mask.allowed(drafted).astype(np.int32)
-        added -= 1
-        added &= _NEVER.view(np.int32)
-        return row + added.view(np.float32)
+        return row if self.mask is None else np.where(self.mask.allowed(drafted), row, _NEVER)
 
     def _changed(self, logits: Row, drafted: Sequence[int]) -> Row:
         """The row before the mask: itself where nothing changes it."""
