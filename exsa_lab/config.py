@@ -261,8 +261,8 @@ class EngineConfig:
     """Snapshots kept of each sequence's recurrent state: the longest draft of hybrid models. Attention needs none, and
     llama.cpp grants them to some architectures only. Each takes as much memory as the state itself."""
     lookup_history: bool = True
-    """Look drafts up in the finished texts of this engine too, of which some 64 MiB are kept; what is generated never
-    depends on it under temperature 0. ``engine.forget_texts()`` drops them."""
+    """Look drafts up in the finished texts of this engine too, of which the newest million tokens are kept, in at most
+    48 MiB; what is generated never depends on it under temperature 0. ``engine.forget_texts()`` drops them."""
     cached_states: int = 4
     """Finished sequences whose recurrent state is kept beside those that run; each takes as much memory as one."""
     checkpoint_bytes: int = 1 << 28

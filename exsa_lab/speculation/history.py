@@ -7,41 +7,56 @@ earlier outputs are what SuffixDecoding proposes (arXiv 2411.04975).
 
 from __future__ import annotations
 
-from array import array
-from collections import deque
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+
+import numpy as np
+from numpy.typing import NDArray
 
 KEY = 3
 """Tokens that must agree at least. Among all that was seen, two are a coincidence."""
+LONG_KEY = 32
+"""Tokens looked for where the newest places with the same `KEY` tokens are not all: those of the rows of a template are
+seldom of the right row."""
 MAX_CANDIDATES = 16
 """Places looked at: the newest."""
 MAX_MATCH = 64
 """Longest match length told apart."""
-MAX_BYTES = 64 << 20
-TOKEN_BYTES = 160
-"""Memory of one token with its place in the index, measured with room to spare."""
-_BITS = 21
+MAX_TOKENS = 1 << 20
+TOKEN_BYTES = 48
+"""Memory of one token at most: itself, its places in two chains, its share of the texts and what they begin with. 36
+are reserved at once; the system gives main memory where something is written."""
+LEAST_TEXT = 64
+"""Tokens that a text counts for at least where the number of texts is limited."""
 _BOUNDARY = -1
-"""Stands between texts: no match reaches across it."""
+"""Stands after each text: no match reaches across it."""
+_FACTOR = 0x9E3779B97F4A7C15
+"""2^64 divided by the golden ratio (Knuth, The Art of Computer Programming 3, 6.4)."""
+_BITS_64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Text:
-    """Where a text lies, and whose it is."""
+    """Where a text ends, and whose it is."""
 
-    start: int
     end: int
     owner: int
-    fingerprint: int
+    blocks: tuple[int, ...]
+    """What is kept in `TextHistory` of how it begins."""
 
 
 class TextHistory:
-    """Finished texts within a limit of memory, the oldest out. Owned by the engine thread.
+    """The newest tokens of finished texts, at most ``max_tokens``. Owned by the engine thread.
 
-    All texts lie one after the other. Each place has a link to the place before it with the same `KEY` tokens, as in
-    zlib's hash chains, so that adding a token and looking one up take constant time. Places are counted from the first
-    token ever added.
+    All texts lie one after the other in a ring, so that a new token takes the place of the oldest. Two tables of hashes
+    lead to the newest place that follows the same `KEY` tokens, or the same `LONG_KEY`, and from each place to the one
+    before it, as in zlib. So looking up takes constant time, and adding a text takes time in proportion to its length.
+    Places are counted from the first token ever added, beginning with 1.
+
+    Where a text begins as an earlier one does (the turns of a chat, the rows of a long template), the common beginning
+    is not kept twice.
 
     Example:
         >>> history = TextHistory()
@@ -51,106 +66,127 @@ class TextHistory:
         (3, [4, 5], 7)
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._most = max_bytes // TOKEN_BYTES
-        self._tokens = array("i")
-        self._previous = array("q")
-        """By place: the place before it that follows the same tokens, 0 for none."""
-        self._last: dict[int, int] = {}
-        """By key: the newest place that follows it."""
-        self._base = 0
+    def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
+        """``max_tokens`` is a power of two."""
+        self._size = max_tokens
+        self._end = 1
+        """The place of the next token."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ring = np.zeros(self._size, np.int32)
+        self._tokens = self._ring.data  # single tokens are read faster than from the array
+        self._chain, self._long_chain = _Chain(KEY, self._size), _Chain(LONG_KEY, self._size)
+        self._texts: list[_Text] = []
+        self._blocks: dict[int, _Text] = {}
+        """How the texts begin: a number for each `MAX_MATCH` tokens and all before them, and the text that has them."""
+        self._base = self._end
         """The place of the first token that is kept."""
-        self._texts: deque[_Text] = deque()
-        self._fingerprints: set[int] = set()
-        self.version = 0
-        """Changes whenever a place may mean something else."""
 
     def __len__(self) -> int:
         """Tokens kept."""
-        return len(self._tokens)
+        return self._end - self._base
 
     @property
     def num_texts(self) -> int:
         return len(self._texts)
 
     def add(self, tokens: Sequence[int], owner: int) -> None:
-        """Keep a text; one that is there already, or alone would not fit, is not kept."""
-        fingerprint = hash(tuple(tokens))
-        if len(tokens) <= KEY or len(tokens) >= self._most or fingerprint in self._fingerprints:
+        """Keep what is new of a text; of one that is there already, whose it was last."""
+        blocks = tuple(_blocks(tokens))
+        num_known = next((i for i, block in enumerate(blocks) if block not in self._blocks), len(blocks))
+        if num_known == len(blocks):
+            self._own_anew(blocks, owner)
             return
-        while self._texts and len(self._tokens) + len(tokens) + 1 > self._most:
-            self._drop_oldest()
-        start = self._base + len(self._tokens)
-        for index, token in enumerate(tokens):
-            self._append(token, _key(tokens, index) if index >= KEY else None)
-        self._append(_BOUNDARY, None)
-        self._texts.append(_Text(start, start + len(tokens) + 1, owner, fingerprint))
-        self._fingerprints.add(fingerprint)
-        self.version += 1
+        # What comes first matches as long as it would with all that is left out.
+        start = max(0, (num_known - 1) * MAX_MATCH, len(tokens) + 1 - self._size)
+        added = np.array([*tokens[start:], _BOUNDARY], np.int32)
+        if len(added) - 1 <= KEY:
+            return
+        places = np.arange(self._end, self._end + len(added))
+        self._ring[places % self._size] = added
+        self._end += len(added)
+        for chain in (self._chain, self._long_chain):
+            chain.add(added[:-1], places[:-1])
+        text = _Text(self._end, owner, blocks[num_known:])
+        self._texts.append(text)
+        self._blocks.update(dict.fromkeys(text.blocks, text))
+        self._drop_oldest()
 
     def forget(self) -> None:
         """Drop everything."""
-        self._base += len(self._tokens)
-        del self._tokens[:], self._previous[:]
-        self._last.clear()
-        self._texts.clear()
-        self._fingerprints.clear()
-        self.version += 1
+        self._clear()
 
     def find(self, text: Sequence[int]) -> tuple[int, int]:
         """Return the place that follows the longest match with the end of ``text``, and its length; (0, 0) for none.
 
         Of several with the same length it is the newest.
         """
-        place = self._last.get(_key(text, len(text)), 0) if len(text) >= KEY else 0
-        best = longest = 0
-        if place <= self._base:
-            return best, longest
         tail = list(text[-MAX_MATCH:])
-        for _ in range(MAX_CANDIDATES):
-            if place <= self._base:  # none, or one that was dropped
-                break
-            length = self._match_length(place - self._base, tail)
+        best, longest, are_all = self._longest(self._chain, tail)
+        if not are_all and longest < len(tail):
+            other, length, _ = self._longest(self._long_chain, tail)
             if length > longest:
-                best, longest = place, length
-                if length == len(tail):
-                    break
-            place = self._previous[place - self._base]
-        return best, longest
+                best, longest = other, length
+        return (best, longest) if longest >= KEY else (0, 0)
+
+    def match_length(self, place: int, text: Sequence[int]) -> int:
+        """Return how many tokens before a place equal the end of ``text``; 0 where nothing is kept there."""
+        return self._match_length(place, list(text[-MAX_MATCH:])) if self.holds(place) else 0
+
+    def holds(self, place: int) -> bool:
+        """Whether a token is kept at this place."""
+        return self._base <= place < self._end and self._tokens[place % self._size] != _BOUNDARY
 
     def following(self, place: int, count: int) -> list[int]:
         """Return up to ``count`` tokens from a place on, to the end of its text."""
-        index = place - self._base
-        tokens = self._tokens[index : index + count].tolist()
+        tokens = self._slice(place, min(place + count, self._end))
         return tokens[: tokens.index(_BOUNDARY)] if _BOUNDARY in tokens else tokens
 
     def owner(self, place: int) -> int | None:
         """Return whose text a place belongs to."""
-        return next((text.owner for text in reversed(self._texts) if text.start <= place < text.end), None)
+        index = bisect_right(self._texts, place, key=attrgetter("end"))
+        return self._texts[index].owner if self._base <= place < self._end else None
 
-    def _append(self, token: int, key: int | None) -> None:
-        place = self._base + len(self._tokens)
-        self._tokens.append(token)
-        self._previous.append(0 if key is None else self._last.get(key, 0))
-        if key is not None:
-            self._last[key] = place
+    def _own_anew(self, blocks: tuple[int, ...], owner: int) -> None:
+        text = self._blocks[blocks[-1]] if blocks else None
+        if text is not None and text.blocks[-1] == blocks[-1]:  # else it goes on with what is not this owner's
+            text.owner = owner
 
     def _drop_oldest(self) -> None:
-        text = self._texts.popleft()
-        self._fingerprints.discard(text.fingerprint)
-        size = text.end - text.start
-        tokens = self._tokens[:size].tolist()
-        for index in range(KEY, size - 1):
-            key = _key(tokens, index)
-            if self._last.get(key) == text.start + index:
-                del self._last[key]
-        del self._tokens[:size], self._previous[:size]
-        self._base = text.end
+        """Drop the texts of which something was overwritten, and what is too many."""
+        first = self._end - self._size
+        num = 1 + bisect_left(self._texts, first, key=attrgetter("end")) if self._base < first else 0
+        num = max(num, len(self._texts) - self._size // LEAST_TEXT)
+        if num <= 0:
+            return
+        self._base = self._texts[num - 1].end
+        for text in self._texts[:num]:
+            for block in text.blocks:
+                if self._blocks.get(block) is text:  # else a newer one has it, too
+                    del self._blocks[block]
+        del self._texts[:num]
 
-    def _match_length(self, index: int, tail: list[int]) -> int:
-        """Tokens before an index that equal the end of ``tail``."""
-        longest = min(index, len(tail))
-        before = self._tokens[index - longest : index].tolist()
+    def _longest(self, chain: _Chain, tail: list[int]) -> tuple[int, int, bool]:
+        """The longest match of the newest, its length, and whether there are no others."""
+        best = longest = 0
+        place = chain.newest(tail) if len(tail) >= chain.length else 0
+        for _ in range(MAX_CANDIDATES):
+            if place <= self._base:  # none, or one that was dropped
+                return best, longest, True
+            # Only a longer match is of interest: look first at the token that would make it longer.
+            if self._tokens[(place - 1 - longest) % self._size] == tail[-1 - longest]:
+                length = self._match_length(place, tail)
+                if length > longest:
+                    best, longest = place, length
+                    if length == len(tail):
+                        break
+            place = chain.before(place)
+        return best, longest, place <= self._base
+
+    def _match_length(self, place: int, tail: list[int]) -> int:
+        longest = min(place - self._base, len(tail))
+        before = self._slice(place - longest, place)
         if before == tail[len(tail) - longest :]:
             return longest
         length = 0
@@ -158,10 +194,62 @@ class TextHistory:
             length += 1
         return length
 
+    def _slice(self, start: int, end: int) -> list[int]:
+        """Tokens from one place to another, less than the ring has."""
+        first, last = start % self._size, end % self._size
+        if first <= last:
+            return self._tokens[first:last].tolist()
+        return self._tokens[first:].tolist() + self._tokens[:last].tolist()
 
-def _key(tokens: Sequence[int], end: int) -> int:
-    """The `KEY` tokens before an index as one number."""
-    key = 0
-    for token in tokens[end - KEY : end]:
-        key = key << _BITS | token
-    return key
+
+class _Chain:
+    """Leads from tokens in a row to the newest place that follows them, and from there to the one before it.
+
+    Some other tokens lead to the same places, and what was overwritten is found, too: whoever asks compares.
+    """
+
+    def __init__(self, length: int, size: int) -> None:
+        self.length = length
+        self._size = size
+        self._shift = 64 - (size.bit_length() - 1)
+        self._newest, self._previous = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        self._newest_of, self._previous_of = self._newest.data, self._previous.data  # as `TextHistory._tokens`
+
+    def add(self, tokens: NDArray[np.int32], places: NDArray[np.int64]) -> None:
+        """Index a text that lies at these places."""
+        if len(tokens) <= self.length:
+            return
+        keys, places = self._keys(tokens), places[self.length :]
+        order = np.argsort(keys, kind="stable")
+        keys, places = keys[order], places[order]
+        is_other = keys[1:] != keys[:-1]
+        is_first, is_last = np.append(True, is_other), np.append(is_other, True)
+        before = np.append(0, places[:-1])
+        self._previous[places % self._size] = np.where(is_first, self._newest[keys], before)
+        self._newest[keys[is_last]] = places[is_last]
+
+    def newest(self, text: Sequence[int]) -> int:
+        """Return the newest place that follows the end of ``text``, 0 for none."""
+        key = 0
+        for token in text[-self.length :]:
+            key = (key + token + 1) * _FACTOR & _BITS_64
+        return self._newest_of[key >> self._shift]
+
+    def before(self, place: int) -> int:
+        return self._previous_of[place % self._size]
+
+    def _keys(self, tokens: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """Of the tokens before each but the first `length`: as `newest` counts."""
+        num, wide = len(tokens) - self.length, tokens.astype(np.uint64) + np.uint64(1)
+        keys = np.zeros(num, np.uint64)
+        for first in range(self.length):
+            keys = (keys + wide[first : first + num]) * np.uint64(_FACTOR)
+        return keys >> np.uint64(self._shift)
+
+
+def _blocks(tokens: Sequence[int]) -> Iterator[int]:
+    """Number how a text begins, `MAX_MATCH` tokens at a time; the last number is of all of it."""
+    block = 0
+    for start in range(0, len(tokens), MAX_MATCH):
+        block = hash((block, *tokens[start : start + MAX_MATCH]))
+        yield block

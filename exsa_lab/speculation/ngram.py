@@ -8,7 +8,7 @@ stretches, and there this beats any draft model (prompt lookup decoding, Saxena 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exsa_lab.speculation.history import TextHistory
 
@@ -24,7 +24,7 @@ RESUME_WITHIN, RESUME_SLACK = 8, 3
 """A copy is resumed so many tokens after its break at most, and so far from where it would be by now."""
 _NEAREST_FIRST = sorted(range(-RESUME_SLACK, RESUME_SLACK + 1), key=abs)
 RESUMED = 6
-"""Tokens that such a match counts for beside its own: two tokens there are no coincidence any more."""
+"""Tokens that such a match counts for beside its own: even one token there is no coincidence any more."""
 
 
 def num_right(proposed: Sequence[int], text: Sequence[int]) -> int:
@@ -50,8 +50,9 @@ class NgramIndex:
     text wins, the most recent one where several agree equally long. That length is the match length: 2 is a
     coincidence, 20 is a copy.
 
-    A copy breaks off where a word is replaced, and is taken up soon after. A match near the place that the copy would
-    have reached by then therefore counts as longer, and comes before others.
+    A copy goes on where it is, as long as it is right. It breaks off where a word is replaced, and is taken up soon
+    after. A match near the place that the copy would have reached by then therefore counts as longer, and comes before
+    others; one token that agrees is enough.
 
     ``is_end`` tells the tokens that end a text: what followed one in an earlier message is not proposed. ``history``
     holds other texts; a place there comes before the text's own where it agrees longer.
@@ -76,13 +77,12 @@ class NgramIndex:
         self._previous = [0]
         """By end: where the pair that ends there ended before, 0 if it did not."""
         self._found = _Match()
-        self._found_at = (0, 0)
-        """Length of the text and version of the history that `_found` is for: a proposal and what is learned of it ask
-        for the same."""
+        self._found_at = 0
+        """Length of the text that `_found` is for: a proposal and what is learned of it ask for the same."""
         self._copied = 0
         """Proposed tokens that were right in a row up to now."""
-        self._break: tuple[int, int] | None = None
-        """Where the last copy broke off: the place of the token that did not come, and the length of the text."""
+        self._broken: tuple[_Match, int] | None = None
+        """The last copy that broke off, at the token that did not come, and the length of the text then."""
         self.extend(tokens)
 
     def __len__(self) -> int:
@@ -128,10 +128,12 @@ class NgramIndex:
             is_right = match.length > 0 and self._following(match, 1) == [token]
             if match.length:
                 outcomes.append((match.length, is_right))
-                if not is_right and self._copied >= COPY and not match.is_of_history:
-                    self._break = (match.source, len(self._tokens))
+                if not is_right and self._copied >= COPY:
+                    self._broken = (match, len(self._tokens))
             self._copied = self._copied + 1 if is_right else 0
             self.append(token)
+            if is_right:
+                self._follow(match)
         return outcomes
 
     def propose(self, max_tokens: int) -> tuple[list[int], int]:
@@ -158,39 +160,43 @@ class NgramIndex:
         return tokens
 
     def _find(self) -> _Match:
-        at = (len(self._tokens), self._history.version if self._history is not None else 0)
-        if self._found_at != at:
-            self._found, self._found_at = self._search(at[0]), at
+        match, end = self._found, len(self._tokens)
+        is_lost = match.is_of_history and self._history is not None and not self._history.holds(match.source)
+        if self._found_at != end or is_lost:
+            self._found, self._found_at = self._search(end), end
         return self._found
 
+    def _follow(self, match: _Match) -> None:
+        """Go on with a match whose token came: it is now one longer, and so is no other that was shorter before."""
+        self._found = replace(match, source=match.source + 1, length=min(MAX_MATCH, match.length + 1))
+        self._found_at = len(self._tokens)
+
     def _search(self, end: int) -> _Match:
-        source, length = self._search_own(end)
-        if self._history is not None and length < MAX_MATCH:
-            place, other = self._history.find(self._tokens)
-            if other > length:
-                return _Match(place, other, is_of_history=True)
-        return _Match(source, length)
+        best = _Match(*self._longest_match(end))
+        if self._history is not None and best.length < MAX_MATCH:
+            place, length = self._history.find(self._tokens)
+            if length > best.length:
+                best = _Match(place, length, is_of_history=True)
+        resumed = self._resumed(end)
+        return resumed if resumed.length >= best.length else best
 
-    def _search_own(self, end: int) -> tuple[int, int]:
-        """Return where the proposal starts and how many tokens before it match the end of the text."""
-        best, longest = self._longest_match(end)
-        resumed = self._resumed(end) if longest else 0
-        if resumed:
-            length = min(MAX_MATCH, self._match_length(resumed) + RESUMED)
-            if length >= longest:
-                return resumed, length
-        return best, longest
-
-    def _resumed(self, end: int) -> int:
-        """Where the copy that broke off goes on, if the last two tokens stand near there; 0 if not."""
-        if self._break is None or end - self._break[1] > RESUME_WITHIN:
-            return 0
-        tokens, pair = self._tokens, self._tokens[end - NGRAM : end]
-        reached = self._break[0] + end - self._break[1]
+    def _resumed(self, end: int) -> _Match:
+        """Where the copy that broke off goes on, if the last token stands near there."""
+        if self._broken is None or end - self._broken[1] > RESUME_WITHIN:
+            return _Match()
+        copy, at = self._broken
+        reached = copy.source + end - at
         for source in (reached + offset for offset in _NEAREST_FIRST):
-            if NGRAM <= source < end and tokens[source - NGRAM : source] == pair:
-                return source
-        return 0
+            if length := self._agreeing(source, copy.is_of_history):
+                return replace(copy, source=source, length=min(MAX_MATCH, length + RESUMED))
+        return _Match()
+
+    def _agreeing(self, source: int, is_of_history: bool) -> int:
+        """Tokens before ``source`` that equal the end of the text."""
+        if not is_of_history:
+            return self._match_length(source) if 0 < source < len(self._tokens) else 0
+        assert self._history is not None
+        return self._history.match_length(source, self._tokens)
 
     def _longest_match(self, end: int) -> tuple[int, int]:
         tokens, previous = self._tokens, self._previous
@@ -210,13 +216,13 @@ class NgramIndex:
         return best, best_length
 
     def _match_length(self, source: int) -> int:
-        """Tokens before ``source`` that equal the end of the text; the last two are known to."""
+        """Tokens before ``source`` that equal the end of the text."""
         tokens = self._tokens
         end = len(tokens)
         longest = min(source, MAX_MATCH)
         if tokens[source - longest : source] == tokens[end - longest :]:
             return longest
-        length = NGRAM
+        length = 0
         while tokens[source - length - 1] == tokens[end - length - 1]:
             length += 1
         return length

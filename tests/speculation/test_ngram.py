@@ -20,8 +20,8 @@ from exsa_lab.speculation.ngram import (
 texts = st.lists(st.integers(0, 3), max_size=80) | st.lists(st.integers(0, 1), min_size=150, max_size=400)
 
 
-def naive_find(tokens: list[int], broken: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Start of the proposal and match length, straight from the definition; ``broken`` is where a copy broke off."""
+def naive_find(tokens: list[int]) -> tuple[int, int]:
+    """Start of the proposal and match length, straight from the definition."""
     end = len(tokens)
     pair = tokens[end - NGRAM :]
     sources = [s for s in range(end - 1, NGRAM - 1, -1) if tokens[s - NGRAM : s] == pair] if end >= NGRAM else []
@@ -29,14 +29,6 @@ def naive_find(tokens: list[int], broken: tuple[int, int] | None = None) -> tupl
         return 0, 0
     lengths = {s: naive_match_length(tokens, s) for s in sources[:MAX_CANDIDATES]}
     best = max(lengths, key=lambda s: (lengths[s], s))
-    if broken and end - broken[1] <= RESUME_WITHIN:
-        reached = broken[0] + end - broken[1]
-        near = [s for s in range(NGRAM, end) if tokens[s - NGRAM : s] == pair and abs(s - reached) <= RESUME_SLACK]
-        if near:
-            nearest = min(near, key=lambda s: (abs(s - reached), s))
-            resumed = min(MAX_MATCH, naive_match_length(tokens, nearest) + RESUMED)
-            if resumed >= lengths[best]:
-                return nearest, resumed
     return best, lengths[best]
 
 
@@ -47,14 +39,51 @@ def naive_match_length(tokens: list[int], source: int) -> int:
     return length
 
 
-def naive_propose(tokens: list[int], max_tokens: int, broken: tuple[int, int] | None = None) -> tuple[list[int], int]:
-    source, length = naive_find(tokens, broken)
+def naive_propose(tokens: list[int], max_tokens: int, found: tuple[int, int] | None = None) -> tuple[list[int], int]:
+    source, length = found or naive_find(tokens)
     if not length:
         return [], 0
     text = list(tokens)
     for i in range(max_tokens):
         text.append(text[source + i])
     return text[len(tokens) :], length
+
+
+class Naive:
+    """A text that is generated, straight from the definition: copies are followed, break off and are taken up."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = list(tokens)
+        self.copied = 0
+        self.followed: tuple[int, int] | None = None
+        self.broken: tuple[int, int] | None = None
+
+    def find(self) -> tuple[int, int]:
+        if self.followed:
+            return self.followed
+        best, end = naive_find(self.tokens), len(self.tokens)
+        if self.broken is None or end - self.broken[1] > RESUME_WITHIN:
+            return best
+        reached = self.broken[0] + end - self.broken[1]
+        near = [s for s in range(1, end) if abs(s - reached) <= RESUME_SLACK and self.tokens[s - 1] == self.tokens[-1]]
+        if not near:
+            return best
+        nearest = min(near, key=lambda s: (abs(s - reached), s))
+        resumed = min(MAX_MATCH, naive_match_length(self.tokens, nearest) + RESUMED)
+        return (nearest, resumed) if resumed >= best[1] else best
+
+    def propose(self, max_tokens: int) -> tuple[list[int], int]:
+        return naive_propose(self.tokens, max_tokens, self.find())
+
+    def learn(self, token: int) -> tuple[int, bool] | None:
+        source, length = self.find()
+        is_right = self.propose(1)[0] == [token]
+        if length and not is_right and self.copied >= COPY:
+            self.broken = source, len(self.tokens)
+        self.copied = self.copied + 1 if is_right else 0
+        self.followed = (source + 1, min(MAX_MATCH, length + 1)) if is_right else None
+        self.tokens.append(token)
+        return (length, is_right) if length else None
 
 
 @settings(deadline=None)
@@ -78,19 +107,10 @@ def test_appending_equals_building_at_once(first: list[int], second: list[int]) 
 @settings(deadline=None)
 @given(texts, texts)
 def test_learn_tells_what_one_token_proposals_would_have_been_worth(prompt: list[int], tokens: list[int]) -> None:
-    expected, copied, broken = [], 0, None
-    for i, token in enumerate(tokens):
-        text = prompt + tokens[:i]
-        proposal, length = naive_propose(text, 1, broken)
-        is_right = proposal == [token]
-        if length:
-            expected.append((length, is_right))
-            if not is_right and copied >= COPY:
-                broken = naive_find(text, broken)[0], len(text)
-        copied = copied + 1 if is_right else 0
-    index = NgramIndex(prompt)
-    assert index.learn(tokens) == expected
-    assert index.propose(16) == naive_propose(prompt + tokens, 16, broken)
+    naive, index = Naive(prompt), NgramIndex(prompt)
+    expected = [naive.learn(token) for token in tokens]
+    assert index.learn(tokens) == [each for each in expected if each]
+    assert index.propose(16) == naive.propose(16)
 
 
 def test_the_longest_match_wins_over_a_more_recent_one() -> None:
@@ -105,12 +125,18 @@ def test_the_most_recent_of_equal_matches_wins() -> None:
 
 
 def test_a_copy_is_taken_up_where_it_broke_off() -> None:
-    prompt = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 50, 7, 8, 60]
-    index = NgramIndex(prompt)
+    index = NgramIndex([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 50, 7, 60])
     index.learn([1, 2, 3, 4, 5, 99])  # 99 in the place of 6
     assert index.propose(2) == ([], 0)
-    index.learn([7, 8])  # stood last before 60, but the copy has come to 9
-    assert index.propose(2) == ([9, 10], 2 + RESUMED)
+    index.learn([7])  # stood last before 60, but the copy has come to 8
+    assert index.propose(2) == ([8, 9], 1 + RESUMED)
+
+
+def test_a_copy_is_taken_up_where_a_token_was_left_out_or_put_in() -> None:
+    for written, following in (([7], [8, 9]), ([98, 99, 6], [7, 8])):
+        index = NgramIndex(range(1, 11))
+        index.learn([1, 2, 3, 4, 5, *written])
+        assert index.propose(2) == (following, 1 + RESUMED)
 
 
 def test_long_after_a_break_the_copy_is_forgotten() -> None:
