@@ -96,7 +96,7 @@ class DraftLengthPolicy:
             mode = mode if num * mode.k < len(costs.target) else PLAIN
         else:
             longest = range((len(costs.target) - 1) // num, 0, -1)
-            covered = next((k for k in longest if self._is_covered(costs, num, k)), 0)
+            covered = next((k for k in longest if self._is_covered(costs, num, Mode("auto", k))), 0)
             costs = costs._replace(target=costs.target[: 1 + num * covered])
         candidates = self._candidates(mode, requests, costs)
         costs = costs.in_mode(mode, num)
@@ -124,9 +124,10 @@ class DraftLengthPolicy:
         draft = self._draft.table(num) if self._draft else [0.0] * (num + 1)
         return StepCosts(plain, target, draft, table[base] - table[num_plain])
 
-    def _is_covered(self, costs: StepCosts, num: int, k: int, once: float = 0.0) -> bool:
-        """Whether k draft tokens for each sequence may be refused, and ``once`` seconds paid beside, by the guard."""
-        seconds = costs.target[num * k] + k * costs.draft[num] + once
+    def _is_covered(self, costs: StepCosts, num: int, mode: Mode, once: float = 0.0) -> bool:
+        """Whether the drafts of a mode may all be refused, and ``once`` seconds paid beside, by the guard."""
+        decodes = 0 if mode.drafter == "ngram" else mode.k
+        seconds = costs.target[num * mode.k] + decodes * costs.draft[num] + once
         return self.guard.covers(seconds / costs.plain - 1.0, num)
 
     def _candidates(self, mode: Mode, requests: Sequence[DraftRequest], costs: StepCosts) -> list[Candidate]:
@@ -191,7 +192,7 @@ class DraftLengthPolicy:
         """The mode whose tokens cost least over those to come, the change included."""
         num, horizon = len(requests), min(HORIZON, max(request.tokens_left for request in requests))
         last, change = self.next_mode(num), self.price / costs.plain
-        at_once = 0.0 if last is None else self.price  # at a prompt the shape changes anyway
+        # At a prompt the shape changes anyway; a mode that goes on changes none.
         best, least = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0)
         lag = sum(request.draft_lag - 1 for request in requests)
         weight = min(1.0, (REST + num // 8) / MEMORY)
@@ -206,8 +207,9 @@ class DraftLengthPolicy:
                 now = num / best_lengths(cut, costs.in_mode(mode, num))[1] / costs.plain
                 usual = self._usual.get((num.bit_length(), mode), now)
                 self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
-                total = horizon * usual + change * (last is not None and mode.k != last.k) + catch_up / costs.plain
-                if total < least and self._is_covered(costs, num, mode.k, at_once + catch_up):
+                is_change = last is not None and mode.k != last.k
+                total = horizon * usual + change * is_change + catch_up / costs.plain
+                if total < least and self._is_covered(costs, num, mode, self.price * is_change + catch_up):
                     best, least = mode, total
         return best
 
