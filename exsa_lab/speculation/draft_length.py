@@ -192,10 +192,10 @@ class DraftLengthPolicy:
         """The mode whose tokens cost least over those to come, the change included."""
         num, horizon = len(requests), min(HORIZON, max(request.tokens_left for request in requests))
         last, change = self.next_mode(num), self.price / costs.plain
-        # At a prompt the shape changes anyway; a mode that goes on changes none.
         best, least = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0)
         lag = sum(request.draft_lag - 1 for request in requests)
-        weight = min(1.0, (REST + num // 8) / MEMORY)
+        # A lone text that begins changes the shape anyway: it is judged by itself, not by the texts before.
+        weight = 1.0 if last is None and num == 1 else min(1.0, (REST + num // 8) / MEMORY)
         for drafter, widths in WIDTHS.items():
             # Several sequences would need now more and now fewer of the draft model's decodes.
             if drafter == ("model" if num == 1 else "auto"):
@@ -207,7 +207,7 @@ class DraftLengthPolicy:
                 now = num / best_lengths(cut, costs.in_mode(mode, num))[1] / costs.plain
                 usual = self._usual.get((num.bit_length(), mode), now)
                 self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
-                is_change = last is not None and mode.k != last.k
+                is_change = last is not None and mode.k != last.k  # at a prompt the shape changes anyway
                 total = horizon * usual + change * is_change + catch_up / costs.plain
                 if total < least and self._is_covered(costs, num, mode, self.price * is_change + catch_up):
                     best, least = mode, total

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ from exsa_lab.speculation.ngram import NgramIndex, num_right
 
 MS = 1e-3
 RECORDED = Path(__file__).with_name("recorded_texts.json")
-KINDS = ("chat", "code", "summarise", "edit", "repeat", "json", "adversarial", "turns")
+KINDS = ("chat", "code", "summarise", "edit", "repeat", "json", "adversarial", "turns", "again", "mixed")
+MIXED = ("chat", "again", "code", "edit", "chat", "repeat", "chat", "again")
 GPU_WIDTHS = (1, 2, 4, 8)
 STEPS_TO_RECORD = 3
 
@@ -183,13 +185,16 @@ def make_text(
 
 @cache
 def texts(kind: str) -> tuple[Text, ...]:
-    """Eight texts of a kind; the last two kinds are made from the others.
+    """Eight texts of a kind; the last three kinds are made from the others.
 
-    "adversarial": the draft is as sure as ever, and wrong. "turns": pieces of 40 tokens of all kinds in turn.
+    "adversarial": the draft is as sure as ever, and wrong. "turns": pieces of 40 tokens of all kinds in turn. "again":
+    chat that lookup has seen before.
     """
     data = json.loads(RECORDED.read_text())
     if kind == "turns":
         return tuple(_turns(data, seed) for seed in range(8))
+    if kind == "again":
+        return tuple(_again(row) for row in data["chat"])
     rows = data["chat" if kind == "adversarial" else kind]
     made = []
     for row in rows:
@@ -198,6 +203,12 @@ def texts(kind: str) -> tuple[Text, ...]:
             right = [False if sure > 0.5 else is_right for is_right, sure in zip(right, row["confidence"], strict=True)]
         made.append(make_text(row["prompt"], row["tokens"], right, row["confidence"]))
     return tuple(made)
+
+
+def _again(row: dict[str, Any]) -> Text:
+    seen = [*row["prompt"], *row["tokens"], *row["prompt"]]
+    text = make_text(seen, row["tokens"], [mark == "1" for mark in row["right"]], row["confidence"])
+    return replace(text, num_prompt=len(row["prompt"]))
 
 
 def _turns(data: dict[str, list[dict[str, object]]], seed: int) -> Text:
@@ -349,7 +360,13 @@ LENGTHS: dict[DrafterName, tuple[int, ...]] = {"model": (1, 2, 3, 5, 7, 10), "ng
 
 
 def waves(kind: str, num_sequences: int) -> list[list[Text]]:
-    """Which texts run together, one batch after the other: eight requests at least."""
+    """Which texts run together, one batch after the other: eight requests at least.
+
+    "mixed": each batch of another kind than the one before.
+    """
+    if kind == "mixed":
+        some = [waves(each, num_sequences) for each in MIXED]
+        return [batches[place % len(batches)] for place, batches in enumerate(some)]
     pool = texts(kind)
     count = {1: 8, 4: 4, 16: 3}.get(num_sequences, 2)
     chosen = [[pool[(i + wave * 3) % 8] for i in range(num_sequences)] for wave in range(count)]

@@ -540,13 +540,33 @@ def test_a_mode_is_kept_over_a_step_without_a_match_and_left_where_the_text_turn
     assert policy.next_mode(1) == PLAIN
 
 
-def test_a_new_request_begins_with_the_usual_costs() -> None:
-    policy = policy_on("graphs", has_draft=False)
-    enrich(policy)
-    for _ in range(100):
-        go_on(policy, [request_for("ngram", **COPY)], is_right=True)
-    policy.interrupt()
-    assert policy.choose([request_for("ngram")]).width > 0, "the last request was a copy"
+def test_a_lone_text_is_judged_by_itself_and_a_batch_by_the_usual_costs() -> None:
+    for num, drafts in ((1, False), (2, True)):
+        policy = policy_on("graphs", has_draft=False)
+        enrich(policy)
+        for _ in range(100):
+            go_on(policy, [request_for("ngram", **COPY) for _ in range(num)], is_right=True)
+        policy.interrupt()
+        plan = policy.choose([request_for("ngram") for _ in range(num)])
+        assert (plan.width > 0) == drafts, "the texts before were copies"
+
+
+def test_a_mode_goes_on_without_cover_for_a_change() -> None:
+    policy, copying = policy_on("graphs", has_draft=False), request_for("ngram", **COPY)
+    for _ in range(20):
+        go_on(policy, [copying], is_right=True)
+    width = policy.choose([copying]).width
+    policy.guard.balance = policy.price / policy.costs.target(1)
+    assert go_on(policy, [copying], is_right=True).width == width > 0
+
+
+def test_lookup_needs_no_cover_for_the_draft_models_decodes() -> None:
+    for drafter, drafts in (("ngram", True), ("model", False)):
+        policy, request = policy_on("graphs"), request_for(drafter, **COPY)
+        for _ in range(5):
+            teach(policy, request, is_right=True)
+        policy.guard.balance = policy.costs.target(4) / policy.costs.target(1) - 1.0
+        assert (policy.choose([request]).width > 0) == drafts, drafter
 
 
 def in_use(policy: DraftLengthPolicy, requests: list[DraftRequest]) -> StepPlan:
