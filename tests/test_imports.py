@@ -34,6 +34,7 @@ LAYERS = [
         "checks",
         "events",
         "listening",
+        "running_cell",
         "hardware",
         "awaiting",
         "lazy",

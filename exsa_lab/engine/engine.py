@@ -31,8 +31,10 @@ from exsa_lab.prompts.encode import Continuation
 from exsa_lab.prompts.messages import Message, own_prompt
 from exsa_lab.prompts.token_prompt import is_tokens, token_prompt
 from exsa_lab.prompts.tool_format import needed_format
+from exsa_lab.running_cell import running_cell
 from exsa_lab.runtime.protocol import Model
 from exsa_lab.signals import held_interrupts
+from exsa_lab.speculation.history import MAX_TEXTS
 from exsa_lab.structure.tools import form_of
 from exsa_lab.trace.branching import check_position, chosen_token, kept_events
 from exsa_lab.trace.positions import Positions
@@ -76,6 +78,7 @@ class Engine:
         self._worker = worker
         self._ids = itertools.count(1)
         self._registry: Registry[Generation] = Registry()
+        self._cells: dict[int, int] = {}  # by generation, of as many as lookup keeps texts of; written by cells only
         self._notifier = Notifier()
         self._on_each_end: list[Callable[[Generation], object]] = []
         self._access = EngineAccess(
@@ -97,10 +100,8 @@ class Engine:
     def _with_cells(self, events: list[Event]) -> list[Event]:
         if not any(isinstance(event, RoundEvent) and event.looked_up_in for event in events):
             return events
-        # Once for all of them: the registry sorts its generations each time.
-        cells = {generation.id: generation.cell for generation in self._registry.recent}
         return [
-            replace(event, looked_up_cell=cells.get(event.looked_up_in))
+            replace(event, looked_up_cell=self._cells.get(event.looked_up_in))
             if isinstance(event, RoundEvent) and event.looked_up_in
             else event
             for event in events
@@ -268,6 +269,7 @@ class Engine:
 
     def _submitted(self, generation: Generation) -> Generation:
         generation.tool_format = needed_format(generation.params, self.target)
+        self._note_cell(generation)
         self._registry.add(generation.id, generation, most=self.config.max_waiting + self.config.n_seq_max)
         try:
             self._worker.submit(generation)
@@ -277,6 +279,14 @@ class Engine:
                 generation.cancel("interrupted")
             raise
         return generation
+
+    def _note_cell(self, generation: Generation) -> None:
+        cell = None if generation.origin else running_cell()
+        if cell is None:
+            return
+        self._cells[generation.id] = generation.cell = cell
+        if len(self._cells) > MAX_TEXTS:
+            del self._cells[next(iter(self._cells))]
 
     def generate(self, prompt: Prompt, **params: Any) -> Generation:
         """Submit and wait. An interrupt cancels it and is raised on; the partial text stays on the handle.

@@ -87,7 +87,7 @@ class Generation:
         self.stats = Stats()
         self.seed: int | None = params.seed
         self.origin = ""  # where it came from, as tables show it; empty for a cell
-        self.cell: int | None = None  # the execution count of the cell that asked
+        self.cell: int | None = None  # n of the cell In [n] that asked
         self.submitted = time.perf_counter()
         self.cancel_reason = ""
         self.notes: list[str] = []

@@ -332,7 +332,6 @@ class ExsaMagics(Magics):
 
     def _bind(self, generation: Generation, name: str | None) -> None:
         """Before anything waits, so that the handle is there after an interrupt too."""
-        generation.cell = self.shell.execution_count
         self.shell.user_ns[LATEST] = generation
         if name:
             self.shell.user_ns[name] = generation

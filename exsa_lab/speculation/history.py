@@ -30,6 +30,7 @@ TOKEN_BYTES = 48
 are reserved at once; the system gives main memory where something is written."""
 LEAST_TEXT = 64
 """Tokens that a text counts for at least where the number of texts is limited."""
+MAX_TEXTS = MAX_TOKENS // LEAST_TEXT
 _BOUNDARY = -1
 """Stands after each text: no match reaches across it."""
 _FACTOR = 0x9E3779B97F4A7C15

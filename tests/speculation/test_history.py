@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exsa_lab.engine import engine as engine_module
+from exsa_lab.engine.worker.registry import MAX_RECENT
 from exsa_lab.events import RoundEvent
 from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.speculation.history import (
@@ -287,14 +289,36 @@ def test_a_request_that_comes_again_is_looked_up_in_the_first_ones_text() -> Non
     assert found == {first.id}
 
 
-def test_a_round_tells_the_cell_whose_text_its_draft_was_looked_up_in() -> None:
+def test_a_round_tells_the_cell_whose_text_its_draft_was_looked_up_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell: int | None = 7
+    monkeypatch.setattr(engine_module, "running_cell", lambda: cell)
+    ask = {"max_tokens": 30, "drafter": "ngram", "draft_length": 8}
     with scripted_engine(model()) as engine:
-        first = engine.generate("abc", max_tokens=30, drafter="ngram", draft_length=8)
-        first.cell = 7
-        second = engine.generate("abc", max_tokens=30, drafter="ngram", draft_length=8)
+        engine.generate("abc", **ask)
+        second = engine.generate("abc", **ask)
+        cell = 9
+        engine.generate("abc", **ask)
+        late = engine.generate("abc", **ask)
+        cell = None
+        other = engine.generate("def", **ask)
+        last = engine.generate("def", **ask)
     assert {event.looked_up_cell for event in second.trace.rounds if event.looked_up_in} == {7}
     assert "looked up in the text of cell 7" in static_html(second.events)
     assert "looked up in the text of generation" not in static_html(second.events)
+    # A cell that was run again is named by the number that the notebook shows.
+    assert {event.looked_up_cell for event in late.trace.rounds if event.looked_up_in} == {9}
+    assert f"looked up in the text of generation {other.id}" in static_html(last.events)
+
+
+def test_a_cell_is_named_after_hundreds_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "running_cell", lambda: 3)
+    ask = {"max_tokens": 30, "drafter": "ngram", "draft_length": 8}
+    with scripted_engine(model()) as engine:
+        engine.generate("abc", **ask)
+        for _ in range(MAX_RECENT):
+            engine.generate("d", max_tokens=1, draft_length=0)
+        gen = engine.generate("abc", **ask)
+    assert {event.looked_up_cell for event in gen.trace.rounds if event.looked_up_in} == {3}
 
 
 SHAPES: list[dict[str, object]] = [
