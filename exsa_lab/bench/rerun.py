@@ -25,8 +25,8 @@ REPEATS = 3
 OWN_TEXT = "auto, own text only"
 PEERS = (None, "ngram-mod", "ngram-cache", "ngram-simple")
 WANTED_OVER_PLAIN = 0.97
-WANTED_AGAIN = 2.2
-"""Of the same cell run again, on 2 cores with Q8_0."""
+WANTED_AGAIN = {"cpu": 2.2, "gpu": 4.0}
+"""Of the same cell run again: on 2 cores with Q8_0, and on an H100."""
 NUM_PROMPTS, ROWS = 3, 20
 """Prompts of a round, and rows of a template."""
 
@@ -54,29 +54,31 @@ class Repetition:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per text (default: 128)")
     parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
+    parser.add_argument("--reproducible", action="store_true", help="load with reproducible=True, so that texts repeat")
 
 
 def run(options: Options) -> Report:
     """Measure every kind of repetition with every contender."""
     tokens = options.given.tokens or options.pick(128, 16)
-    report = Report("rerun", {"model": options.model, "tokens": tokens, "rounds": options.repeats})
+    settings = {"model": options.model, "tokens": tokens, "rounds": options.repeats}
+    report = Report("rerun", settings | ({"reproducible": True} if options.given.reproducible else {}))
     for subject in subjects(options):
         with ExitStack() as stack:
-            contenders = _contenders(subject, stack, with_peers=not options.given.no_peers)
+            contenders = _contenders(subject, stack, options.given)
             for kind in KINDS:
                 _measure(subject.name, kind, contenders, tokens, options, report)
     return report
 
 
-def _contenders(subject: Subject, stack: ExitStack, *, with_peers: bool) -> dict[str, Contender]:
-    keeps = stack.enter_context(subject.open_engine())
-    forgets = stack.enter_context(subject.open_engine(lookup_history=False))
+def _contenders(subject: Subject, stack: ExitStack, given: argparse.Namespace) -> dict[str, Contender]:
+    keeps = stack.enter_context(subject.open_engine(reproducible=given.reproducible))
+    forgets = stack.enter_context(subject.open_engine(reproducible=given.reproducible, lookup_history=False))
     found: dict[str, Contender] = {
         PLAIN: EngineSetting(forgets, draft_length=0),
         OWN_TEXT: EngineSetting(forgets),
         AUTO: EngineSetting(keeps),
     }
-    for kind in PEERS if with_peers and is_installed() else ():
+    for kind in PEERS if is_installed() and not given.no_peers else ():
         server = XllamaServer(subject.path, subject.config, subject.n_threads, speculation=kind)
         found[f"xllamacpp, {kind or 'plain'}"] = Peer(forgets, stack.enter_context(server))
     return found
@@ -110,7 +112,7 @@ def _measure(
             gain = ratio(values[AUTO], speeds).median
             report.checks.append(Check(f"{name}, {kind}: auto / {each}", gain, 1.0))
     gain = ratio(values[AUTO], values[PLAIN]).median
-    wanted = WANTED_AGAIN if kind == AGAIN else WANTED_OVER_PLAIN
+    wanted = WANTED_AGAIN[options.device] if kind == AGAIN else WANTED_OVER_PLAIN
     report.checks.append(Check(f"{name}, {kind}: auto / plain", gain, wanted))
 
 
