@@ -202,6 +202,24 @@ def test_a_full_cache_preempts_and_the_texts_stay_right(files: tuple[Path, Path]
         check(loop, generations)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", *ROLL_BACK], indirect=True)
+def test_what_is_cached_of_many_texts_is_right(files: tuple[Path, Path], loop: BareLoop) -> None:
+    """Drafts of many lengths in one step, and beginnings of texts that others took cells from since."""
+    lengths = (140, 7, 61, 57, 6, 36, 42, 30)
+    settings = [{"draft_length": 8}, {"drafter": "ngram", "draft_length": 5}, {"draft_length": 0}, {"draft_length": 2}]
+    beginnings = [text(length, seed=i) for i, length in enumerate(lengths)]
+    with open_engine(*files, n_ctx=400, small_step=63, prefix_cache_tokens=200) as small:
+        for turn in range(2):
+            with held(small):
+                generations = [
+                    small.submit(each, chat=False, max_tokens=(7, 70, 33)[i % 3], **settings[(i + turn) % 4])  # type: ignore[arg-type]
+                    for i, each in enumerate(beginnings)
+                ]
+            assert all(generation.wait(60) for generation in generations)
+            check(loop, generations)
+            beginnings = [(beginnings[-1 - i] + text(9, seed=turn))[: 60 + 10 * i] for i in range(len(beginnings))]
+
+
 def test_a_context_that_fills_up_ends_the_text(files: tuple[Path, Path], loop: BareLoop) -> None:
     with open_engine(*files, n_ctx=256) as small:
         full = ask(small, text(200), max_tokens=500, draft_length="auto")

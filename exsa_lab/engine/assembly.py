@@ -81,6 +81,7 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
             max_rollback=context.max_rollback,
             checkpoints=Checkpoints(config.checkpoint_bytes if config.prefix_cache_tokens else 0),
             need_no_cells=context.saves_whole_slots,
+            window=context.window,
         )
         if not context.max_rollback:
             _do_without_drafts(models)

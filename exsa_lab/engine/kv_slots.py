@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from exsa_lab.engine.caches.checkpoints import Checkpoint, Checkpoints
 from exsa_lab.engine.caches.operations import Operation, Restore, Save, Share, Truncate
 from exsa_lab.engine.caches.sharing import link, unlink
-from exsa_lab.engine.caches.slot import PrefixSource, Slot, common_prefix
+from exsa_lab.engine.caches.slot import PrefixSource, Slot, find_holder, usable_prefix
 from exsa_lab.engine.stats import SlotUse
-from exsa_lab.runtime.protocol import UNLIMITED
+from exsa_lab.runtime.protocol import UNLIMITED, Window
 
 
 class SlotTable:
@@ -38,6 +38,8 @@ class SlotTable:
     a slot ends, or where a checkpoint of ``checkpoints`` stands; unless these ``need_no_cells``, some slot must hold
     the checkpoint's tokens beside it.
 
+    Where there is a ``window``, a beginning is shared if all that its next token looks back at is still there.
+
     Decisions are recorded as operations, in order; the engine takes them and performs them on the real caches.
     """
 
@@ -52,11 +54,12 @@ class SlotTable:
         max_rollback: int = UNLIMITED,
         checkpoints: Checkpoints | None = None,
         need_no_cells: bool = False,
+        window: Window | None = None,
     ) -> None:
         self.n_cells = n_cells
         self.max_rollback = max_rollback
         self.checkpoints = Checkpoints(0) if checkpoints is None else checkpoints
-        self._need_no_cells = need_no_cells
+        self._need_no_cells, self._window = need_no_cells, window
         self._slots = [Slot() for _ in range(n_slots)]
         self._references: Counter[int] = Counter()
         self._next_cell = itertools.count()
@@ -272,6 +275,11 @@ class SlotTable:
         """The draft's cache holds the first ``length`` positions of the slot."""
         self._slots[index].num_drafted = length
 
+    def look(self, first_whole: Callable[[int], int]) -> None:
+        """See what layers with a sliding window still have of each slot; what they lost is not shared."""
+        for index, slot in enumerate(self._slots):
+            slot.first_whole = first_whole(index) if slot.tokens else 0
+
     # Internals
 
     @property
@@ -291,7 +299,7 @@ class SlotTable:
             return self._best_state(tokens)
         best = PrefixSource()
         for index, slot in enumerate(self._slots):
-            common = common_prefix(slot.tokens, tokens, len(tokens) - 1) if self._is_shared(slot) else 0
+            common = usable_prefix(slot, tokens, self._window) if self._is_shared(slot) else 0
             if common > best.length:
                 best = PrefixSource(common, index)
         return best
@@ -306,17 +314,10 @@ class SlotTable:
         for checkpoint in self.checkpoints.prefixes(tokens, most=len(tokens) - 1):
             if checkpoint.length <= best.length:
                 break
-            holder = self._holder(checkpoint)
+            holder = find_holder(self._slots, checkpoint, self._window)
             if holder is not None or self._need_no_cells:
                 return PrefixSource(checkpoint.length, holder, checkpoint)
         return best
-
-    def _holder(self, checkpoint: Checkpoint) -> int | None:
-        """A slot with the cells of a checkpoint's tokens."""
-        for index, slot in enumerate(self._slots):
-            if slot.tokens[: checkpoint.length] == checkpoint.tokens:
-                return index
-        return None
 
     def _fill(self, index: int, source: PrefixSource, tokens: list[int]) -> None:
         """Give an idle slot the beginning of a prompt."""
@@ -385,7 +386,7 @@ class SlotTable:
         donor, slot = self._slots[source], self._slots[target]
         donor.last_used = next(self._clock)
         slot.tokens, slot.cells = donor.tokens[:length], donor.cells[:length]
-        slot.num_drafted = min(length, donor.num_drafted)
+        slot.num_drafted, slot.first_whole = min(length, donor.num_drafted), donor.first_whole
         self._stand(slot, 0)
         self._references.update(slot.cells)
         link(self._slots, source, target, len(slot.cells))

@@ -128,6 +128,8 @@ class Loop:
         Where the device computes by itself, this step is reported when the next one is submitted.
         """
         self._step = step = StepCount(time.perf_counter())
+        if self.context.window is not None and self._scheduler.waiting:
+            self.slots.look(self.context.first_whole)
         schedule = self._scheduler.schedule(self._prefill.tokens, self.drafting.share_forced)
         self._announce(schedule, step.begin)
         is_intact = self._perform_slot_operations()

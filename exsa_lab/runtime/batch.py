@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exsa_lab.runtime.library import llama
+
+
+class Entry(NamedTuple):
+    """Consecutive tokens of one sequence in a batch: their places, and those of their rows of logits."""
+
+    start: int
+    end: int
+    first_row: int
+    end_row: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
 
 
 class LlamaBatch:
@@ -25,6 +38,7 @@ class LlamaBatch:
         self._ones = np.ones(capacity, np.int32)
         self._slot_pointers = (self._slots.ctypes.data + 4 * np.arange(capacity)).astype(np.uintp)
         self._all_outputs = np.empty(0, np.intp)
+        self.entries: list[Entry] = []
         self.struct = self._bind()
 
     def _bind(self) -> Any:
@@ -43,6 +57,7 @@ class LlamaBatch:
     def clear(self) -> None:
         self.num_tokens = 0
         self.num_outputs = 0
+        self.entries.clear()
 
     def add(self, tokens: list[int], position: int, slot: int, outputs: int) -> int:
         start, end = self.num_tokens, self.num_tokens + len(tokens)
@@ -59,7 +74,32 @@ class LlamaBatch:
         self.num_tokens = end
         self.num_outputs += outputs
         self.struct.n_tokens = end
+        self.entries.append(Entry(start, end, first_row, self.num_outputs))
         return first_row
+
+    def take(self, other: LlamaBatch, entries: list[Entry]) -> None:
+        """Become a batch of these entries of another one, in this order."""
+        self.clear()
+        for entry in entries:
+            start, end = self.num_tokens, self.num_tokens + entry.size
+            for name in ("_tokens", "_positions", "_slots", "_outputs"):
+                getattr(self, name)[start:end] = getattr(other, name)[entry.start : entry.end]
+            self.num_tokens = self.struct.n_tokens = end
+            self.num_outputs += entry.end_row - entry.first_row
+
+    def parts(self, n_ubatch: int) -> list[list[Entry]]:
+        """Share its entries out to decodes after each of which every sequence's snapshots are whole.
+
+        Of a decode llama.cpp computes an equal number of tokens of several sequences at once, then what is left of
+        some of them. For those that belong together it moves the states of others out of the way, and leaves their
+        snapshots behind: a sequence whose tokens were computed before can no longer be rolled back. That cannot
+        happen where all sequences have as many tokens, or where there is one only. A single token is never rolled
+        back, so those may come first.
+        """
+        ones = [entry for entry in self.entries if entry.size == 1]
+        more = [entry for entry in self.entries if entry.size > 1]
+        are_alike = len({entry.size for entry in more}) == 1 and sum(entry.size for entry in more) <= n_ubatch
+        return ([ones] if ones else []) + ([more] if are_alike else [[entry] for entry in more])
 
     @property
     def last_position(self) -> int:

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, EngineConfig
 from exsa_lab.errors import DecodeError, ModelLoadError, OutOfMemory
-from exsa_lab.runtime.batch import LlamaBatch
+from exsa_lab.runtime.batch import Entry, LlamaBatch
 from exsa_lab.runtime.library import LogLine, captured_log, lines_since, llama, log_mark, reason
-from exsa_lab.runtime.protocol import MIN_OUTPUTS, UNLIMITED, Batch, DecodeAborted, Logits, State
+from exsa_lab.runtime.protocol import MIN_OUTPUTS, UNLIMITED, Batch, DecodeAborted, Logits, State, Window
 from exsa_lab.runtime.steady import SIZES, STEPS_TO_RECORD, steady_size
 
-_NO_CELLS = 1
-"""What llama_decode returns where the cache has no room."""
+_NO_CELLS, _FAILED = 1, -3
+"""What llama_decode returns where the cache has no room, and where it could not compute."""
 _LEARNED_POSITIONS = ("gpt2", "starcoder")
 """Architectures that look positions up in a table, and end the process beyond it. (The others are text encoders.)"""
+_CHUNKED = ("llama4",)
+"""Architectures whose window is the chunk that a token lies in."""
 
 
 class LlamaContext:
@@ -54,16 +56,22 @@ class LlamaContext:
         # Of the batch submitted last: its rows of logits, and which of them were asked for; None for all.
         self._num_rows = 0
         self._wanted: slice | NDArray[np.intp] | None = None
+        self._gathered: Logits | None = None  # of a batch that was computed in parts
+        self._part: LlamaBatch | None = None
         # llama_decode returns once the kernels are launched (on an H100 after 0.08 of 1.1 ms); a CPU computes in it.
         self.is_asynchronous: bool = config.n_gpu_layers != 0 and bool(self._lib.llama_supports_gpu_offload())
         self.n_ctx: int = self._lib.llama_n_ctx(self._pointer)
         self.n_seq_max: int = self._lib.llama_n_seq_max(self._pointer)
         self.n_batch: int = self._lib.llama_n_batch(self._pointer)
+        self._n_ubatch: int = self._lib.llama_n_ubatch(self._pointer)
         self.max_position: int = self.n_ctx
-        if _architecture(self._lib, model_pointer) in _LEARNED_POSITIONS:
+        architecture = _architecture(self._lib, model_pointer)
+        if architecture in _LEARNED_POSITIONS:
             self.max_position = min(self.n_ctx, self._lib.llama_model_n_ctx_train(model_pointer))
         self.saves_whole_slots = bool(self._lib.llama_model_is_recurrent(model_pointer))
         is_limited = self.saves_whole_slots or bool(self._lib.llama_model_is_hybrid(model_pointer))
+        size = self._lib.llama_model_n_swa(model_pointer)
+        self.window = Window(size, is_chunked=architecture in _CHUNKED) if size else None
         self.max_rollback: int = self._lib.llama_n_rs_seq(self._pointer) if is_limited else UNLIMITED
 
     def _params(self, config: EngineConfig, n_threads: int, slots: int) -> Any:
@@ -110,8 +118,11 @@ class LlamaContext:
                 f"the model has no position {batch.last_position}: it was trained for {self.max_position} tokens.",
                 hint="Load it with an n_ctx of at most that.",
             )
-        self._wanted = None
+        self._wanted = self._gathered = None
         self._num_rows = batch.num_outputs
+        if 0 < self.max_rollback < UNLIMITED and len(parts := batch.parts(self._n_ubatch)) > 1:
+            self._submit_parts(batch, parts)
+            return
         if self._smallest_batch and batch.num_tokens <= SIZES[-1]:
             size = min(steady_size(batch.num_tokens, self._smallest_batch), self.n_batch)
             if not batch.num_tokens == batch.num_outputs == size:
@@ -121,6 +132,23 @@ class LlamaContext:
         code = self._lib.llama_decode(self._pointer, batch.struct)
         if code:
             self._raise(code, batch.num_tokens, mark)
+
+    def _submit_parts(self, batch: LlamaBatch, parts: list[list[Entry]]) -> None:
+        part = self._part = self._part or self.new_batch()
+        rows = np.empty((batch.num_outputs, self._vocab_size), np.float32)
+        for index, entries in enumerate(parts):
+            part.take(batch, entries)
+            mark = log_mark()
+            code = self._lib.llama_decode(self._pointer, part.struct)
+            if code:
+                # Where others were computed already, more is to be undone than where there was only no room.
+                self._raise(_FAILED if index and code == _NO_CELLS else code, batch.num_tokens, mark)
+            logits, taken = self._logits(part.num_outputs), 0
+            for entry in entries:
+                count = entry.end_row - entry.first_row
+                rows[entry.first_row : entry.end_row] = logits[taken : taken + count]
+                taken += count
+        self._gathered = rows
 
     def _submit_padded(self, batch: LlamaBatch, size: int) -> None:
         # The number of rows of logits belongs to the shape: all tokens get them, and the caller his.
@@ -138,6 +166,8 @@ class LlamaContext:
             self._raise(code, batch.num_tokens, mark)
 
     def collect(self) -> Logits:
+        if self._gathered is not None:
+            return self._gathered
         logits = self._logits(self._num_rows)
         return logits if self._wanted is None else logits[self._wanted]
 
@@ -179,6 +209,9 @@ class LlamaContext:
 
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         self._lib.llama_memory_seq_cp(self._memory, source, target, start, end)
+
+    def first_whole(self, slot: int) -> int:
+        return int(self._lib.llama_memory_seq_pos_min(self._memory, slot))
 
     def save(self, slot: int) -> State:
         flags, mark = self._lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY, log_mark()

@@ -29,6 +29,18 @@ UNLIMITED = 1 << 30
 """`Context.max_rollback` of attention: any number of tokens can be taken back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The tokens before it that a token attends to in some layers: the last ones, or those of its chunk."""
+
+    size: int
+    is_chunked: bool = False
+
+    def start(self, position: int) -> int:
+        """Return the first position that the token at ``position`` looks back at."""
+        return position // self.size * self.size if self.is_chunked else max(0, position - self.size + 1)
+
+
 class Batch(Protocol):
     """Tokens of several sequences for one decode, filled in order."""
 
@@ -59,6 +71,8 @@ class Context(Protocol):
     limited, a copy or a saved state is that of the whole slot."""
     saves_whole_slots: bool
     """Whether a saved state needs nothing beside it; False where the cells of attention layers must be there too."""
+    window: Window | None
+    """What layers with a sliding window look back at; None where there are none."""
     is_asynchronous: bool
     """Whether `submit` returns while the device still computes, so that other work fits in before `collect`."""
 
@@ -98,6 +112,12 @@ class Context(Protocol):
 
         Where `max_rollback` is limited, the target's state is then the source's, at the source's end: unless that is
         ``end``, a state must be restored next. No roll-back of the source may be pending.
+        """
+
+    def first_whole(self, slot: int) -> int:
+        """The first position of a slot from which on all layers have all; negative for an empty slot.
+
+        Where there is a `window`, cells outside that of the slot's last token may have been given to others.
         """
 
     def save(self, slot: int) -> State:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from exsa_lab.config import EngineConfig
 from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.plain import legible
-from exsa_lab.runtime.protocol import UNLIMITED, Batch, DecodeAborted, Logits, SpecialToken, State, TokenRules
+from exsa_lab.runtime.protocol import UNLIMITED, Batch, DecodeAborted, Logits, SpecialToken, State, TokenRules, Window
 
 NextProbs = Callable[[tuple[int, ...]], ArrayLike]
 """From the tokens so far to the probabilities of every next token, shape (vocab_size,)."""
@@ -67,6 +67,7 @@ class ScriptedContext:
         self.steps_until_usual = 0
         self.max_rollback = min(model.max_rollback, config.n_rs_seq) if model.is_recurrent else UNLIMITED
         self.saves_whole_slots = False
+        self.window: Window | None = None
         self.before_decode: Callable[[list[Entry]], None] | None = None
         self.num_decodes = 0
         self.is_closed = False
@@ -160,6 +161,9 @@ class ScriptedContext:
         else:
             assert not state.is_pending, f"slot {source} is copied while its roll-back is pending"
             self._states[target] = _SlotState(state.tokens)
+
+    def first_whole(self, slot: int) -> int:
+        return 0
 
     def save(self, slot: int) -> State:
         return np.array(self._states[slot].tokens, np.int64).view(np.uint8)

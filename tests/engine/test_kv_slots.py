@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.engine.kv_slots import Share, SlotTable, Truncate
+from exsa_lab.runtime.protocol import Window
 from exsa_lab.runtime.scripted import ScriptedModel
 
 CELLS, SLOTS = 60, 4
@@ -29,6 +30,18 @@ def test_a_finished_sequence_is_reused_by_a_prompt_that_begins_alike() -> None:
     second = slots.acquire([1, 2, 3, 9])
     assert slots.length(second) == 3
     assert slots.take_operations()[-1] == Share(first, second, 3, 0)
+
+
+def test_what_a_sliding_window_lost_is_not_shared() -> None:
+    slots = SlotTable(SLOTS, CELLS, max_cached=CELLS, window=Window(4))
+    slots.release(first := fill(slots, list(range(20))), keep=True)
+    slots.look(lambda slot: 16)
+    assert slots.num_uncached([*range(10), 99]) == 11
+    assert slots.num_uncached([*range(20), 99]) == 1
+    slots.look(lambda slot: 7)
+    second = slots.acquire([*range(10), 99])
+    assert (second != first, slots.length(second)) == (True, 10)
+    assert slots.num_uncached([*range(9), 99]) == 10  # nor from the copy, which lacks the same
 
 
 def test_the_last_prompt_token_is_never_taken_from_the_cache() -> None:

@@ -10,7 +10,7 @@ from exsa_lab.engine.caches.perform import perform
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.proposers import ModelDrafter
 from exsa_lab.errors import DecodeError, EngineFailed
-from exsa_lab.runtime.protocol import UNLIMITED
+from exsa_lab.runtime.protocol import UNLIMITED, Window
 from exsa_lab.testing import ScriptedModel
 
 TEXT = [0, 1, 0, 1, 1]
@@ -128,4 +128,17 @@ def test_no_state_is_kept_of_what_is_lost_before_it_is_copied() -> None:
     caches.slots.lose()
     assert caches.perform()
     assert len(caches.slots.checkpoints) == 0
+    caches.check()
+
+
+def test_a_roll_back_behind_what_a_sliding_window_still_has_loses_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused drafts moved the window on, and the same decode gave its cells away."""
+    caches = begun()
+    monkeypatch.setattr(caches.target, "window", Window(2))
+    monkeypatch.setattr(caches.target, "first_whole", lambda slot: 3)
+    caches.slots.truncate(0, 4)
+    assert caches.perform()
+    caches.slots.truncate(0, 3)
+    assert not caches.perform()
+    assert caches.slots.tokens(0) == []
     caches.check()
