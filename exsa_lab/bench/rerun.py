@@ -19,9 +19,11 @@ from exsa_lab.bench.measure import Run, interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import PASSAGES, TOPICS
+from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("Q8_0",)
 REPEATS = 3
+"""Rounds at most, too: for more there are not passages enough that no other round quotes."""
 OWN_TEXT = "auto, own text only"
 PEERS = (None, "ngram-mod", "ngram-cache", "ngram-simple")
 WANTED_OVER_PLAIN = 0.97
@@ -58,7 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Options) -> Report:
-    """Measure every kind of repetition with every contender."""
+    """Measure every kind of repetition with every contender; raises ConfigError for more than `REPEATS` rounds."""
+    if options.repeats > REPEATS:
+        raise ConfigError(
+            f"there are texts for {REPEATS} rounds, not for {options.repeats}: what a round repeats, lookup has seen.",
+            hint=f"Leave --repeats out, or give {REPEATS} at most.",
+        )
     tokens = options.given.tokens or options.pick(128, 16)
     settings = {"model": options.model, "tokens": tokens, "rounds": options.repeats}
     report = Report("rerun", settings | ({"reproducible": True} if options.given.reproducible else {}))
@@ -151,8 +158,8 @@ def _rows(number: int, num: int) -> Repetition:
 
 
 def _quoting(number: int, num: int) -> Repetition:
-    """As many passages as there are for four rounds."""
-    num = min(num, len(PASSAGES) // 4)
+    """As many passages as there are for every round, the warm-up included."""
+    num = min(num, len(PASSAGES) // (1 + REPEATS))
     passages = (PASSAGES[(number * num + i) % len(PASSAGES)] for i in range(num))
     return Repetition((), tuple(_QUOTE.format(text=" ".join(passage.split())) for passage in passages))
 

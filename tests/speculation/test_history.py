@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exsa_lab.engine import engine as engine_module
+from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.worker.registry import MAX_RECENT
+from exsa_lab.errors import ConfigError
 from exsa_lab.events import RoundEvent
 from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.speculation.history import (
@@ -337,13 +339,14 @@ def test_texts_do_not_depend_on_what_was_seen(
 ) -> None:
     """Drafts from other texts, forced at every place, with few cells and memory that goes back a little only."""
     texts, looked_up = [], 0
-    for params in ({"draft_length": 0}, {"drafter": "ngram", "draft_length": k}):
-        with scripted_engine(model(max_rollback=max_rollback), n_ctx=96, n_seq_max=3) as engine:
+    config = {"n_ctx": 96, "n_seq_max": 3, "default_draft_length": k}  # nothing was measured: that is what auto means
+    for params in ({"draft_length": 0}, {"drafter": "ngram"}):
+        with scripted_engine(model(max_rollback=max_rollback), **config) as engine:
             gens = [engine.submit(prompt, max_tokens=20, **params, **shape) for prompt in [*prompts, prompts[0]] * 2]
             texts.append([gen.result(timeout=20) for gen in gens])
             looked_up = sum(event.looked_up_in is not None for gen in gens for event in gen.trace.rounds)
     assert texts[0] == texts[1]
-    assert looked_up or shape.get("seed") is not None
+    assert looked_up
 
 
 def test_a_seed_gives_the_same_text_whatever_was_seen() -> None:
@@ -374,3 +377,44 @@ def test_nothing_is_kept_where_it_is_not_wanted() -> None:
         engine.generate("abc", max_tokens=30)
         assert engine.call(lambda loop: loop.drafting.texts) is None
         engine.forget_texts()
+
+
+def test_what_was_written_is_kept_however_it_ended_but_for_failures() -> None:
+    ask = {"max_tokens": 30, "drafter": "none"}
+
+    def next_probs(tokens: tuple[int, ...]) -> list[float]:
+        if tokens[0] == 11:
+            raise ValueError("no such text")
+        return [1 / 12] * 12
+
+    with scripted_engine(ScriptedModel(LETTERS, next_probs, step_s=0.002), n_seq_max=1) as engine:
+
+        def kept() -> int:
+            return engine.call(num_texts)
+
+        engine.generate("abc", seed=1, temperature=1.0, **ask)
+        assert kept() == 1
+        failed = engine.submit("lab", **ask)
+        failed.wait(20)
+        assert failed.error is not None
+        with pytest.raises(ConfigError):
+            engine.submit("abd", max_tokens=-1)
+        assert kept() == 1
+        running, waiting = engine.submit("abefgh", max_tokens=1000), engine.submit("abcdef", **ask)
+        waiting.cancel()
+        running.cancel()
+        assert engine.drain(20)
+        assert kept() == 3
+        assert engine.call(owner_of_prompt) == waiting.id
+        engine.forget_texts()
+        assert kept() == 0
+
+
+def num_texts(loop: Loop) -> int:
+    assert loop.drafting.texts is not None
+    return loop.drafting.texts.num_texts
+
+
+def owner_of_prompt(loop: Loop) -> int | None:
+    assert loop.drafting.texts is not None
+    return loop.drafting.texts.owner(loop.drafting.texts.find([0, 1, 2, 3, 4])[0])

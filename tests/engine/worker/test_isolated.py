@@ -141,6 +141,21 @@ def test_the_model_answers_from_there(engine: Engine, here: Engine) -> None:
     assert (places.draft == own.draft).all()
 
 
+def test_drafts_are_looked_up_there_until_the_texts_are_forgotten(engine: Engine) -> None:
+    def looked_up() -> set[int | None]:
+        gen = engine.generate("abba", max_tokens=24, drafter="ngram", draft_length=4)
+        return {event.looked_up_in for event in gen.trace.rounds} - {None}
+
+    engine.forget_texts()
+    assert looked_up() == set()
+    assert looked_up() == {engine.generations[-2].id}
+    running = engine.submit("abcc", max_tokens=400, draft_length=0)
+    engine.forget_texts()
+    running.cancel()
+    running.wait(20)
+    assert looked_up() <= {running.id}
+
+
 def test_listening_awaiting_and_cancelling() -> None:
     with isolated(Opener(step_s=0.005)) as engine:
         heard: list[Any] = []
