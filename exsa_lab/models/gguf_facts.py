@@ -98,6 +98,10 @@ class GGUFFacts:
     """Its recurrent layers, None where it has none."""
     has_window: bool = False
     """Whether layers attend to a sliding window."""
+    window_layers: tuple[bool, ...] = ()
+    """Which layers do, where their keys and values have lengths of their own,"""
+    window_lengths: int = 0
+    """which are these together."""
 
     @property
     def weight_bytes(self) -> int:
@@ -111,13 +115,20 @@ class GGUFFacts:
     def kv_bytes_per_token(self, kv_type: str = "f16") -> float:
         """Bytes one KV cell takes over all layers.
 
-        ``sum over layers of kv_heads * (key_length + value_length) * bytes per element``, where an element of
+        ``sum of kv_numbers * bytes per element``, where an element of
         f16 takes 2 bytes, of q8_0 34/32 and of q4_0 18/32. Layers with a sliding window are counted in full,
         as llama.cpp allocates them in full by default.
         """
         kinds = {kind.name.lower(): kind for kind in TENSOR_TYPES.values()}
         kind = kinds[kv_type.lower()]
-        return sum(self.kv_heads) * (self.key_length + self.value_length) * kind.block_bytes / kind.block
+        return sum(self.kv_numbers) * kind.block_bytes / kind.block
+
+    @property
+    def kv_numbers(self) -> tuple[int, ...]:
+        """Numbers one KV cell has in each layer."""
+        length, window = self.key_length + self.value_length, self.window_layers or (False,) * len(self.kv_heads)
+        lengths = (self.window_lengths if is_window else length for is_window in window)
+        return tuple(heads * each for heads, each in zip(self.kv_heads, lengths, strict=True))
 
 
 def cost_note(factor: int) -> str:
@@ -177,7 +188,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         layers=layers,
         embedding=embedding,
         heads=heads,
-        kv_heads=attention_heads(kv_heads, fields.architecture, recurrent),
+        kv_heads=_kv_heads(fields, attention_heads(kv_heads, fields.architecture, recurrent)),
         key_length=key_length,
         # Latent attention keeps one vector, from which it computes keys and values.
         value_length=0
@@ -199,6 +210,8 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         cost_factor=fields.integer_of(COST_FACTOR_KEY, 1, MAX_LAYERS, default=1),
         recurrent=recurrent,
         has_window=fields.number("attention.sliding_window") > 0,
+        window_layers=_window_layers(fields, layers),
+        window_lengths=fields.number("attention.key_length_swa") + fields.number("attention.value_length_swa"),
     )
 
 
@@ -215,6 +228,21 @@ def _joined(path: Path, header: Header, split_count: int) -> Header:
         other = read_header(path.with_name(f"{first.removesuffix(ending)}-{part:05}-of-{split_count:05}.gguf"))
         tensors, size = tensors + other.tensors, size + other.size_bytes
     return replace(header, tensors=tensors, size_bytes=size)
+
+
+def _kv_heads(fields: _Fields, heads: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of the layers that have a cache: not the last ones that share another's, or that predict further tokens."""
+    without = fields.number("attention.shared_kv_layers") + fields.number("nextn_predict_layers")
+    num = max(0, len(heads) - without)
+    return heads[:num] + (0,) * (len(heads) - num)
+
+
+def _window_layers(fields: _Fields, layers: int) -> tuple[bool, ...]:
+    """Which layers have a sliding window, where these have lengths of their own; () where they have not."""
+    pattern = fields.header.metadata.get(f"{fields.architecture}.attention.sliding_window_pattern")
+    if not fields.number("attention.key_length_swa") or not isinstance(pattern, tuple) or len(pattern) != layers:
+        return ()
+    return tuple(map(bool, pattern))
 
 
 def _feed_forward(fields: _Fields, layers: int) -> int:

@@ -47,8 +47,8 @@ class Memory:
 
 def kv_bytes(facts: GGUFFacts, n_ctx: int, kv_type: str = "f16", layers: int | None = None) -> int:
     """Bytes of the KV cache: ``n_ctx * kv_bytes_per_token``, or the share of the last ``layers`` layers."""
-    heads = sum(facts.kv_heads)
-    share = 1.0 if layers is None or not heads else sum(facts.kv_heads[facts.layers - layers :]) / heads
+    numbers = facts.kv_numbers
+    share = 1.0 if layers is None or not any(numbers) else sum(numbers[facts.layers - layers :]) / sum(numbers)
     return round(n_ctx * facts.kv_bytes_per_token(kv_type) * share)
 
 

@@ -23,6 +23,8 @@ _LEARNED_POSITIONS = ("gpt2", "starcoder")
 """Architectures that look positions up in a table, and end the process beyond it. (The others are text encoders.)"""
 _CHUNKED = ("llama4",)
 """Architectures whose window is the chunk that a token lies in."""
+_ALONE = ("plamo2", "arwkv7", "rwkv6qwen2")
+"""Architectures of which llama.cpp computes several sequences in one decode wrongly, or ends the process over them."""
 
 
 class LlamaContext:
@@ -66,6 +68,7 @@ class LlamaContext:
         self._n_ubatch: int = self._lib.llama_n_ubatch(self._pointer)
         self.max_position: int = self.n_ctx
         architecture = _architecture(self._lib, model_pointer)
+        self._decodes_alone = architecture in _ALONE
         if architecture in _LEARNED_POSITIONS:
             self.max_position = min(self.n_ctx, self._lib.llama_model_n_ctx_train(model_pointer))
         self.saves_whole_slots = bool(self._lib.llama_model_is_recurrent(model_pointer))
@@ -120,7 +123,7 @@ class LlamaContext:
             )
         self._wanted = self._gathered = None
         self._num_rows = batch.num_outputs
-        if 0 < self.max_rollback < UNLIMITED and len(parts := batch.parts(self._n_ubatch)) > 1:
+        if len(parts := self._parts(batch)) > 1:
             self._submit_parts(batch, parts)
             return
         if self._smallest_batch and batch.num_tokens <= SIZES[-1]:
@@ -132,6 +135,12 @@ class LlamaContext:
         code = self._lib.llama_decode(self._pointer, batch.struct)
         if code:
             self._raise(code, batch.num_tokens, mark)
+
+    def _parts(self, batch: LlamaBatch) -> list[list[Entry]]:
+        """The decodes that a batch is computed by."""
+        if self._decodes_alone:
+            return [[entry] for entry in batch.entries]
+        return batch.parts(self._n_ubatch) if 0 < self.max_rollback < UNLIMITED else []
 
     def _submit_parts(self, batch: LlamaBatch, parts: list[list[Entry]]) -> None:
         part = self._part = self._part or self.new_batch()

@@ -6,6 +6,7 @@ import os
 import struct
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from exsa_lab.errors import InvalidModel, ModelError, ModelNotFound
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.gguf_reader import TENSOR_TYPES
+from exsa_lab.models.memory import kv_bytes
 from tests.models import gguf_files
 from tests.models.gguf_files import METADATA, TENSORS, header, value, write
 
@@ -49,6 +51,31 @@ def test_heads_may_differ_by_layer(tmp_path: Path) -> None:
     facts = read_facts(write(tmp_path / "m.gguf", llama__attention__head_count_kv=[4, 1]))
     assert facts.kv_heads == (4, 1)
     assert facts.kv_bytes_per_token() == 5 * 16 * 2
+
+
+def test_layers_may_share_a_cache_and_those_of_a_window_have_shorter_heads(tmp_path: Path) -> None:
+    """As Gemma 4 has them; llama.cpp reports 256 bytes a cell for two layers of 8 and one of 16 with two heads each."""
+    changes: dict[str, Any] = {
+        "general__architecture": "gemma4",
+        **{f"gemma4.{key.partition('.')[2]}": value for key, value in gguf_files.METADATA.items() if "llama." in key},
+        "gemma4.block_count": 6,
+        "gemma4.attention.key_length": 16,
+        "gemma4.attention.value_length": 16,
+        "gemma4.attention.key_length_swa": 8,
+        "gemma4.attention.value_length_swa": 8,
+        "gemma4.attention.sliding_window": 32,
+        "gemma4.attention.sliding_window_pattern": [1, 1, 0, 1, 1, 0],
+        "gemma4.attention.shared_kv_layers": 3,
+    }
+    facts = read_facts(write(tmp_path / "m.gguf", **changes))
+    assert facts.kv_heads == (2, 2, 2, 0, 0, 0)
+    assert facts.kv_bytes_per_token() == 256
+    assert kv_bytes(facts, 100, layers=4) == 12_800
+
+
+def test_layers_that_predict_further_tokens_have_no_cache(tmp_path: Path) -> None:
+    facts = read_facts(write(tmp_path / "m.gguf", llama__nextn_predict_layers=1))
+    assert facts.kv_heads == (2, 0)
 
 
 @pytest.mark.real

@@ -58,6 +58,21 @@ def test_roll_backs_in_batches_of_uneven_sequences(architecture: str, tmp_path: 
                     assert context.remove(slot, len(texts[slot]))
 
 
+def test_architectures_that_cannot_share_a_decode_get_one_for_each_sequence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(write_model(tmp_path / "model.gguf", "rwkv7")) as (context, alone):
+        monkeypatch.setattr(context, "_decodes_alone", True)
+        batch = context.new_batch()
+        texts = [list(SAID[: 3 + slot]) for slot in range(3)]
+        for slot, tokens in enumerate(texts):
+            batch.add(tokens, 0, slot, 1)
+        assert [len(part) for part in context._parts(batch)] == [1, 1, 1]
+        logits = context.decode(batch).copy()
+        for row, tokens in zip(logits, texts, strict=True):
+            np.testing.assert_allclose(row, logits_after(alone, tokens), atol=0.05)
+
+
 def test_cells_outside_the_window_are_given_away(tmp_path: Path) -> None:
     with opened(write_model(tmp_path / "model.gguf", "gemma3"), n_ctx=256) as (context, _):
         assert context.window is not None
