@@ -30,6 +30,13 @@ _OTHER_KINDS = {
 encoder-decoder ends the process in 0.3.36."""
 _FULLY_ROTARY = ("qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3")
 """Architectures whose rotary embedding must span the whole head."""
+_CONV_BIAS = ("ssm_conv1d.weight", ("ssm_conv1d.bias",))
+_NEEDED = {
+    "qwen35": ("ssm_a", ("attn_qkv.weight", "attn_gate.weight")),
+    "granitehybrid": _CONV_BIAS,
+    "nemotron_h": _CONV_BIAS,
+}
+"""Of each architecture: a tensor that a layer may have, and others that llama.cpp then uses without asking for them."""
 
 
 def check_assertions(path: Path, header: Header) -> None:
@@ -38,6 +45,7 @@ def check_assertions(path: Path, header: Header) -> None:
     _check_numbers(path, header)
     _check_experts(path, header)
     _check_tensor_types(path, header)
+    _check_needed(path, header)
     _check_special_tokens(path, header)
     _check_tokens(path, header)
 
@@ -93,6 +101,15 @@ def _check_tensor_types(path: Path, header: Header) -> None:
         is_matrix = len(tensor.shape) > 1
         if tensor.type in _NOT_WEIGHTS if is_matrix else tensor.type != "F32":
             raise _invalid(path, f"stores the {'matrix' if is_matrix else 'vector'} {tensor.name!r} as {tensor.type}")
+
+
+def _check_needed(path: Path, header: Header) -> None:
+    has, needed = _NEEDED.get(str(header.metadata.get("general.architecture")), ("", ()))
+    names = {tensor.name for tensor in header.tensors}
+    for layer in (name.removesuffix(has) for name in names if needed and name.endswith("." + has)):
+        for name in needed:
+            if layer + name not in names:
+                raise _invalid(path, f"has no tensor {layer + name!r}")
 
 
 def _check_special_tokens(path: Path, header: Header) -> None:

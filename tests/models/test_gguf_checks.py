@@ -63,3 +63,23 @@ def test_rotations_fit_the_heads() -> None:
     for architecture, rotary in (("llama", 65), ("qwen2", 32)):
         with pytest.raises(InvalidModel, match="rotates"):
             check_rotary(Path("m.gguf"), architecture, rotary, 64)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "has", "needed"),
+    [
+        ("qwen35", ["ssm_a"], ["attn_qkv.weight", "attn_gate.weight"]),
+        ("nemotron_h", ["ssm_conv1d.weight"], ["ssm_conv1d.bias"]),
+        ("granitehybrid", ["ssm_conv1d.weight"], ["ssm_conv1d.bias"]),
+    ],
+)
+def test_tensors_that_are_used_unasked_must_be_there(
+    architecture: str, has: list[str], needed: list[str], tmp_path: Path
+) -> None:
+    whole = [*TENSORS, *((f"blk.1.{name}", (32,), F32) for name in has + needed)]
+    path = tmp_path / "m.gguf"
+    check_assertions(path, read_header(write(path, whole, general__architecture=architecture)))
+    for name in needed:
+        lacking = [tensor for tensor in whole if tensor[0] != f"blk.1.{name}"]
+        with pytest.raises(InvalidModel, match=f"has no tensor 'blk.1.{name}'"):
+            check_assertions(path, read_header(write(path, lacking, general__architecture=architecture)))
