@@ -202,7 +202,7 @@ def test_a_full_cache_preempts_and_the_texts_stay_right(files: tuple[Path, Path]
         check(loop, generations)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", *ROLL_BACK], indirect=True)
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2_window", "mamba", *ROLL_BACK], indirect=True)
 def test_what_is_cached_of_many_texts_is_right(files: tuple[Path, Path], loop: BareLoop) -> None:
     """Drafts of many lengths in one step, and beginnings of texts that others took cells from since."""
     lengths = (140, 7, 61, 57, 6, 36, 42, 30)

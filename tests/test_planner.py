@@ -415,6 +415,24 @@ def test_sizes_of_states_that_the_user_set_are_kept() -> None:
     assert (made.config.n_rs_seq, made.config.n_seq_max) == (3, 2)
 
 
+def test_recurrent_layers_beside_a_window_get_no_snapshots() -> None:
+    made = plan(machine(ram=16), replace(recurrent(0.2), has_window=True))
+    assert made.config.n_rs_seq == 0
+    assert "window" in made.reason("n_rs_seq")
+
+
+def test_texts_that_llama_cpp_mixes_up_do_not_share_a_cache() -> None:
+    facts = replace(B7, architecture="deepseek32")
+    for hardware in (machine(ram=64), machine(80, ram=64)):
+        made = plan(hardware, facts)
+        assert (made.config.n_seq_max, made.config.prefix_cache_tokens) == (1, 0)
+        assert "mixes texts" in made.reason("n_seq_max")
+    for wish in ({"n_seq_max": 2}, {"prefix_cache_tokens": 512}):
+        with pytest.raises(ConfigError, match="mixes texts"):
+            plan(machine(), facts, None, wish)
+    assert plan(machine(), facts, None, {"n_seq_max": 1, "reproducible": True}).config.prefix_cache_tokens == 0
+
+
 def test_a_recurrent_draft_has_spare_slots_and_no_snapshots() -> None:
     facts, config = recurrent(1), EngineConfig(n_seq_max=4, cached_states=2, n_rs_seq=8)
     assert state_bytes(facts, config) == pytest.approx(6 * 9 * MIB, rel=1e-3)

@@ -55,6 +55,10 @@ class VocabularyFacts:
         return self.read_tokens()[token].decode("utf-8", "replace")
 
 
+ALONE = frozenset({"deepseek32", "deepseek4", "glm-dsa", "minimax-m3"})
+"""Architectures with sparse attention by an indexer; see docs/models.md."""
+
+
 @dataclass(frozen=True, slots=True)
 class GGUFFacts:
     """Facts of one model file. Sizes in bytes."""
@@ -102,6 +106,11 @@ class GGUFFacts:
     """Which layers do, where their keys and values have lengths of their own,"""
     window_lengths: int = 0
     """which are these together."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether llama.cpp (0.3.36) computes a text otherwise, or ends the process, once another shares its cache."""
+        return self.architecture in ALONE
 
     @property
     def weight_bytes(self) -> int:

@@ -75,7 +75,9 @@ class LlamaContext:
         is_limited = self.saves_whole_slots or bool(self._lib.llama_model_is_hybrid(model_pointer))
         size = self._lib.llama_model_n_swa(model_pointer)
         self.window = Window(size, is_chunked=architecture in _CHUNKED) if size else None
-        self.max_rollback: int = self._lib.llama_n_rs_seq(self._pointer) if is_limited else UNLIMITED
+        # With both, nothing tells whether the window of an earlier place is still whole.
+        snapshots = 0 if self.window else self._lib.llama_n_rs_seq(self._pointer)
+        self.max_rollback: int = snapshots if is_limited else UNLIMITED
 
     def _params(self, config: EngineConfig, n_threads: int, slots: int) -> Any:
         params = self._lib.llama_context_default_params()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from exsa_lab.config import EngineConfig
+from exsa_lab.engine.caches.checkpoints import Checkpoints
+from exsa_lab.engine.caches.operations import Save
 from exsa_lab.engine.kv_slots import Share, SlotTable, Truncate
 from exsa_lab.runtime.protocol import Window
 from exsa_lab.runtime.scripted import ScriptedModel
@@ -271,3 +274,16 @@ class SlotsAgainstCaches(RuleBasedStateMachine):
 
 TestSlotsAgainstCaches = SlotsAgainstCaches.TestCase
 TestSlotsAgainstCaches.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize("window", [None, Window(4)])
+def test_beside_a_window_a_slot_goes_back_to_no_checkpoint_within(window: Window | None) -> None:
+    slots = SlotTable(SLOTS, CELLS, max_cached=CELLS, max_rollback=0, checkpoints=Checkpoints(1 << 20), window=window)
+    slot = fill(slots, [1, 2, 3])
+    slots.save(slot)
+    for operation in slots.take_operations():
+        if isinstance(operation, Save):
+            slots.checkpoints.fill(operation.checkpoint, np.zeros(8, np.uint8))
+    slots.extend(slot, [4, 5, 6])
+    slots.truncate(slot, 4)
+    assert slots.length(slot) == (3 if window is None else 0)

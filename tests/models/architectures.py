@@ -287,6 +287,11 @@ def lfm2(weights: Weights) -> dict[str, Any]:
     return {"block_count": 4, "attention.head_count_kv": kv_heads, "shortconv.l_cache": conv}
 
 
+def lfm2_window(weights: Weights) -> dict[str, Any]:
+    """Recurrent layers beside a sliding window."""
+    return lfm2(weights) | {"attention.sliding_window": 32}
+
+
 def qwen35(weights: Weights, *, nextn: bool = False) -> dict[str, Any]:
     """Gated delta nets and one layer of attention in four; with ``nextn`` a layer that predicts a further token."""
     keys, values = 2, 4
@@ -446,15 +451,15 @@ _BUILDERS: dict[str, Callable[[Weights], dict[str, Any]]] = {
     builder.__name__: builder
     for builder in (
         *(llama, qwen2, qwen3, gemma3, phi3, gpt2, qwen3moe, deepseek2),
-        *(mamba, lfm2, qwen35, qwen35_nextn, granitehybrid, nemotron_h, rwkv7),
+        *(mamba, lfm2, lfm2_window, qwen35, qwen35_nextn, granitehybrid, nemotron_h, rwkv7),
         *(t5, bert),
     )
 }
-DECODERS = tuple(name for name in _BUILDERS if name not in ("t5", "bert", "qwen35_nextn"))
+DECODERS = tuple(name for name in _BUILDERS if name not in ("t5", "bert", "qwen35_nextn", "lfm2_window"))
 """Architectures that generate."""
 ROLL_BACK = ("lfm2", "qwen35", "nemotron_h")
 """Recurrent ones that llama.cpp keeps snapshots for."""
-RECURRENT = (*ROLL_BACK, "mamba", "granitehybrid", "rwkv7")
+RECURRENT = (*ROLL_BACK, "lfm2_window", "mamba", "granitehybrid", "rwkv7")
 
 
 def _metadata(architecture: str, own: dict[str, Any], context: int) -> dict[str, Any]:
@@ -495,7 +500,9 @@ def write_model(path: Path, architecture: str, *, seed: int = 0, noise: float = 
     ``noise`` disturbs the weights of the same seed, so that the model agrees with the other now and then.
     """
     weights = Weights(seed, noise, context)
-    metadata = _metadata(architecture.removesuffix("_nextn"), _BUILDERS[architecture](weights), context)
+    metadata = _metadata(
+        architecture.removesuffix("_nextn").removesuffix("_window"), _BUILDERS[architecture](weights), context
+    )
     infos = [(name, tuple(reversed(array.shape)), F32) for name, array in weights.tensors.items()]
     with path.open("wb") as file:
         file.write(header(metadata, infos))

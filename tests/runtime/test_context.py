@@ -88,3 +88,9 @@ def test_cells_outside_the_window_are_given_away(tmp_path: Path) -> None:
         assert context.first_whole(2) < 0
         assert 0 < context.first_whole(0) <= context.window.start(100)
         assert context.first_whole(1) == context.first_whole(3) == 0
+
+
+def test_recurrent_layers_beside_a_window_take_nothing_back(tmp_path: Path) -> None:
+    for architecture, most in (("lfm2", 8), ("lfm2_window", 0)):
+        with opened(write_model(tmp_path / "model.gguf", architecture)) as (context, _):
+            assert context.max_rollback == most
