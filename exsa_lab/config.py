@@ -262,7 +262,8 @@ class EngineConfig:
     llama.cpp grants them to some architectures only. Each takes as much memory as the state itself."""
     lookup_history: bool = True
     """Look drafts up in the finished texts of this engine too, of which the newest million tokens are kept, in at most
-    48 MiB; what is generated never depends on it under temperature 0. ``engine.forget_texts()`` drops them."""
+    48 MiB; under temperature 0 what is generated depends on it at near ties only. ``engine.forget_texts()`` drops
+    them."""
     cached_states: int = 4
     """Finished sequences whose recurrent state is kept beside those that run; each takes as much memory as one."""
     checkpoint_bytes: int = 1 << 28

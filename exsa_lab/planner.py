@@ -37,7 +37,9 @@ STATE_SIZES = ((32, 8), (16, 8), (8, 8), (4, 8), (4, 4), (2, 4), (1, 4), (1, 2),
 SMALL_STEP = 63
 """From 64 tokens on llama.cpp's flash attention on the CPU takes another kernel, whose rounding differs: a prompt
 computed beside others then gives other logits than alone. Below, they are equal bit for bit."""
-ALONE = "llama.cpp mixes texts of this architecture up where they share a cache"
+SINGLE_TEXT = {"n_seq_max": 1, "prefix_cache_tokens": 0, "reproducible": False}
+"""Settings of models of which one text at a time may lie in a cache."""
+WHY_SINGLE_TEXT = "llama.cpp mixes texts of this architecture up where they share a cache"
 PREFERRED_CONTEXT = 4096
 """A GPU that holds all layers is worth a context cut to this, but no further."""
 
@@ -127,6 +129,7 @@ class _Planner:
         }
         self.warnings: list[str] = []
         self.can_use_gpu = hardware.can_offload and bool(hardware.gpus)
+        self.is_single_text = any(facts.takes_one_text for facts in (target, draft) if facts is not None)
 
     def plan(self) -> Plan:
         self._check_wishes()
@@ -164,9 +167,9 @@ class _Planner:
                 f"n_ctx is {self.config.n_ctx:,} and {self.target.name} was trained for {self.target.context_limit:,}"
                 " tokens: keep each single text below that."
             )
-        for name, only in {"n_seq_max": 1, "prefix_cache_tokens": 0}.items() if self.target.is_alone else ():
+        for name, only in SINGLE_TEXT.items() if self.is_single_text else ():
             if self.wishes.get(name, only) != only:
-                raise ConfigError(f"{name} can only be {only} for {self.target.name}: {ALONE}.", hint="Leave it out.")
+                raise ConfigError(f"{name} can only be {only} here: {WHY_SINGLE_TEXT}.", hint="Leave it out.")
         if self.config.kv_type in ("q8_0", "q4_0") and not self.config.flash_attention:
             raise ConfigError(f"kv_type {self.config.kv_type!r} needs flash_attention=True.", hint="Use kv_type='f16'.")
 
@@ -187,8 +190,8 @@ class _Planner:
     def _choose_sequences(self) -> None:
         free = device_memory(self.hardware) or 0
         most = min(self.config.n_batch, self.config.step_tokens)  # Every sequence needs a token in each step.
-        if self.target.is_alone:
-            self._choose("n_seq_max", 1, ALONE)
+        if self.is_single_text:
+            self._choose("n_seq_max", 1, WHY_SINGLE_TEXT)
         elif self.can_use_gpu and free >= 16 * GIB:
             self._choose("n_seq_max", min(32, most), "a GPU of this size decodes 32 sequences for little more than one")
         else:
@@ -201,20 +204,19 @@ class _Planner:
             return
         available = device_memory(self.hardware) if self.can_use_gpu else self.hardware.available_memory
         budget = (available or 8 * GIB) * STATES_SHARE
-        for sequences, snapshots in STATE_SIZES:
+        has_window = self.target.has_window
+        for sequences, snapshots in [(num, 0 if has_window else most) for num, most in STATE_SIZES]:
             wished = "n_seq_max" in self.wishes
             sequences = self.config.n_seq_max if wished else min(sequences, self.config.n_seq_max)
             changed = replace(self.config, n_seq_max=sequences, n_rs_seq=snapshots, cached_states=min(4, sequences))
             if state_bytes(self.target, changed) <= budget:
                 break
-        if self.target.has_window:
-            snapshots = 0
         each = recurrent.bytes_per_sequence(snapshots)
         reason = f"each sequence keeps a state of {_size(recurrent.bytes_per_sequence(0))}"
         if sequences < self.config.n_seq_max:
             self._choose("n_seq_max", sequences, f"{reason}, {_size(each)} with its snapshots")
-        why = "the longest draft: a snapshot of the state for each of its tokens"
-        why = "nothing tells whether a sliding window can go back" if self.target.has_window else why
+        most = "the longest draft: a snapshot of the state for each of its tokens"
+        why = "nothing tells whether a sliding window can go back" if has_window else most
         self._choose("n_rs_seq", snapshots, why if recurrent.keeps_snapshots else "llama.cpp grants none to this model")
         self._choose("cached_states", min(4, sequences), f"kept for prompts that begin alike: {reason}")
 
@@ -328,8 +330,8 @@ class _Planner:
             self._choose(
                 "n_seq_max", max(1, self.config.n_ctx // 64), f"a context of {self.config.n_ctx:,} has no room for more"
             )
-        if self.target.is_alone:
-            self._choose("prefix_cache_tokens", 0, ALONE)
+        if self.is_single_text:
+            self._choose("prefix_cache_tokens", 0, WHY_SINGLE_TEXT)
         elif self.config.reproducible:
             self._choose("prefix_cache_tokens", self.config.n_ctx, "reproducible: cells are kept until nobody decodes")
             self._choose("fast_cells", 0, "reproducible: cells are kept until nobody decodes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 
 
 def running_cell() -> int | None:
@@ -13,10 +14,11 @@ def running_cell() -> int | None:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is None:
         return None
-    runner, frame = type(shell).run_code.__code__, sys._getframe()
-    while frame.f_code is not runner:
-        if frame.f_back is None:
-            return None
+    runner, result = type(shell).run_code.__code__, None
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is runner:
+            result = frame.f_locals["result"]  # the outermost counts: a cell may run others
         frame = frame.f_back
-    # Versions of IPython differ in when they count execution_count on; the cell's text is stored before it runs.
-    return len(shell.history_manager.input_hist_parsed) - 1
+    # Versions of IPython raise the shell's own count at different times, and not every cell is stored.
+    return None if result is None else result.execution_count

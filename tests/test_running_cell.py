@@ -24,10 +24,11 @@ engine.close()
 def test_whatever_a_cell_asks_for_names_it() -> None:
     assert running_cell() is None
     with shell() as notebook:
+        notebook.ip.run_cell("%time 'IPython stores no cell with paste in it'", store_history=True)
         notebook.ip.run_cell("1", store_history=True)
         notebook.ip.run_cell(CELL, store_history=True).raise_error()
         names = notebook.ip.user_ns
-        assert [gen.cell for gen in names["gens"]] == [2] * 4
+        assert [gen.cell for gen in names["gens"]] == [3] * 4
         assert (names["asked"].cell, names["found"]) == (None, [None])
         assert running_cell() is None  # between two cells
 

@@ -23,7 +23,7 @@ from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("Q8_0",)
 REPEATS = 3
-"""Rounds at most, too: for more there are not passages enough that no other round quotes."""
+"""Rounds; also the most, for no passage may be quoted in two rounds."""
 OWN_TEXT = "auto, own text only"
 PEERS = (None, "ngram-mod", "ngram-cache", "ngram-simple")
 WANTED_OVER_PLAIN = 0.97
@@ -63,7 +63,7 @@ def run(options: Options) -> Report:
     """Measure every kind of repetition with every contender; raises ConfigError for more than `REPEATS` rounds."""
     if options.repeats > REPEATS:
         raise ConfigError(
-            f"there are texts for {REPEATS} rounds, not for {options.repeats}: what a round repeats, lookup has seen.",
+            f"there are texts for {REPEATS} rounds, not for {options.repeats}: lookup would know what comes again.",
             hint=f"Leave --repeats out, or give {REPEATS} at most.",
         )
     tokens = options.given.tokens or options.pick(128, 16)

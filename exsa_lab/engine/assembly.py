@@ -111,6 +111,8 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
 
 def num_slots(config: EngineConfig, *, is_recurrent: bool) -> int:
     """Slots of the target's cache: beside those that run, some that keep what prompts may begin with."""
+    if config.n_seq_max == 1 and not config.prefix_cache_tokens:
+        return 1  # one text at a time, and nothing of another beside it
     if not is_recurrent:
         return min(SLOTS_PER_SEQUENCE * config.n_seq_max, MAX_SLOTS)
     return min(num_states(config), MAX_SLOTS)

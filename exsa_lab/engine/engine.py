@@ -78,7 +78,7 @@ class Engine:
         self._worker = worker
         self._ids = itertools.count(1)
         self._registry: Registry[Generation] = Registry()
-        self._cells: dict[int, int] = {}  # by generation, of as many as lookup keeps texts of; written by cells only
+        self._cells: dict[int, int] = {}  # cell by generation id, of the newest `MAX_TEXTS`; only cells write here
         self._notifier = Notifier()
         self._on_each_end: list[Callable[[Generation], object]] = []
         self._access = EngineAccess(

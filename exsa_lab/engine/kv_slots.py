@@ -340,7 +340,10 @@ class SlotTable:
         self._operations.append(Restore(index, checkpoint))
 
     def _restore_own(self, index: int, length: int) -> None:
-        """Take a slot back to its last checkpoint within ``length`` tokens, or clear it; a window may not be whole."""
+        """Take a slot back to its last checkpoint within ``length`` tokens.
+
+        Clear it where there is none, or a window, which may not be whole there.
+        """
         tokens = self._slots[index].tokens
         for checkpoint in self.checkpoints.prefixes(tokens, most=length) if self._window is None else ():
             return self._restore(index, checkpoint)

@@ -32,9 +32,8 @@ _FULLY_ROTARY = ("qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "g
 """Architectures whose rotary embedding must span the whole head."""
 _CONV_BIAS = ("ssm_conv1d.weight", ("ssm_conv1d.bias",))
 _NEEDED = {
-    "qwen35": ("ssm_a", ("attn_qkv.weight", "attn_gate.weight")),
-    "granitehybrid": _CONV_BIAS,
-    "nemotron_h": _CONV_BIAS,
+    **dict.fromkeys(("qwen35", "qwen35moe"), ("ssm_a", ("attn_qkv.weight", "attn_gate.weight"))),
+    **dict.fromkeys(("granitehybrid", "nemotron_h", "nemotron_h_moe"), _CONV_BIAS),
 }
 """Of each architecture: a tensor that a layer may have, and others that llama.cpp then uses without asking for them."""
 

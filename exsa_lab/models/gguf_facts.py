@@ -55,7 +55,7 @@ class VocabularyFacts:
         return self.read_tokens()[token].decode("utf-8", "replace")
 
 
-ALONE = frozenset({"deepseek32", "deepseek4", "glm-dsa", "minimax-m3"})
+SINGLE_TEXT = frozenset({"deepseek32", "deepseek4", "glm-dsa", "minimax-m3"})
 """Architectures with sparse attention by an indexer; see docs/models.md."""
 
 
@@ -72,7 +72,7 @@ class GGUFFacts:
     embedding: int
     heads: int
     kv_heads: tuple[int, ...]
-    """Key/value heads of each layer (grouped-query attention has fewer than ``heads``; 0: no attention)."""
+    """Key/value heads of each layer (grouped-query attention has fewer than ``heads``; 0: no cache of its own)."""
     key_length: int
     value_length: int
     context_limit: int
@@ -103,14 +103,14 @@ class GGUFFacts:
     has_window: bool = False
     """Whether layers attend to a sliding window."""
     window_layers: tuple[bool, ...] = ()
-    """Which layers do, where their keys and values have lengths of their own,"""
+    """Which layers have a window, where their heads have lengths of their own; else ()."""
     window_lengths: int = 0
-    """which are these together."""
+    """Key and value length of those layers together."""
 
     @property
-    def is_alone(self) -> bool:
+    def takes_one_text(self) -> bool:
         """Whether llama.cpp (0.3.36) computes a text otherwise, or ends the process, once another shares its cache."""
-        return self.architecture in ALONE
+        return self.architecture in SINGLE_TEXT
 
     @property
     def weight_bytes(self) -> int:
@@ -124,9 +124,8 @@ class GGUFFacts:
     def kv_bytes_per_token(self, kv_type: str = "f16") -> float:
         """Bytes one KV cell takes over all layers.
 
-        ``sum of kv_numbers * bytes per element``, where an element of
-        f16 takes 2 bytes, of q8_0 34/32 and of q4_0 18/32. Layers with a sliding window are counted in full,
-        as llama.cpp allocates them in full by default.
+        ``sum of kv_numbers * bytes per element``, where an element of f16 takes 2 bytes, of q8_0 34/32 and of q4_0
+        18/32. Layers with a sliding window are counted in full, as llama.cpp allocates them in full by default.
         """
         kinds = {kind.name.lower(): kind for kind in TENSOR_TYPES.values()}
         kind = kinds[kv_type.lower()]
@@ -134,7 +133,7 @@ class GGUFFacts:
 
     @property
     def kv_numbers(self) -> tuple[int, ...]:
-        """Numbers one KV cell has in each layer."""
+        """Elements that one KV cell has in each layer."""
         length, window = self.key_length + self.value_length, self.window_layers or (False,) * len(self.kv_heads)
         lengths = (self.window_lengths if is_window else length for is_window in window)
         return tuple(heads * each for heads, each in zip(self.kv_heads, lengths, strict=True))
@@ -240,7 +239,10 @@ def _joined(path: Path, header: Header, split_count: int) -> Header:
 
 
 def _kv_heads(fields: _Fields, heads: tuple[int, ...]) -> tuple[int, ...]:
-    """Those of the layers that have a cache: not the last ones that share another's, or that predict further tokens."""
+    """Heads of the layers that have a cache.
+
+    The last layers may share another's cache, or predict further tokens and have none.
+    """
     without = fields.number("attention.shared_kv_layers") + fields.number("nextn_predict_layers")
     num = max(0, len(heads) - without)
     return heads[:num] + (0,) * (len(heads) - num)

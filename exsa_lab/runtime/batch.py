@@ -90,11 +90,10 @@ class LlamaBatch:
     def parts(self, n_ubatch: int) -> list[list[Entry]]:
         """Share its entries out to decodes after each of which every sequence's snapshots are whole.
 
-        Of a decode llama.cpp computes an equal number of tokens of several sequences at once, then what is left of
-        some of them. For those that belong together it moves the states of others out of the way, and leaves their
-        snapshots behind: a sequence whose tokens were computed before can no longer be rolled back. That cannot
-        happen where all sequences have as many tokens, or where there is one only. A single token is never rolled
-        back, so those may come first.
+        llama.cpp first computes equally many tokens of several sequences, then the rest of the longer ones. To put
+        the states of those side by side it moves other states, but not their snapshots, so that a sequence computed
+        earlier in the decode can no longer be rolled back. That cannot happen where all sequences have as many
+        tokens, or where there is one only. A single token is never rolled back, so those may come first.
         """
         ones = [entry for entry in self.entries if entry.size == 1]
         more = [entry for entry in self.entries if entry.size > 1]

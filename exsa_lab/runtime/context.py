@@ -23,7 +23,7 @@ _LEARNED_POSITIONS = ("gpt2", "starcoder")
 """Architectures that look positions up in a table, and end the process beyond it. (The others are text encoders.)"""
 _CHUNKED = ("llama4",)
 """Architectures whose window is the chunk that a token lies in."""
-_ALONE = ("plamo2", "arwkv7", "rwkv6qwen2")
+_ONE_SEQUENCE_A_DECODE = ("plamo2", "arwkv7", "rwkv6qwen2")
 """Architectures of which llama.cpp computes several sequences in one decode wrongly, or ends the process over them."""
 
 
@@ -68,7 +68,7 @@ class LlamaContext:
         self._n_ubatch: int = self._lib.llama_n_ubatch(self._pointer)
         self.max_position: int = self.n_ctx
         architecture = _architecture(self._lib, model_pointer)
-        self._decodes_alone = architecture in _ALONE
+        self._decodes_alone = architecture in _ONE_SEQUENCE_A_DECODE
         if architecture in _LEARNED_POSITIONS:
             self.max_position = min(self.n_ctx, self._lib.llama_model_n_ctx_train(model_pointer))
         self.saves_whole_slots = bool(self._lib.llama_model_is_recurrent(model_pointer))

@@ -115,7 +115,7 @@ class Context(Protocol):
         """
 
     def first_whole(self, slot: int) -> int:
-        """The first position of a slot from which on all layers have all; negative for an empty slot.
+        """The first position from which every layer still has all cells of a slot; negative for an empty slot.
 
         Where there is a `window`, cells outside that of the slot's last token may have been given to others.
         """

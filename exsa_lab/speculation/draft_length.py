@@ -125,7 +125,7 @@ class DraftLengthPolicy:
         return StepCosts(plain, target, draft, table[base] - table[num_plain])
 
     def _is_covered(self, costs: StepCosts, num: int, mode: Mode, once: float = 0.0) -> bool:
-        """Whether the drafts of a mode may all be refused, and ``once`` seconds paid beside, by the guard."""
+        """Whether the guard allows that all drafts of a mode are refused, and ``once`` seconds are paid besides."""
         decodes = 0 if mode.drafter == "ngram" else mode.k
         seconds = costs.target[num * mode.k] + decodes * costs.draft[num] + once
         return self.guard.covers(seconds / costs.plain - 1.0, num)

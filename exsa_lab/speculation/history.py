@@ -45,13 +45,14 @@ class _Text:
     end: int
     owner: int
     blocks: tuple[int, ...]
-    """What is kept in `TextHistory` of how it begins."""
+    """Its numbers in `TextHistory._blocks`."""
 
 
 class TextHistory:
     """The newest tokens of finished texts, at most ``max_tokens``. Owned by the engine thread.
 
-    All texts lie one after the other in a ring, so that a new token takes the place of the oldest. Two tables of hashes
+    All texts lie one after the other in a ring, so that a new token takes the place of the oldest; a text that comes
+    again keeps its place. Two tables of hashes
     lead to the newest place that follows the same `KEY` tokens, or the same `LONG_KEY`, and from each place to the one
     before it, as in zlib. So looking up takes constant time, and adding a text takes time in proportion to its length.
     Places are counted from the first token ever added, beginning with 1.
@@ -93,13 +94,13 @@ class TextHistory:
         return len(self._texts)
 
     def add(self, tokens: Sequence[int], owner: int) -> None:
-        """Keep what is new of a text; of one that is there already, whose it was last."""
+        """Keep the part of a text that is not kept yet. Of a text that is kept already, note the new owner."""
         blocks = tuple(_blocks(tokens))
         num_known = next((i for i, block in enumerate(blocks) if block not in self._blocks), len(blocks))
         if num_known == len(blocks):
             self._own_anew(blocks, owner)
             return
-        # What comes first matches as long as it would with all that is left out.
+        # One known block goes before what is new, so that a match there can reach `MAX_MATCH` tokens back.
         start = max(0, (num_known - 1) * MAX_MATCH, len(tokens) + 1 - self._size)
         added = np.array([*tokens[start:], _BOUNDARY], np.int32)
         if len(added) - 1 <= KEY:
@@ -151,7 +152,7 @@ class TextHistory:
 
     def _own_anew(self, blocks: tuple[int, ...], owner: int) -> None:
         text = self._blocks[blocks[-1]] if blocks else None
-        if text is not None and text.blocks[-1] == blocks[-1]:  # else it goes on with what is not this owner's
+        if text is not None and text.blocks[-1] == blocks[-1]:  # else only a longer text has it
             text.owner = owner
 
     def _drop_oldest(self) -> None:
@@ -169,7 +170,7 @@ class TextHistory:
         del self._texts[:num]
 
     def _longest(self, chain: _Chain, tail: list[int]) -> tuple[int, int, bool]:
-        """The longest match of the newest, its length, and whether there are no others."""
+        """The place of the longest match among the newest, its length, and whether no older places were left out."""
         best = longest = 0
         place = chain.newest(tail) if len(tail) >= chain.length else 0
         for _ in range(MAX_CANDIDATES):
@@ -204,9 +205,9 @@ class TextHistory:
 
 
 class _Chain:
-    """Leads from tokens in a row to the newest place that follows them, and from there to the one before it.
+    """Links from the last tokens of a text to the newest place that follows them, and from each place to one before.
 
-    Some other tokens lead to the same places, and what was overwritten is found, too: whoever asks compares.
+    Hashes collide, and overwritten places are still found: the caller compares the tokens.
     """
 
     def __init__(self, length: int, size: int) -> None:
@@ -249,7 +250,7 @@ class _Chain:
 
 
 def _blocks(tokens: Sequence[int]) -> Iterator[int]:
-    """Number how a text begins, `MAX_MATCH` tokens at a time; the last number is of all of it."""
+    """Yield a hash for each `MAX_MATCH` tokens of a text: of these and all before; the last is of the whole text."""
     block = 0
     for start in range(0, len(tokens), MAX_MATCH):
         block = hash((block, *tokens[start : start + MAX_MATCH]))

@@ -167,7 +167,7 @@ class NgramIndex:
         return self._found
 
     def _follow(self, match: _Match) -> None:
-        """Go on with a match whose token came: it is now one longer, and so is no other that was shorter before."""
+        """Go on with a match whose token came. Every other match grew by one at most, so none overtakes it."""
         self._found = replace(match, source=match.source + 1, length=min(MAX_MATCH, match.length + 1))
         self._found_at = len(self._tokens)
 

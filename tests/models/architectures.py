@@ -162,6 +162,40 @@ def gemma3(weights: Weights) -> dict[str, Any]:
     return {"block_count": 6, "attention.sliding_window": 32}
 
 
+def gemma4(weights: Weights) -> dict[str, Any]:
+    """Short heads in the layers with a window; the last three layers use the caches of those before."""
+    has_window, own, inputs = [True, True, False] * 2, 3, 8
+    weights.ends()
+    weights.matrix("per_layer_token_embd.weight", len(TOKENS), inputs * len(has_window))
+    weights.matrix("per_layer_model_proj.weight", inputs * len(has_window), EMBEDDING)
+    weights.ones("per_layer_proj_norm.weight", inputs)
+    weights.ones("rope_freqs.weight", HEAD // 2)
+    for layer, is_short in enumerate(has_window):
+        block, head = f"blk.{layer}.", HEAD // 2 if is_short else HEAD
+        for name in ("attn_norm", "post_attention_norm", "post_ffw_norm", "post_norm"):
+            weights.ones(f"{block}{name}.weight", EMBEDDING)
+        weights.matrix(block + "attn_q.weight", HEADS * head, EMBEDDING)
+        weights.ones(block + "attn_q_norm.weight", head)
+        if layer < own:  # keys are values, too
+            weights.matrix(block + "attn_k.weight", KV_HEADS * head, EMBEDDING)
+            weights.ones(block + "attn_k_norm.weight", head)
+        weights.matrix(block + "attn_output.weight", EMBEDDING, HEADS * head)
+        weights.feed_forward(block)
+        weights.matrix(block + "inp_gate.weight", inputs, EMBEDDING)
+        weights.matrix(block + "proj.weight", EMBEDDING, inputs)
+    return {
+        "block_count": len(has_window),
+        "attention.sliding_window": 32,
+        "attention.sliding_window_pattern": (9, struct.pack("<IQ6?", 7, len(has_window), *has_window)),
+        "attention.shared_kv_layers": len(has_window) - own,
+        "attention.key_length_swa": HEAD // 2,
+        "attention.value_length_swa": HEAD // 2,
+        "rope.dimension_count_swa": HEAD // 2,
+        "embedding_length_per_layer_input": inputs,
+        "final_logit_softcapping": 30.0,
+    }
+
+
 def phi3(weights: Weights) -> dict[str, Any]:
     weights.ends()
     for layer in range(2):
@@ -334,6 +368,19 @@ def qwen35_nextn(weights: Weights) -> dict[str, Any]:
     return qwen35(weights, nextn=True)
 
 
+def falcon_h1(weights: Weights) -> dict[str, Any]:
+    """Every layer is both recurrent and attention."""
+    weights.ends()
+    for layer in range(2):
+        block = f"blk.{layer}."
+        weights.ones(block + "attn_norm.weight", EMBEDDING)
+        weights.attention(block)
+        weights.mamba2(block)
+        weights.ones(block + "ffn_norm", EMBEDDING)  # so named in these files
+        weights.feed_forward(block, norm="")
+    return {"block_count": 2, **MAMBA2}
+
+
 def granitehybrid(weights: Weights) -> dict[str, Any]:
     kv_heads = [0, KV_HEADS, 0]
     weights.ends()
@@ -450,16 +497,18 @@ def bert(weights: Weights) -> dict[str, Any]:
 _BUILDERS: dict[str, Callable[[Weights], dict[str, Any]]] = {
     builder.__name__: builder
     for builder in (
-        *(llama, qwen2, qwen3, gemma3, phi3, gpt2, qwen3moe, deepseek2),
-        *(mamba, lfm2, lfm2_window, qwen35, qwen35_nextn, granitehybrid, nemotron_h, rwkv7),
+        *(llama, qwen2, qwen3, gemma3, gemma4, phi3, gpt2, qwen3moe, deepseek2),
+        *(mamba, lfm2, lfm2_window, qwen35, qwen35_nextn, granitehybrid, falcon_h1, nemotron_h, rwkv7),
         *(t5, bert),
     )
 }
+_NAMES = {"falcon_h1": "falcon-h1", "lfm2_window": "lfm2", "qwen35_nextn": "qwen35"}
+"""What llama.cpp calls those that have another name here."""
 DECODERS = tuple(name for name in _BUILDERS if name not in ("t5", "bert", "qwen35_nextn", "lfm2_window"))
 """Architectures that generate."""
 ROLL_BACK = ("lfm2", "qwen35", "nemotron_h")
 """Recurrent ones that llama.cpp keeps snapshots for."""
-RECURRENT = (*ROLL_BACK, "lfm2_window", "mamba", "granitehybrid", "rwkv7")
+RECURRENT = (*ROLL_BACK, "lfm2_window", "mamba", "granitehybrid", "falcon_h1", "rwkv7")
 
 
 def _metadata(architecture: str, own: dict[str, Any], context: int) -> dict[str, Any]:
@@ -500,9 +549,7 @@ def write_model(path: Path, architecture: str, *, seed: int = 0, noise: float = 
     ``noise`` disturbs the weights of the same seed, so that the model agrees with the other now and then.
     """
     weights = Weights(seed, noise, context)
-    metadata = _metadata(
-        architecture.removesuffix("_nextn").removesuffix("_window"), _BUILDERS[architecture](weights), context
-    )
+    metadata = _metadata(_NAMES.get(architecture, architecture), _BUILDERS[architecture](weights), context)
     infos = [(name, tuple(reversed(array.shape)), F32) for name, array in weights.tensors.items()]
     with path.open("wb") as file:
         file.write(header(metadata, infos))

@@ -185,7 +185,7 @@ def make_text(
 
 @cache
 def texts(kind: str) -> tuple[Text, ...]:
-    """Eight texts of a kind; the last three kinds are made from the others.
+    """Eight texts of a kind; three kinds are made from the others ("mixed" by `waves`).
 
     "adversarial": the draft is as sure as ever, and wrong. "turns": pieces of 40 tokens of all kinds in turn. "again":
     chat that lookup has seen before.

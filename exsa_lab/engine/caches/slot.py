@@ -34,7 +34,7 @@ class Slot:
     """Whether its cells stay, once it is cached, until there is no room for others."""
     last_used: int = 0
     first_whole: int = 0
-    """The first position from which on layers with a sliding window have all of its cells."""
+    """The first position from which the layers with a window still have all its cells."""
     shared: int = 0
     """So many of its first cells are those of another slot,"""
     same_as: int | None = None
@@ -50,13 +50,13 @@ def common_prefix(cached: list[int], tokens: list[int], most: int) -> int:
 
 
 def usable_prefix(slot: Slot, tokens: list[int], window: Window | None) -> int:
-    """Return how many first tokens of a prompt a slot has, the last one excepted; 0 where one could not go on there."""
+    """Return how many first tokens of a prompt a slot has, the last one excepted; 0 without a whole window."""
     length = common_prefix(slot.tokens, tokens, len(tokens) - 1)
     return 0 if window is not None and slot.first_whole > window.start(length) else length
 
 
 def find_holder(slots: Sequence[Slot], checkpoint: Checkpoint, window: Window | None) -> int | None:
-    """Return a slot with the cells of a checkpoint's tokens; with a window it must end there, to have them for sure."""
+    """Return a slot with the cells of a checkpoint's tokens; with a window only one that ends there is sure to."""
     for index, slot in enumerate(slots):
         is_sure = window is None or len(slot.tokens) == checkpoint.length
         if is_sure and slot.tokens[: checkpoint.length] == checkpoint.tokens:
