@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from exsa_lab.engine.assembly import num_slots
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import DecodeError, InvalidModel, ModelLoadError, PromptTooLong
-from exsa_lab.events import RoundEvent
+from exsa_lab.events import RoundEvent, TokenEvent
 from exsa_lab.loading import find_files, prepare
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.memory import memory_usage
@@ -218,6 +219,21 @@ def test_what_is_cached_of_many_texts_is_right(files: tuple[Path, Path], loop: B
             assert all(generation.wait(60) for generation in generations)
             check(loop, generations)
             beginnings = [(beginnings[-1 - i] + text(9, seed=turn))[: 60 + 10 * i] for i in range(len(beginnings))]
+
+
+@pytest.mark.parametrize("architecture", ["llama", *ROLL_BACK], indirect=True)
+def test_reproducible_steps_round_alike_beside_a_prompt_that_is_read(files: tuple[Path, Path]) -> None:
+    found = []
+    for num in (1, 4):
+        with open_engine(files[0], n_ctx=CELLS * 2, small_step=63, reproducible=True) as small:
+            first = small.submit(text(300), chat=False, max_tokens=TOKENS, draft_length=0, top_logprobs=1)
+            while first.stats.generated_tokens < 3:
+                time.sleep(0.001)
+            others = [small.submit(text(200, seed=i), chat=False, max_tokens=2, draft_length=0) for i in range(1, num)]
+            assert all(each.wait(60) for each in (first, *others))
+            assert all(each.error is None for each in (first, *others))
+            found.append([event.logprob for event in first.events if isinstance(event, TokenEvent)])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
 
 
 def test_a_context_that_fills_up_ends_the_text(files: tuple[Path, Path], loop: BareLoop) -> None:

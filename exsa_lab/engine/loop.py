@@ -234,7 +234,7 @@ class Loop:
     def _verify(self, work: list[Work], drafts: dict[int, Draft]) -> tuple[Logits, list[tuple[int, int]]]:
         """One target decode for everything; returns its logits and the rows of each work in them."""
         rows = self._fill_batch(work, drafts)
-        padded = self._pad()
+        padded = self._pad(work)
         begin = time.perf_counter()
         self.context.clear_abort()
         self._in_decode = tuple(item.sequence.generation for item in work)
@@ -282,12 +282,15 @@ class Loop:
             rows.append((first, first + num_outputs))
         return rows
 
-    def _pad(self) -> bool:
+    def _pad(self, work: list[Work]) -> bool:
         """Add a token in the spare slot to a lone one that llama.cpp would compute otherwise than in a batch."""
         if not self._config.reproducible:
             return False
-        is_lone = self._batch.num_tokens == 1 and self.slots.num_cells_used >= SPLIT_CELLS
-        if is_lone and self.slots.num_cells_unused > 1 and self.context.n_batch > 1:
+        # Where snapshots are kept, the single tokens of a step get a decode of their own.
+        are_apart = self.slots.max_rollback != UNLIMITED and len(work) > 1
+        num_alone = sum(item.num_tokens == 1 for item in work) if are_apart else self._batch.num_tokens
+        is_lone = num_alone == 1 and self.slots.num_cells_used >= SPLIT_CELLS
+        if is_lone and self.slots.num_cells_unused > 1 and self.context.n_batch > self._batch.num_tokens:
             self._batch.add([0], 0, self._spare_slot, 0)
             return True
         return False
