@@ -7,10 +7,12 @@ earlier outputs are what SuffixDecoding proposes (arXiv 2411.04975).
 
 from __future__ import annotations
 
+import mmap
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +78,7 @@ class TextHistory:
         self._clear()
 
     def _clear(self) -> None:
-        self._ring = np.zeros(self._size, np.int32)
+        self._ring: NDArray[np.int32] = _zeros(self._size, np.int32)
         self._tokens = self._ring.data  # single tokens are read faster than from the array
         self._chain, self._long_chain = _Chain(KEY, self._size), _Chain(LONG_KEY, self._size)
         self._texts: list[_Text] = []
@@ -214,7 +216,8 @@ class _Chain:
         self.length = length
         self._size = size
         self._shift = 64 - (size.bit_length() - 1)
-        self._newest, self._previous = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        self._newest: NDArray[np.int64] = _zeros(size, np.int64)
+        self._previous: NDArray[np.int64] = _zeros(size, np.int64)
         self._newest_of, self._previous_of = self._newest.data, self._previous.data  # as `TextHistory._tokens`
 
     def add(self, tokens: NDArray[np.int32], places: NDArray[np.int64]) -> None:
@@ -247,6 +250,14 @@ class _Chain:
         for first in range(self.length):
             keys = (keys + wide[first : first + num]) * np.uint64(_FACTOR)
         return keys >> np.uint64(self._shift)
+
+
+def _zeros(size: int, dtype: type) -> NDArray[Any]:
+    """Zeros that take main memory where they are written, and give it back once they are dropped.
+
+    After such a block was freed, malloc takes the next ones from the heap, which keeps them.
+    """
+    return np.frombuffer(mmap.mmap(-1, size * np.dtype(dtype).itemsize), dtype)
 
 
 def _blocks(tokens: Sequence[int]) -> Iterator[int]:
