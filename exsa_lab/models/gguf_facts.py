@@ -198,10 +198,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         heads=heads,
         kv_heads=_kv_heads(fields, attention_heads(kv_heads, fields.architecture, recurrent)),
         key_length=key_length,
-        # Latent attention keeps one vector, from which it computes keys and values.
-        value_length=0
-        if fields.number("attention.key_length_mla")
-        else fields.integer("attention.value_length", 1, _MAX_WIDTH, default=max(head_length, 1)),
+        value_length=_value_length(fields, max(head_length, 1)),
         context_limit=fields.integer("context_length", 1, 1 << 31),
         feed_forward=_feed_forward(fields, layers),
         experts=fields.integer("expert_count", 0, 65_536, default=0),
@@ -236,6 +233,13 @@ def _joined(path: Path, header: Header, split_count: int) -> Header:
         other = read_header(path.with_name(f"{first.removesuffix(ending)}-{part:05}-of-{split_count:05}.gguf"))
         tensors, size = tensors + other.tensors, size + other.size_bytes
     return replace(header, tensors=tensors, size_bytes=size)
+
+
+def _value_length(fields: _Fields, default: int) -> int:
+    """Length of a head's values in the cache; latent attention keeps one vector, of which it computes both."""
+    if fields.number("attention.key_length_mla"):
+        return 0
+    return fields.integer("attention.value_length", 1, _MAX_WIDTH, default=default)
 
 
 def _kv_heads(fields: _Fields, heads: tuple[int, ...]) -> tuple[int, ...]:
