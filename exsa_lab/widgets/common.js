@@ -21,6 +21,32 @@ export function probability(value) {
 /** The page's views by id. Shared by all copies of this code, since each widget loads its own. */
 const liveViews = (globalThis[Symbol.for("exsa_lab.views")] ??= { mounts: new Map(), elements: new Set() });
 
+const elementsOf = (id) => [...liveViews.elements].filter((element) => element.dataset.view === id);
+
+const REDRAWN_MS = 1000; // a notebook that draws an output anew has its new element within so long
+
+/** A live view in a box of its own, which can move to another element and keeps its focus and scroll positions. */
+function makeLive(element, mountLive) {
+  const box = element.appendChild(make("div"));
+  const scrolled = new Map();
+  let focused = null;
+  box.addEventListener("focusin", ({ target }) => (focused = target));
+  // Where the box itself was taken away, the one who used it did not leave.
+  const forget = () => box.isConnected && !box.contains(document.activeElement) && (focused = null);
+  box.addEventListener("focusout", () => setTimeout(forget));
+  box.addEventListener("scroll", ({ target }) => scrolled.set(target, target.scrollTop), { capture: true });
+  const unmount = mountLive(box);
+  return {
+    box,
+    moveTo(element) {
+      element.append(box);
+      for (const [part, top] of scrolled) part.scrollTop = top;
+      if (document.activeElement === document.body) focused?.focus({ preventScroll: true });
+    },
+    end: unmount,
+  };
+}
+
 function registerLiveElement() {
   if (customElements.get("exsa-view")) return;
   // Without this definition (no kernel, no script) the element just shows its children: the static view.
@@ -30,25 +56,40 @@ function registerLiveElement() {
       this.connect();
     }
     disconnectedCallback() {
-      liveViews.elements.delete(this);
-      this.disconnect();
+      setTimeout(() => {
+        if (this.isConnected) return;
+        liveViews.elements.delete(this);
+        this.disconnect();
+      }, REDRAWN_MS);
     }
     connect() {
-      const mountLive = liveViews.mounts.get(this.dataset.view);
-      if (!mountLive || this.unmount) return;
+      const id = this.dataset.view;
+      const mountLive = liveViews.mounts.get(id);
+      if (!mountLive) return;
+      const live =
+        this.takeLive() ??
+        elementsOf(id)
+          .find((other) => other.live && !other.isConnected)
+          ?.takeLive();
       const statics = [...this.children];
       try {
-        this.unmount = mountLive(this);
+        live?.moveTo(this);
+        this.live = live ?? makeLive(this, mountLive);
         for (const child of statics) child.hidden = true;
       } catch (error) {
-        this.append(makeProblem(`The live view failed, this is the static one: ${error}`));
+        this.replaceChildren(...statics, makeProblem(`The live view failed, this is the static one: ${error}`));
         console.error(error);
       }
     }
     disconnect() {
-      this.unmount?.();
-      this.unmount = null;
+      this.takeLive()?.end();
+    }
+    takeLive() {
+      const { live } = this;
+      live?.box.remove();
+      this.live = null;
       for (const child of this.children) child.hidden = false;
+      return live;
     }
   }
   customElements.define("exsa-view", ExsaView);
@@ -57,12 +98,11 @@ function registerLiveElement() {
 /** Show `mountLive(element)` in every static output with this id, now and later; returns how to stop that. */
 function showInOutputs(id, mountLive) {
   registerLiveElement();
-  const elements = () => [...liveViews.elements].filter((element) => element.dataset.view === id);
   liveViews.mounts.set(id, mountLive);
-  for (const element of elements()) element.connect();
+  for (const element of elementsOf(id)) element.connect();
   return () => {
     liveViews.mounts.delete(id);
-    for (const element of elements()) element.disconnect();
+    for (const element of elementsOf(id)) element.disconnect();
   };
 }
 
@@ -92,6 +132,11 @@ export function makeWidget(mount, initialize = () => {}) {
       initialize(model);
       return showInOutputs(model.get("view_id"), (el) => mountWithProblem(model, el));
     },
-    render: ({ model, el }) => mountWithProblem(model, el),
+    render({ model, el }) {
+      const view = document.createElement("exsa-view");
+      view.dataset.view = model.get("view_id");
+      el.append(view);
+      return () => view.remove();
+    },
   };
 }

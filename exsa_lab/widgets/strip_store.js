@@ -12,10 +12,9 @@ function makeStore(branch = null) {
   return { ...rows, ...shown, branch, hasEntropy: false };
 }
 
-/** The stores of a strip, and its views. `shown` is the number of the text that is looked at, `tabsLeft`
- *  when the focus left its tabs for nothing else; infinity where it is there. */
+/** The stores of a strip, and its views. `shown` is the number of the text that is looked at. */
 export function makeFamily() {
-  return { stores: [makeStore()], shown: 0, tabsLeft: 0, views: new Set() };
+  return { stores: [makeStore()], shown: 0, views: new Set() };
 }
 
 function addRows(store, rows) {

@@ -2,8 +2,6 @@
 
 import { make } from "./common.js";
 
-const REDRAWN_MS = 1000; // an output is drawn anew within so long
-
 const quote = (text) => `“${(text.trim() || text).replaceAll("\n", "↵")}”`;
 
 function titleOf(store, number) {
@@ -57,14 +55,6 @@ export function makeTabs(family, onSelect) {
   });
 
   const focus = () => bar.children[family.shown]?.focus();
-  bar.addEventListener("focusin", () => (family.tabsLeft = Infinity));
-  bar.addEventListener("focusout", ({ relatedTarget }) => (family.tabsLeft = relatedTarget ? 0 : performance.now()));
 
-  /** The notebook draws an output anew when it is renewed: who was on a tab is there again. */
-  function refocus() {
-    const wasHere = performance.now() - family.tabsLeft < REDRAWN_MS;
-    if (wasHere && document.activeElement === document.body) focus();
-  }
-
-  return { bar, update, focus, refocus };
+  return { bar, update, focus };
 }

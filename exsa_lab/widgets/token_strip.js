@@ -262,7 +262,6 @@ function mount(family, el, send) {
   recolour(footer.mode());
   showPane();
   view.update();
-  tabs.refocus();
   family.views.add(view);
   return () => {
     family.views.delete(view);

@@ -22,9 +22,16 @@ def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Not
     lab.page.keyboard.press("Home")
     view.get_by_label("acceptance rate a").focus()
     lab.page.keyboard.press("End")
-    # The second change waits in the page until the kernel has taken the first.
     expect(view.get_by_label("acceptance rate a")).to_have_value("1")
+    # The second change waits in the page until the kernel has taken the first.
     assert any("0 1.0" in _printed(lab) for _ in range(20)), "the kernel knows"
+    slider = view.get_by_label("acceptance rate a")
+    slider.focus()
+    for percent in (99, 98, 97):
+        lab.page.keyboard.press("ArrowLeft")
+        # Renewed by the kernel, the output is drawn anew; who plays stays in it.
+        expect(lab.output(0).get_by_alt_text(f"at acceptance {percent}%")).to_have_count(1)
+        expect(slider).to_be_focused()
     for theme in ("light", "dark"):
         lab.set_theme(theme)
         lab.shot(f"explore-live-{theme}", 0)

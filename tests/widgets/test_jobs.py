@@ -183,6 +183,7 @@ RENDER = """async ({esm, data}) => {
     on: (name, callback) => { listeners[name] = callback; },
     set: (name, value) => { model.data[name] = value; listeners[`change:${name}`](); },
   };
+  widget.initialize({ model });
   widget.render({ model, el: document.body });
 }"""
 
@@ -208,7 +209,7 @@ def page() -> Iterator[Any]:
 def test_the_page_shows_rows_and_sends_stops(page: Any) -> None:
     esm = str(jobs.JobsTable._esm)
     rows = [row("1", "running", prompt="<b>hi</b>"), row("2", "waiting")]
-    page.evaluate(RENDER, {"esm": esm, "data": {"title": "Jobs", "header": list(HEADER), "rows": rows}})
+    page.evaluate(RENDER, {"esm": esm, "data": {"view_id": "v", "title": "Jobs", "header": list(HEADER), "rows": rows}})
     assert page.locator("tbody tr").count() == 2
     assert page.locator("tbody b").count() == 0
     assert page.locator("tbody td").filter(has_text="<b>hi</b>").count() == 1

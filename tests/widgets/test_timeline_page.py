@@ -135,10 +135,10 @@ def test_keys_zoom_and_move(page: Any) -> None:
 
 
 def test_a_static_output_shows_the_live_view_while_there_is_one(page: Any) -> None:
-    assert page.locator("exsa-view .exsa-timeline").count() == 1
+    assert page.locator("exsa-view:has(#static) .exsa-timeline").count() == 1
     assert not page.locator("#static").is_visible()
     page.evaluate("release()")
-    assert page.locator("exsa-view .exsa-timeline").count() == 0
+    assert page.locator("exsa-view:has(#static) .exsa-timeline").count() == 0
     assert page.locator("#static").is_visible()
 
 

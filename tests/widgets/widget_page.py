@@ -26,8 +26,9 @@ LOAD = """async ({esm, data}) => {
     send: (message) => model.sent.push(message),
   };
   const widget = module.default();
-  widget.initialize({ model });
-  Object.assign(window, { model, release: widget.render({ model, el: document.getElementById("out") }) });
+  const close = widget.initialize({ model });
+  const release = widget.render({ model, el: document.getElementById("out") });
+  Object.assign(window, { model, listeners, close, release });
 }"""
 PAGE = """<!doctype html><meta charset=utf-8><style>{css}</style>
 <body class="exsa" style="margin:12px; background:var(--exsa-bg)"><div id=out></div>"""
