@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 
 from exsa_lab.engine.caches.checkpoints import Checkpoint, Checkpoints
 from exsa_lab.engine.caches.operations import Operation, Restore, Save, Share, Truncate
+from exsa_lab.engine.caches.prefixes import PrefixFinder, PrefixSource
 from exsa_lab.engine.caches.sharing import link, unlink
-from exsa_lab.engine.caches.slot import PrefixSource, Slot, find_holder, usable_prefix
+from exsa_lab.engine.caches.slot import Slot
 from exsa_lab.engine.stats import SlotUse
 from exsa_lab.runtime.protocol import UNLIMITED, Window
 
@@ -59,8 +60,16 @@ class SlotTable:
         self.n_cells = n_cells
         self.max_rollback = max_rollback
         self.checkpoints = Checkpoints(0) if checkpoints is None else checkpoints
-        self._need_no_cells, self._window = need_no_cells, window
+        self._window = window
         self._slots = [Slot() for _ in range(n_slots)]
+        self._prefixes = PrefixFinder(
+            self._slots,
+            self.checkpoints,
+            window,
+            is_limited=self._is_limited,
+            shares_idle=max_cached > 0,
+            need_no_cells=need_no_cells,
+        )
         self._references: Counter[int] = Counter()
         self._next_cell = itertools.count()
         self._clock = itertools.count(1)
@@ -139,13 +148,13 @@ class SlotTable:
 
         ``reusable`` are the first of the tokens, where not all but the last may be taken from the cache, and one more.
         """
-        source = self._best_source(tokens if reusable is None else reusable)
+        source = self._prefixes.find(tokens if reusable is None else reusable)
         is_held = source.slot is not None and self._slots[source.slot].is_held
         return len(tokens) - (source.length if is_held else 0)
 
     def num_uncached(self, tokens: list[int], reusable: list[int] | None = None) -> int:
         """Return how many of the tokens a new sequence would have to compute; at least 1."""
-        return len(tokens) - self._best_source(tokens if reusable is None else reusable).length
+        return len(tokens) - self._prefixes.find(tokens if reusable is None else reusable).length
 
     def acquire(self, tokens: list[int], reusable: list[int] | None = None) -> int:
         """Hold a slot for a new sequence, with the longest prefix of ``tokens`` that is cached already in it.
@@ -155,7 +164,7 @@ class SlotTable:
         """
         if not self.has_empty_slot():
             self._shrink()
-        source = self._best_source(tokens if reusable is None else reusable)
+        source = self._prefixes.find(tokens if reusable is None else reusable)
         if self._is_limited and not source.checkpoint and source.slot is not None and self._is_idle(source.slot):
             index = source.slot  # it goes on where it ends
         else:
@@ -193,7 +202,7 @@ class SlotTable:
         """Nobody runs and ``tokens`` come next: where they are few, give up what would make their steps slower."""
         if self._is_limited or len(tokens) > self._fast_cells:
             return
-        source = self._best_source(tokens)
+        source = self._prefixes.find(tokens)
         if self.num_cells_used <= source.length:
             return
         for index, slot in enumerate(self._slots):
@@ -288,36 +297,6 @@ class SlotTable:
 
     def _is_idle(self, index: int) -> bool:
         return not self._slots[index].is_held
-
-    def _is_shared(self, slot: Slot) -> bool:
-        """Whether a prompt may take its beginning from this slot."""
-        return self._max_cached > 0 or slot.is_held or slot.is_lasting
-
-    def _best_source(self, tokens: list[int]) -> PrefixSource:
-        """Where the longest beginning of these tokens, the last one excepted, is to be had."""
-        if self._is_limited:
-            return self._best_state(tokens)
-        best = PrefixSource()
-        for index, slot in enumerate(self._slots):
-            common = usable_prefix(slot, tokens, self._window) if self._is_shared(slot) else 0
-            if common > best.length:
-                best = PrefixSource(common, index)
-        return best
-
-    def _best_state(self, tokens: list[int]) -> PrefixSource:
-        best = PrefixSource()
-        for index, slot in enumerate(self._slots):
-            length = len(slot.tokens)
-            is_usable = self._is_shared(slot) and (self._is_idle(index) or not slot.is_pending)
-            if best.length < length < len(tokens) and is_usable and slot.tokens == tokens[:length]:
-                best = PrefixSource(length, index)
-        for checkpoint in self.checkpoints.prefixes(tokens, most=len(tokens) - 1):
-            if checkpoint.length <= best.length:
-                break
-            holder = find_holder(self._slots, checkpoint, self._window)
-            if holder is not None or self._need_no_cells:
-                return PrefixSource(checkpoint.length, holder, checkpoint)
-        return best
 
     def _fill(self, index: int, source: PrefixSource, tokens: list[int]) -> None:
         """Give an idle slot the beginning of a prompt."""
