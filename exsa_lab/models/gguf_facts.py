@@ -183,6 +183,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     by_name = {tensor.name: tensor.size_bytes for tensor in header.tensors}
     vocabulary = _vocabulary(fields)
     key_length = fields.integer("attention.key_length", 1, _MAX_WIDTH, default=max(head_length, 1))
+    value_length = _value_length(fields, max(head_length, 1))
     check_assertions(path, header)
     check_rotary(
         path, fields.architecture, fields.integer("rope.dimension_count", 0, 1 << 20, default=key_length), key_length
@@ -198,7 +199,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         heads=heads,
         kv_heads=_kv_heads(fields, attention_heads(kv_heads, fields.architecture, recurrent)),
         key_length=key_length,
-        value_length=_value_length(fields, max(head_length, 1)),
+        value_length=value_length,
         context_limit=fields.integer("context_length", 1, 1 << 31),
         feed_forward=_feed_forward(fields, layers),
         experts=fields.integer("expert_count", 0, 65_536, default=0),
@@ -216,7 +217,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
         recurrent=recurrent,
         has_window=fields.number("attention.sliding_window") > 0,
         window_layers=_window_layers(fields, layers),
-        window_lengths=fields.number("attention.key_length_swa") + fields.number("attention.value_length_swa"),
+        window_lengths=_window_lengths(fields, key_length, value_length),
     )
 
 
@@ -255,9 +256,17 @@ def _kv_heads(fields: _Fields, heads: tuple[int, ...]) -> tuple[int, ...]:
 def _window_layers(fields: _Fields, layers: int) -> tuple[bool, ...]:
     """Which layers have a sliding window, where these have lengths of their own; () where they have not."""
     pattern = fields.header.metadata.get(f"{fields.architecture}.attention.sliding_window_pattern")
-    if not fields.number("attention.key_length_swa") or not isinstance(pattern, tuple) or len(pattern) != layers:
+    has_own = fields.number("attention.key_length_swa") or fields.number("attention.value_length_swa")
+    if not has_own or not isinstance(pattern, tuple) or len(pattern) != layers:
         return ()
     return tuple(map(bool, pattern))
+
+
+def _window_lengths(fields: _Fields, key_length: int, value_length: int) -> int:
+    """Key and value length of layers with a sliding window: those of all layers where they have none of their own."""
+    key = fields.integer("attention.key_length_swa", 1, _MAX_WIDTH, default=key_length)
+    value = fields.integer("attention.value_length_swa", 1, _MAX_WIDTH, default=max(1, value_length))
+    return key + value if value_length else key  # latent attention computes its values of its keys
 
 
 def _feed_forward(fields: _Fields, layers: int) -> int:

@@ -73,6 +73,36 @@ def test_layers_may_share_a_cache_and_those_of_a_window_have_shorter_heads(tmp_p
     assert kv_bytes(facts, 100, layers=4) == 12_800
 
 
+@pytest.mark.parametrize(
+    ("own", "numbers"),
+    [
+        ({"key_length_swa": 4, "value_length_swa": 6}, 10),
+        ({"key_length_swa": 4}, 4 + 8),
+        ({"value_length_swa": 6}, 16 + 6),
+        ({}, 16 + 8),
+        ({"key_length_swa": 4, "value_length_swa": 6, "key_length_mla": 12, "value_length_mla": 12}, 4),
+        ({"key_length_mla": 12, "value_length_mla": 12}, 16),
+    ],
+)
+def test_a_length_that_the_windows_layers_do_not_have_is_that_of_the_others(
+    own: dict[str, int], numbers: int, tmp_path: Path
+) -> None:
+    """As in llama.cpp, one by one; latent attention caches no values."""
+    lengths = {f"llama__attention__{name}": length for name, length in own.items()}
+    full = 16 if "key_length_mla" in own else 16 + 8
+    facts = read_facts(
+        write(
+            tmp_path / "m.gguf",
+            llama__attention__key_length=16,
+            llama__attention__value_length=8,
+            llama__attention__sliding_window=32,
+            llama__attention__sliding_window_pattern=[1, 0],
+            **lengths,
+        )
+    )
+    assert facts.kv_numbers == (2 * numbers, 2 * full)
+
+
 def test_layers_that_predict_further_tokens_have_no_cache(tmp_path: Path) -> None:
     facts = read_facts(write(tmp_path / "m.gguf", llama__nextn_predict_layers=1))
     assert facts.kv_heads == (2, 0)
