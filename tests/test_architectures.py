@@ -24,7 +24,7 @@ from exsa_lab.engine.assembly import num_slots
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import DecodeError, InvalidModel, ModelLoadError, PromptTooLong
-from exsa_lab.events import RoundEvent, TokenEvent
+from exsa_lab.events import RejectedEvent, RoundEvent, TokenEvent
 from exsa_lab.loading import find_files, prepare
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.memory import memory_usage
@@ -303,6 +303,36 @@ def test_a_text_ends_where_the_learned_positions_do(tmp_path: Path) -> None:
 def num_drafted_by(generation: Generation, drafter: str) -> int:
     rounds = (event for event in generation.events if isinstance(event, RoundEvent))
     return sum(event.k for event in rounds if event.drafter == drafter)
+
+
+def test_a_draft_with_a_window_drafts_after_a_shared_beginning_as_if_it_were_fresh(tmp_path: Path) -> None:
+    """The target shares any beginning; llama.cpp gave the draft's cells of this one to a text that came between."""
+    files = write_model(tmp_path / "target.gguf", "llama"), write_model(tmp_path / "draft.gguf", "gemma3", noise=0.1)
+    first, settings = text(100, seed=1), {"n_ctx": 512, "prefix_cache_tokens": 512, "fast_cells": 0}
+    drafts = []
+    for before in ((text(80), first, text(335, seed=3)), ()):
+        with open_engine(*files, **settings) as engine:
+            for each in before:
+                ask(engine, each, drafter="model", draft_length=6, max_tokens=3)
+            last = ask(engine, first[:40] + text(5, seed=9), drafter="model", draft_length=6, max_tokens=8)
+            assert last.stats.cached_prompt_tokens == (40 if before else 0)
+            refused = [event for event in last.events if isinstance(event, RejectedEvent)]
+            drafts.append([(event.round, event.position, event.token_id) for event in refused])
+    assert drafts[0]
+    assert drafts[0] == drafts[1]
+
+
+def test_a_draft_that_shares_less_than_its_target_drops_others_where_its_cache_is_full(tmp_path: Path) -> None:
+    """Else what it has of them would be in the way of every draft, though the target has room."""
+    files = write_model(tmp_path / "target.gguf", "llama"), write_model(tmp_path / "draft.gguf", "gemma3", noise=0.1)
+    first, settings = text(100, seed=1), {"n_ctx": 256, "prefix_cache_tokens": 256, "fast_cells": 0}
+    with open_engine(*files, **settings) as engine:
+        for each in (text(60), first, text(125, seed=3)):
+            ask(engine, each, drafter="model", draft_length=6, max_tokens=3)
+        last = ask(engine, first[:40] + text(5, seed=9), drafter="model", draft_length=2, max_tokens=6)
+        assert last.stats.cached_prompt_tokens == 40
+        assert engine.status().cells_cached > 200  # nothing had to go
+        assert last.stats.drafted_tokens > 0
 
 
 @pytest.mark.parametrize(("other", "kind"), [("t5", "an encoder-decoder model"), ("bert", "an embedding model")])

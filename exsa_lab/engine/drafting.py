@@ -311,10 +311,9 @@ class Drafting:
         try:
             drafts = self.model_drafter.draft(requests)
         except EngineError:
-            # The draft's cache is full, or it computed nonsense: drop all of it, since it can always catch up. The
-            # step goes on without a draft.
-            for request in requests:
-                self.model_drafter.forget(request.sequence)
+            # The draft's cache is full (it may share less than the target's), or it computed nonsense: drop all of it,
+            # since it can always catch up. The step goes on without a draft.
+            self.model_drafter.forget()
             return {request.sequence.id: Draft() for request in requests}
         return {request.sequence.id: draft for request, draft in zip(requests, drafts, strict=True)}
 

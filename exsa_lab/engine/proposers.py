@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from exsa_lab.config import MAX_DRAFT_LENGTH, SamplingParams
+from exsa_lab.engine.caches.windows import is_whole
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.sequence import Sequence
 from exsa_lab.errors import LOAD_AGAIN, DecodeError, EngineFailed
@@ -145,6 +146,7 @@ class ModelDrafter:
         self.has_costly_shapes = False
         """Whether to keep the shape of the batches: each sequence then gets one token a decode."""
         self._first_spare = first_spare
+        self._num_slots = context.n_seq_max if first_spare is None else first_spare
 
     def reaches(self, sequence: Sequence) -> bool:
         """Whether the longest draft would end within the context that the model was trained for.
@@ -166,7 +168,7 @@ class ModelDrafter:
         """
         drafts = [Draft("model", request.reason) for request in requests]
         if self._first_spare is not None:
-            self._make_room(requests, self._first_spare)
+            self._make_room(requests)
         self._catch_up([request.sequence for request in requests])
         active = list(zip(requests, drafts, strict=True))
         spares: dict[int, int] = {}
@@ -180,29 +182,30 @@ class ModelDrafter:
         return drafts
 
     def share(self, source: int, target: int, length: int) -> None:
-        """Share the first tokens of a slot with an empty one, as far as the memory can."""
+        """Share the first tokens of a slot with an empty one, if the memory can and a window is whole behind them."""
         is_cut = self._first_spare is not None and length < self._slots.num_drafted(source)
         try:
             if length and not is_cut:
                 self.context.copy(source, target, 0, length)
-                return
+            is_done = not is_cut and is_whole(self.context, target, length)
         except BaseException:
+            is_done = False
+        if not is_done:
             self._clear(target)
-        self._slots.set_drafted(target, 0)
 
     def truncate(self, slot: int, length: int) -> None:
-        """Drop what is beyond ``length``, or all of it where the memory cannot."""
+        """Drop what is beyond ``length``, or all of it where the memory cannot or a window is no longer whole there."""
+        left = min(length, self._slots.num_drafted(slot))
         try:
-            is_done = self.context.remove(slot, length)
+            is_done = self.context.remove(slot, length) and is_whole(self.context, slot, left)
         except BaseException:
             is_done = False
         if not is_done:
             self._clear(slot)
 
-    def forget(self, sequence: Sequence) -> None:
-        """Drop the sequence from the draft's cache; it is caught up again when drafting resumes."""
-        assert sequence.slot is not None
-        self._clear(sequence.slot)
+    def forget(self) -> None:
+        """Drop all that the draft's cache holds; sequences are caught up again when drafting resumes."""
+        self._forget_but(set())
 
     def _clear(self, slot: int) -> None:
         """Drop a slot; raises EngineFailed where not even that can be done."""
@@ -212,20 +215,21 @@ class ModelDrafter:
             raise EngineFailed("the draft's KV cache cannot be cleared.", hint=LOAD_AGAIN) from cause
         self._slots.set_drafted(slot, 0)
 
-    def _make_room(self, requests: list[ModelRequest], num_slots: int) -> None:
+    def _make_room(self, requests: list[ModelRequest]) -> None:
         """Drop other slots where cells may run out: recurrent memory does not share beginnings as the table does."""
         drafting = {request.sequence.slot for request in requests}
         needed = sum(self.lag(request.sequence) + request.limit for request in requests)
-        if needed + sum(map(self._slots.num_drafted, range(num_slots))) <= self.context.n_ctx:
-            return
-        for slot in range(num_slots):
-            if slot not in drafting and self._slots.num_drafted(slot):
+        if needed + sum(map(self._slots.num_drafted, range(self._num_slots))) > self.context.n_ctx:
+            self._forget_but(drafting)
+
+    def _forget_but(self, kept: set[int | None]) -> None:
+        for slot in range(self._num_slots):
+            if slot not in kept and self._slots.num_drafted(slot):
                 self._clear(slot)
 
     def _catch_up(self, sequences: list[Sequence]) -> None:
         """Leave each sequence with so few unseen tokens that one batch takes them all."""
-        is_begun = all(sequence.num_tokens > self.lag(sequence) for sequence in sequences)
-        if self.has_costly_shapes and self._first_spare is None and is_begun and max(map(self.lag, sequences)) <= FEW:
+        if self.has_costly_shapes and self._first_spare is None and self._can_step(sequences):
             self._catch_up_in_step(sequences)
             return
         share = max(1, self.context.n_batch // len(sequences))
@@ -234,6 +238,18 @@ class ModelDrafter:
                 self._batch.clear()
                 self._feed(sequence, min(self.context.n_batch, lag - share), outputs=0)
                 self.context.decode(self._batch)
+
+    def _can_step(self, sequences: list[Sequence]) -> bool:
+        """Whether they lag so little that single tokens are enough, and who lags least can repeat one."""
+        lags = list(map(self.lag, sequences))
+        if not 1 < max(lags) <= FEW:
+            return False
+        for sequence, lag in zip(sequences, lags, strict=True):
+            assert sequence.slot is not None
+            place = sequence.num_tokens - max(lag, 2)
+            if lag == sequence.num_tokens or not is_whole(self.context, sequence.slot, place):
+                return False
+        return True
 
     def _catch_up_in_step(self, sequences: list[Sequence]) -> None:
         """Leave each with one unseen token by decodes of the shape that drafting has; who lags less repeats a token."""

@@ -40,6 +40,10 @@ class Window:
         """Return the first position that the token at ``position`` looks back at."""
         return position // self.size * self.size if self.is_chunked else max(0, position - self.size + 1)
 
+    def is_whole(self, first_whole: int, position: int) -> bool:
+        """Whether all that the token at ``position`` looks back at is there, by what `Context.first_whole` says."""
+        return 0 <= first_whole <= self.start(position)
+
 
 class Batch(Protocol):
     """Tokens of several sequences for one decode, filled in order."""
@@ -115,7 +119,7 @@ class Context(Protocol):
         """
 
     def first_whole(self, slot: int) -> int:
-        """The first position from which every layer still has all cells of a slot; negative for an empty slot.
+        """The first position from which every layer still has all cells of a slot; negative where one has none.
 
         Where there is a `window`, cells outside that of the slot's last token may have been given to others.
         """

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from exsa_lab.engine.caches.operations import Operation, Restore, Save, Share, Truncate
+from exsa_lab.engine.caches.windows import is_whole
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.proposers import ModelDrafter
 from exsa_lab.errors import LOAD_AGAIN, EngineFailed
-from exsa_lab.runtime.protocol import UNLIMITED, Context
+from exsa_lab.runtime.protocol import Context
 
 
 def perform(slots: SlotTable, context: Context, drafter: ModelDrafter | None) -> bool:
@@ -46,19 +47,12 @@ def _perform(operation: Operation, context: Context) -> bool:
                 assert checkpoint.state is not None
                 context.restore(slot, checkpoint.state, checkpoint.length)
             case Truncate(slot, length):
-                return context.remove(slot, length) and (not length or _is_whole(context, slot, length))
+                return context.remove(slot, length) and is_whole(context, slot, length)
     except BaseException as cause:
         if isinstance(operation, Truncate) and not operation.length:
             raise EngineFailed("the KV cache cannot be cleared.", hint=LOAD_AGAIN) from cause
         return False
     return True
-
-
-def _is_whole(context: Context, slot: int, length: int) -> bool:
-    """Whether a slot can go on after its first tokens: drafts move a sliding window on before they are refused."""
-    if context.window is None or context.max_rollback != UNLIMITED:
-        return True
-    return context.first_whole(slot) <= context.window.start(length)
 
 
 def _perform_on_draft(operation: Operation, drafter: ModelDrafter) -> None:

@@ -77,7 +77,7 @@ def common_prefix(cached: list[int], tokens: list[int], most: int) -> int:
 def usable_prefix(slot: Slot, tokens: list[int], window: Window | None) -> int:
     """Return how many first tokens of a prompt a slot has, the last one excepted; 0 without a whole window."""
     length = common_prefix(slot.tokens, tokens, len(tokens) - 1)
-    return 0 if window is not None and slot.first_whole > window.start(length) else length
+    return length if window is None or window.is_whole(slot.first_whole, length) else 0
 
 
 def find_holder(slots: Sequence[Slot], checkpoint: Checkpoint, window: Window | None) -> int | None:

@@ -23,6 +23,7 @@ def test_nothing_is_to_be_had_from_no_source() -> None:
         (0, Window(8), 20),
         (13, Window(8), 20),  # the token at 20 looks back at 13
         (14, Window(8), 0),
+        (-1, Window(8), 0),  # nothing is left of it
         (16, Window(8, is_chunked=True), 20),
         (17, Window(8, is_chunked=True), 0),
     ],
