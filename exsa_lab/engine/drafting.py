@@ -280,8 +280,8 @@ class Drafting:
         proposed, match = propose_by_lookup(sequence, limit)
         # While a draft is verified, the draft model has not seen the last token at least.
         lag = max(1, self.model_drafter.lag(sequence)) if self.model_drafter is not None else 1
-        drafter, left = self._drafter(sequence), sequence.num_left
-        return DraftRequest(sequence.history, drafter, limit, len(proposed), match, lag, left, num_filled)
+        drafter, left, repeated = self._drafter(sequence), sequence.num_left, min(match, sequence.num_generated)
+        return DraftRequest(sequence.history, drafter, limit, len(proposed), match, lag, left, num_filled, repeated)
 
     def _drafter(self, sequence: Sequence) -> DrafterName:
         """Who may draft for a sequence: not the model once the text has outgrown it."""

@@ -32,6 +32,8 @@ FIRST_GAP = 256
 """Steps until an unused draft model is probed; twice as many after each probe."""
 REST = 4
 """Steps for which a decision stands, where deciding takes longer than it may save: in batches and in modes."""
+PROVEN = 0.25
+"""Plain steps that lookup may risk for each token written of a copy: so many right guesses are its proof."""
 MOST_STRETCH = 2.0
 """A step that took so many times what it should is another program's doing."""
 WIDTHS: dict[DrafterName, tuple[int, ...]] = {"ngram": (3, 7, 15), "auto": (3, 7, 15), "model": (1, 3, 7)}
@@ -124,11 +126,17 @@ class DraftLengthPolicy:
         draft = self._draft.table(num) if self._draft else [0.0] * (num + 1)
         return StepCosts(plain, target, draft, table[base] - table[num_plain])
 
-    def _is_covered(self, costs: StepCosts, num: int, mode: Mode, once: float = 0.0) -> bool:
-        """Whether the guard allows that all drafts of a mode are refused, and ``once`` seconds are paid besides."""
-        decodes = 0 if mode.drafter == "ngram" else mode.k
+    def _is_covered(
+        self, costs: StepCosts, num: int, mode: Mode, once: float = 0.0, requests: Sequence[DraftRequest] = ()
+    ) -> bool:
+        """Whether the guard allows that all drafts of a mode are refused, and ``once`` seconds are paid besides.
+
+        Lookup may also risk a share of what it would have brought ``requests`` so far.
+        """
+        is_lookup = mode.drafter == "ngram"
+        decodes, repeated = (0, sum(request.num_repeated for request in requests)) if is_lookup else (mode.k, 0)
         seconds = costs.target[num * mode.k] + decodes * costs.draft[num] + once
-        return self.guard.covers(seconds / costs.plain - 1.0, num)
+        return self.guard.covers(seconds / costs.plain - 1.0 - PROVEN * repeated / num, num)
 
     def _candidates(self, mode: Mode, requests: Sequence[DraftRequest], costs: StepCosts) -> list[Candidate]:
         """The draft of a mode that promises most for each request."""
@@ -209,7 +217,7 @@ class DraftLengthPolicy:
                 self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
                 is_change = last is not None and mode.k != last.k  # at a prompt the shape changes anyway
                 total = horizon * usual + change * is_change + catch_up / costs.plain
-                if total < least and self._is_covered(costs, num, mode, self.price * is_change + catch_up):
+                if total < least and self._is_covered(costs, num, mode, self.price * is_change + catch_up, requests):
                     best, least = mode, total
         return best
 

@@ -32,6 +32,8 @@ class DraftRequest:
     """Tokens it may still generate."""
     num_filled: int = 0
     """Places of a mode's width that its certain tokens take."""
+    num_repeated: int = 0
+    """How many tokens it wrote last as an earlier text has them, or its own."""
 
 
 class Others(NamedTuple):

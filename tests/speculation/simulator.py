@@ -490,7 +490,16 @@ class Automatic:
         limit = min(MAX_DRAFT_LENGTH, state.left - 1)
         proposed = min(limit, state.text.proposed[state.done])
         match = state.text.match_length[state.done]
-        return DraftRequest(state.history, self.drafter, limit, proposed, match, state.lag, state.left)  # type: ignore[arg-type]
+        return DraftRequest(
+            state.history,  # type: ignore[arg-type]
+            self.drafter,
+            limit,
+            proposed,
+            match,
+            state.lag,
+            state.left,
+            num_repeated=min(match, state.done),
+        )
 
     def _draft(
         self, states: Sequence[State], plan: StepPlan

@@ -569,6 +569,18 @@ def test_lookup_needs_no_cover_for_the_draft_models_decodes() -> None:
         assert (policy.choose([request]).width > 0) == drafts, drafter
 
 
+@pytest.mark.parametrize("num", [1, 4])
+def test_what_lookup_would_have_found_may_be_risked_and_by_nobody_else(num: int) -> None:
+    for drafter, repeated, drafts in (("ngram", 0, False), ("ngram", 30, True), ("model", 30, False)):
+        policy = policy_on("graphs")
+        requests = [request_for(drafter, **COPY, num_repeated=repeated) for _ in range(num)]  # type: ignore[arg-type]
+        for request in requests:
+            teach(policy, request, is_right=True)
+            policy.rates.observe_lookup(request.history, [(40, True)] * 100)
+        policy.guard.balance = -1.0
+        assert (policy.choose(requests).width > 0) == drafts, (drafter, repeated)
+
+
 def in_use(policy: DraftLengthPolicy, requests: list[DraftRequest]) -> StepPlan:
     """The plan for a draft model that has long been right."""
     for request in requests:

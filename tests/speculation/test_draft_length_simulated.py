@@ -126,6 +126,23 @@ def test_a_load_from_halfway_does_not_make_it_slower_than_plain(name: str, kind:
     assert plain / clock.seconds >= 0.97
 
 
+@pytest.mark.parametrize("name", ["H100", "H100 x4"])
+def test_texts_written_again_are_looked_up_although_drafting_lost_before(name: str) -> None:
+    """The draft model takes twice what was calibrated, so that it spends the balance."""
+    told, gains, num = MACHINES[name], [], 4
+    dear = replace(told, draft={n: 2 * seconds for n, seconds in told.draft.items()})
+    for seed in range(3):
+        auto = Automatic(told, policy=DraftLengthPolicy(believed(told, seed), has_draft=True))
+        clock = Clock(dear, np.random.default_rng(seed))
+        for kind in ("chat", "again", "code", "again"):
+            before = clock.seconds
+            for states in _begun(waves(kind, num), auto, clock):
+                clock.seconds += auto.step(clock, states)
+            if kind == "again":
+                gains.append(run(dear, waves(kind, num), PLAIN) / (clock.seconds - before))
+    assert min(gains) >= 2.5, gains
+
+
 def _begun(batches: list[list[Text]], auto: Automatic, clock: Clock) -> Iterator[list[State]]:
     """The states of each step, in turn."""
     for batch in batches:
