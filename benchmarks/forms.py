@@ -14,6 +14,7 @@ from exsa_lab.bench.setting import Options, subjects
 from exsa_lab.bench.workloads import short_prompts
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
+from exsa_lab.structure.tokenizer import llguidance
 
 SCHEMAS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("forms.json").read_text(encoding="utf-8"))
 TEMPERATURES = (0.0, 0.8)
@@ -23,6 +24,11 @@ MAX_TOKENS = 240
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=int, help="texts in all, half of them alone (default: 200)")
+
+
+def check(options: Options) -> None:
+    """Raise RuntimeUnavailable where the package for texts of a form is missing."""
+    llguidance()
 
 
 def run(options: Options) -> Report:

@@ -16,12 +16,17 @@ Arrival = tuple[float, int]
 """When a message came, on the clock of `time.perf_counter`, and its bytes."""
 
 
+def need_jupyter() -> None:
+    """Raise ExsaError where the package that starts kernels is missing."""
+    if importlib.util.find_spec("jupyter_client") is None:
+        raise ExsaError("jupyter_client is not installed.", hint='Run `pip install "exsa-lab[lab]"`.')
+
+
 class Kernel:
     """One ipykernel process. Raises ExsaError when jupyter_client is missing or a cell fails."""
 
     def __init__(self, *, timeout: float = 600.0) -> None:
-        if importlib.util.find_spec("jupyter_client") is None:
-            raise ExsaError("jupyter_client is not installed.", hint='Run `pip install "exsa-lab[lab]"`.')
+        need_jupyter()
         manager: Any = importlib.import_module("jupyter_client.manager")
         self._timeout = timeout
         self._manager, self._client = manager.start_new_kernel(

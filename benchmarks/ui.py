@@ -7,7 +7,7 @@ import importlib.util
 import json
 from itertools import islice
 
-from benchmarks.kernel import Arrival, Kernel
+from benchmarks.kernel import Arrival, Kernel, need_jupyter
 from exsa_lab.bench.measure import interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
@@ -41,6 +41,11 @@ def finish():
     seconds = max(gen.submitted + gen.events[-1].time_s for gen in gens) - gens[0].submitted
     return sum(gen.stats.generated_tokens for gen in gens) / seconds
 """
+
+
+def check(options: Options) -> None:
+    """Raise ExsaError where no kernel can be started."""
+    need_jupyter()
 
 
 def run(options: Options) -> Report:

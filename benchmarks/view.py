@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from benchmarks.kernel import Kernel
+from benchmarks.kernel import Kernel, need_jupyter
 from exsa_lab.bench.decode import PROMPT
 from exsa_lab.bench.measure import interleaved, middle, ratio
 from exsa_lab.bench.report import Check, Report
@@ -17,6 +17,11 @@ WANTED = 0.97
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per run (default: 128)")
+
+
+def check(options: Options) -> None:
+    """Raise ExsaError where no kernel can be started."""
+    need_jupyter()
 
 
 def run(options: Options) -> Report:

@@ -16,6 +16,7 @@ from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.distill.held_out import HELD_OUT
 from exsa_lab.distill.measure import Agreement, agreement, answers, draft_step_seconds
 from exsa_lab.errors import ConfigError
+from exsa_lab.models.resolve import resolve_draft
 
 TEMPERATURES = (0.0, 0.8)
 LENGTHS = range(1, 7)
@@ -29,14 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per prompt (default: 128)")
 
 
+def check(options: Options) -> None:
+    """Raise ConfigError where there is no draft."""
+    if resolve_draft(options.draft, options.model) is None:
+        raise ConfigError(f"{options.model} has no draft to measure.", hint="Name one with --draft.")
+
+
 def run(options: Options) -> Report:
     """Let the target answer the held-out prompts, and measure the draft on its answers."""
     per_kind = options.given.prompts or options.pick(20, 1)
     tokens = options.given.tokens or options.pick(128, 24)
     report = Report("acceptance", {"model": options.model, "prompts": 3 * per_kind, "tokens": tokens})
     for subject in subjects(options, n_seq_max=16, n_ctx=8192):
-        if subject.draft is None:
-            raise ConfigError(f"{subject.name} has no draft to measure.", hint="Name one with --draft.")
         _measure(subject, options, per_kind, tokens, report)
     return report
 

@@ -22,7 +22,7 @@ from exsa_lab.bench.workloads import PASSAGES, TOPICS
 from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("Q8_0",)
-REPEATS = 3
+REPEATS = MOST_REPEATS = 3
 """Rounds; also the most, for no passage may be quoted in two rounds."""
 OWN_TEXT = "auto, own text only"
 PEERS = (None, "ngram-mod", "ngram-cache", "ngram-simple")
@@ -59,13 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reproducible", action="store_true", help="load with reproducible=True, so that texts repeat")
 
 
-def run(options: Options) -> Report:
-    """Measure every kind of repetition with every contender; raises ConfigError for more than `REPEATS` rounds."""
-    if options.repeats > REPEATS:
+def check(options: Options) -> None:
+    """Raise ConfigError for more than `MOST_REPEATS` rounds."""
+    if options.repeats > MOST_REPEATS:
         raise ConfigError(
-            f"there are texts for {REPEATS} rounds, not for {options.repeats}: lookup would know what comes again.",
-            hint=f"Leave --repeats out, or give {REPEATS} at most.",
+            f"there are texts for {MOST_REPEATS} rounds, not for {options.repeats}: lookup would know what comes.",
+            hint=f"Leave --repeats out, or give {MOST_REPEATS} at most.",
         )
+
+
+def run(options: Options) -> Report:
+    """Measure every kind of repetition with every contender."""
     tokens = options.given.tokens or options.pick(128, 16)
     settings = {"model": options.model, "tokens": tokens, "rounds": options.repeats}
     report = Report("rerun", settings | ({"reproducible": True} if options.given.reproducible else {}))
@@ -159,7 +163,7 @@ def _rows(number: int, num: int) -> Repetition:
 
 def _quoting(number: int, num: int) -> Repetition:
     """As many passages as there are for every round, the warm-up included."""
-    num = min(num, len(PASSAGES) // (1 + REPEATS))
+    num = min(num, len(PASSAGES) // (1 + MOST_REPEATS))
     passages = (PASSAGES[(number * num + i) % len(PASSAGES)] for i in range(num))
     return Repetition((), tuple(_QUOTE.format(text=" ".join(passage.split())) for passage in passages))
 

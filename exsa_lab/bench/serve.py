@@ -6,6 +6,7 @@ import argparse
 import time
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from exsa_lab import loading
 from exsa_lab.bench.baselines.xllama import XllamaServer, is_installed
@@ -16,8 +17,10 @@ from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.workloads import short_prompts
 from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError, EngineNotLoaded
-from exsa_lab.serve import serve, stop
-from exsa_lab.serve.server import Server
+from exsa_lab.serve import need_extra, serve, stop
+
+if TYPE_CHECKING:  # it needs packages that may be missing
+    from exsa_lab.serve.server import Server
 
 NUM_CLIENTS = 16
 WANTED_OVER_MAP = 0.95
@@ -35,9 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per request (default: 96)")
 
 
+def check(options: Options) -> None:
+    """Raise ExsaError where a package is missing or an engine loaded: the endpoint serves the kernel's own.
+
+    Here that is the benchmark's.
+    """
+    need_extra()
+    try:
+        loading.get_engine()
+    except EngineNotLoaded:
+        return
+    raise ConfigError("an engine is loaded, and the endpoint serves that.", hint="Unload it first: %exsa_unload.")
+
+
 def run(options: Options) -> Report:
     """Tokens per second of all requests together, from the first request to the end of the last reply."""
-    _check_unloaded()
     tokens = options.given.tokens or options.pick(96, 12)
     report = Report("serve", {"model": options.model, "tokens each": tokens, "rounds": options.repeats})
     for subject in subjects(options, n_seq_max=NUM_CLIENTS):
@@ -51,15 +66,6 @@ def run(options: Options) -> Report:
     if not is_installed():
         report.notes.append("xllamacpp is not installed, so llama-server was left out: pip install 'exsa-lab[bench]'")
     return report
-
-
-def _check_unloaded() -> None:
-    """The endpoint serves the kernel's engine, which is here the benchmark's."""
-    try:
-        loading.get_engine()
-    except EngineNotLoaded:
-        return
-    raise ConfigError("an engine is loaded, and the endpoint serves that.", hint="Unload it first: %exsa_unload.")
 
 
 def _throughput(

@@ -25,7 +25,9 @@ from exsa_lab.bench.report import Check, Report
 from exsa_lab.bench.setting import Options, Subject, subjects
 from exsa_lab.bench.turns import STEPS, Turns
 from exsa_lab.bench.workloads import N_TEXTS, WORKLOADS, chosen_workloads, short_prompts
+from exsa_lab.config import SamplingParams
 from exsa_lab.engine.loop import Loop
+from exsa_lab.errors import ConfigError
 
 WEIGHTS = ("as-shipped", "Q8_0")
 REPEATS = 4
@@ -50,7 +52,7 @@ Compare = Callable[[list[float], list[float]], float]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workloads", help=f"some of {','.join(WORKLOADS)} (default: all)")
-    parser.add_argument("--temperatures", help="(default: 0,0.8)")
+    parser.add_argument("--temperatures", type=_numbers, help="(default: 0,0.8)")
     parser.add_argument("--tokens", type=int, help="tokens per prompt (default: 128)")
     parser.add_argument("--no-peers", action="store_true", help="measure exsa_lab only")
     parser.add_argument("--no-grid", action="store_true", help="plain and auto only, without fixed draft lengths")
@@ -90,10 +92,15 @@ def run(options: Options) -> Report:
 
 
 def _temperatures(options: Options) -> tuple[float, ...]:
-    given: str | None = options.given.temperatures
-    if given:
-        return tuple(float(part) for part in given.split(","))
-    return (0.0,) if options.quick else (0.0, 0.8)
+    given: tuple[float, ...] | None = options.given.temperatures
+    return given or ((0.0,) if options.quick else (0.0, 0.8))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(SamplingParams(temperature=float(part)).temperature for part in text.split(","))
+    except (ValueError, ConfigError) as cause:
+        raise argparse.ArgumentTypeError("must be temperatures, such as 0,0.8") from cause
 
 
 # One request at a time

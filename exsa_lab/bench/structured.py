@@ -20,6 +20,7 @@ from exsa_lab.bench.workloads import short_prompts
 from exsa_lab.engine.engine import Engine
 from exsa_lab.speculation.shaping import Shaping
 from exsa_lab.structure.grammar import GrammarMask
+from exsa_lab.structure.tokenizer import llguidance
 
 _TEXT = {"type": "string", "maxLength": 24}
 _KEYS = ("first_name", "last_name", "street_address", "city", "country", "occupation", "favourite_colour")
@@ -60,6 +61,11 @@ TEMPERATURES = (0.0, 0.8)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="most tokens per request (default: 160)")
     parser.add_argument("--no-peers", action="store_true", help="measure exsa_lab alone")
+
+
+def check(options: Options) -> None:
+    """Raise RuntimeUnavailable where the package for texts of a form is missing."""
+    llguidance()
 
 
 def run(options: Options) -> Report:

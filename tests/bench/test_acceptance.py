@@ -10,6 +10,7 @@ import pytest
 
 from exsa_lab.bench import acceptance
 from exsa_lab.bench.acceptance import DEFAULT_MODEL, TEMPERATURES
+from exsa_lab.bench.setting import Options
 from exsa_lab.distill.held_out import HELD_OUT
 from exsa_lab.errors import ConfigError
 from exsa_lab.testing import ScriptedModel, scripted_engine
@@ -62,7 +63,7 @@ def test_promises_are_of_the_default_pair_only(options: Any) -> None:
     assert acceptance.run(options).checks == []
 
 
-def test_a_target_without_a_draft_is_refused(options: Any) -> None:
-    options.subject.draft = None
-    with pytest.raises(ConfigError, match="no draft to measure"):
-        acceptance.run(options)
+def test_a_target_without_a_draft_is_refused() -> None:
+    with pytest.raises(ConfigError, match="smollm2-135m has no draft to measure"):
+        acceptance.check(Options(draft="none"))
+    acceptance.check(Options())

@@ -59,6 +59,7 @@ def test_the_suite_knows_its_benchmarks_and_their_arguments(monkeypatch: pytest.
             return Report(name, machine="here")
 
         monkeypatch.setattr(f"exsa_lab.bench.{name}.run", keep)
+    monkeypatch.setattr("exsa_lab.bench.cli.subjects", lambda options: [])
     assert main(["all", "--device", "gpu"]) == 0
     assert list(asked) == list(GPU_SUITE)
     assert asked["speculation"].given.only == "single"

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from exsa_lab.bench import rerun
-from exsa_lab.bench.rerun import AGAIN, KINDS, NUM_PROMPTS, REPEATS, ROWS
+from exsa_lab.bench.rerun import AGAIN, KINDS, MOST_REPEATS, NUM_PROMPTS, ROWS
 from exsa_lab.bench.setting import Options
 from exsa_lab.errors import ConfigError
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_round_repeats_the_texts_of_another(kind: str) -> None:
-    rounds = [KINDS[kind](number, NUM_PROMPTS) for number in range(1 + REPEATS)]
+    rounds = [KINDS[kind](number, NUM_PROMPTS) for number in range(1 + MOST_REPEATS)]
     measured = [prompt for one in rounds for prompt in one.measured]
     assert len(measured) == len(set(measured))
     assert len(rounds[0].measured) == (ROWS if "rows" in kind else 2 if "quoted" in kind else NUM_PROMPTS)
@@ -24,7 +24,8 @@ def test_no_round_repeats_the_texts_of_another(kind: str) -> None:
 
 def test_more_rounds_than_there_are_texts_for_are_refused() -> None:
     with pytest.raises(ConfigError, match="3 rounds, not for 4"):
-        rerun.run(Options(repeats=1 + REPEATS, given=argparse.Namespace(tokens=8, no_peers=True)))
+        rerun.check(Options(repeats=1 + MOST_REPEATS))
+    rerun.check(Options(repeats=MOST_REPEATS))
 
 
 def test_the_same_cell_and_a_changed_word() -> None:

@@ -7,7 +7,7 @@ import pytest
 from exsa_lab import loading
 from exsa_lab.bench.cli import main
 from exsa_lab.bench.http_clients import Clients
-from exsa_lab.bench.serve import run
+from exsa_lab.bench.serve import check
 from exsa_lab.bench.setting import Options
 from exsa_lab.errors import ConfigError
 from exsa_lab.testing import scripted_engine
@@ -37,7 +37,7 @@ def test_an_engine_that_is_loaded_is_left_alone() -> None:
     engine = loading.use(scripted_engine(reply_model(PLAIN, "")))
     try:
         with pytest.raises(ConfigError, match="an engine is loaded"):
-            run(Options())
+            check(Options())
         assert loading.get_engine() is engine
     finally:
         loading.unload()

@@ -49,6 +49,7 @@ def test_the_suite_knows_its_benchmarks_and_their_arguments(monkeypatch: pytest.
             return Report(name, machine="here")
 
         monkeypatch.setattr(f"benchmarks.{name}.run", keep)
+    monkeypatch.setattr("exsa_lab.bench.cli.subjects", lambda options: [])
     assert main(["all", "--device", "gpu"]) == 0
     assert list(asked) == list(SUITE.on_gpu)
     assert {name: options.weights for name, options in asked.items() if len(options.weights) > 1} == {
