@@ -14,7 +14,7 @@ from exsa_lab.config import EngineConfig, did_you_mean
 from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.hardware import Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts
-from exsa_lab.models.memory import GIB, GPU_MARGIN, Memory, copied_weight_bytes, device_memory, estimate, state_bytes
+from exsa_lab.models.memory import GIB, GPU_MARGIN, Memory, copied_weight_bytes, device_memory, estimate, fitting_states
 
 __all__ = [
     "Memory",
@@ -32,8 +32,6 @@ GPU_THREADS = 2
 1.19 instead of 1.08 ms for the default target on an H100)."""
 STATES_SHARE = 1 / 8
 """Most of the memory that the states of recurrent layers may take."""
-STATE_SIZES = ((32, 8), (16, 8), (8, 8), (4, 8), (4, 4), (2, 4), (1, 4), (1, 2), (1, 1), (1, 0))
-"""Sequences that run at once and snapshots of each, from the best down."""
 SMALL_STEP = 63
 """From 64 tokens on llama.cpp's flash attention on the CPU takes another kernel, whose rounding differs: a prompt
 computed beside others then gives other logits than alone. Below, they are equal bit for bit."""
@@ -204,19 +202,14 @@ class _Planner:
             return
         available = device_memory(self.hardware) if self.can_use_gpu else self.hardware.available_memory
         budget = (available or 8 * GIB) * STATES_SHARE
-        has_window = self.target.has_window
-        for sequences, snapshots in [(num, 0 if has_window else most) for num, most in STATE_SIZES]:
-            wished = "n_seq_max" in self.wishes
-            sequences = self.config.n_seq_max if wished else min(sequences, self.config.n_seq_max)
-            changed = replace(self.config, n_seq_max=sequences, n_rs_seq=snapshots, cached_states=min(4, sequences))
-            if state_bytes(self.target, changed) <= budget:
-                break
+        may_shrink = "n_seq_max" not in self.wishes
+        sequences, snapshots = fitting_states(self.target, self.config, budget, may_shrink=may_shrink)
         each = recurrent.bytes_per_sequence(snapshots)
         reason = f"each sequence keeps a state of {_size(recurrent.bytes_per_sequence(0))}"
         if sequences < self.config.n_seq_max:
             self._choose("n_seq_max", sequences, f"{reason}, {_size(each)} with its snapshots")
         most = "the longest draft: a snapshot of the state for each of its tokens"
-        why = "nothing tells whether a sliding window can go back" if has_window else most
+        why = "nothing tells whether a sliding window can go back" if self.target.has_window else most
         self._choose("n_rs_seq", snapshots, why if recurrent.keeps_snapshots else "llama.cpp grants none to this model")
         self._choose("cached_states", min(4, sequences), f"kept for prompts that begin alike: {reason}")
 

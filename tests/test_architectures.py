@@ -7,7 +7,6 @@ The models are a few layers of random weights (`tests.models.architectures`), th
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -20,17 +19,14 @@ from exsa_lab.bench.baselines.bare import BareLoop
 from exsa_lab.bench.equivalence import divergences
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.measure import ENOUGH_POINTS
-from exsa_lab.engine.assembly import num_slots
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import DecodeError, InvalidModel, ModelLoadError, PromptTooLong
 from exsa_lab.events import RejectedEvent, RoundEvent, TokenEvent
 from exsa_lab.loading import find_files, prepare
-from exsa_lab.models.gguf_facts import read_facts
-from exsa_lab.models.memory import memory_usage
-from exsa_lab.runtime.library import captured_log
 from exsa_lab.runtime.model import LlamaModel
 from tests.models.architectures import DECODERS, RECURRENT, ROLL_BACK, SAID, write_model
+from tests.models.memory_checks import check_memory
 
 CELLS, SEQUENCES, TOKENS = 1024, 4, 48
 MIB = 1 << 20
@@ -249,15 +245,7 @@ def test_a_context_that_fills_up_ends_the_text(files: tuple[Path, Path], loop: B
 
 def test_its_memory_is_as_planned(files: tuple[Path, Path]) -> None:
     """Weights, caches, states and buffers, against what llama.cpp reports."""
-    config, facts = EngineConfig(n_ctx=2048, n_seq_max=SEQUENCES), read_facts(files[0])
-    model = LlamaModel(files[0], config)
-    with captured_log() as lines:
-        context = model.open_context(config, 1, slots=num_slots(config, is_recurrent=model.is_recurrent))
-    context.close()
-    model.close()
-    sizes = [re.search(r"(?:KV|RS|compute|output) +buffer size = +([\d.]+) MiB", line.text) for line in lines]
-    reported = sum(float(size[1]) for size in sizes if size) + facts.weight_bytes / MIB
-    assert sum(memory_usage(facts, 0, config)) / MIB == pytest.approx(reported, rel=0.1)
+    check_memory(files[0], EngineConfig(n_ctx=2048, n_seq_max=SEQUENCES))
 
 
 def test_a_step_that_llama_cpp_refuses_is_told_in_its_words(files: tuple[Path, Path]) -> None:

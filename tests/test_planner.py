@@ -14,9 +14,9 @@ from exsa_lab.errors import ConfigError, OutOfMemory
 from exsa_lab.hardware import GPU, Hardware
 from exsa_lab.models.gguf_facts import GGUFFacts, VocabularyFacts
 from exsa_lab.models.gguf_reader import ArrayRegion
-from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, kv_bytes, state_bytes
+from exsa_lab.models.memory import GIB, GPU_MARGIN, compute_bytes, kv_bytes, num_slots, output_bytes, state_bytes
 from exsa_lab.models.recurrent import RecurrentFacts
-from exsa_lab.planner import Plan, plan, step_down
+from exsa_lab.planner import Plan, estimate, plan, step_down
 
 MIB = 1 << 20
 
@@ -361,11 +361,13 @@ def test_step_down_says_so_and_keeps_wishes() -> None:
     ],
 )
 def test_compute_buffers(facts: GGUFFacts, n_ctx: int, n_ubatch: int, n_seq_max: int, measured: float) -> None:
-    assert compute_bytes(facts, n_ctx, n_ubatch, n_seq_max) / MIB == pytest.approx(measured, rel=0.05)
+    size = compute_bytes(facts, n_ctx, n_ubatch, n_seq_max) + output_bytes(facts, n_seq_max)
+    assert size / MIB == pytest.approx(measured, rel=0.05)
 
 
 def test_compute_buffer_without_flash_attention() -> None:
-    assert compute_bytes(TINY, 8192, 512, 16, flash_attention=False) / MIB == pytest.approx(169.38, rel=0.05)
+    size = compute_bytes(TINY, 8192, 512, 16, flash_attention=False) + output_bytes(TINY, 16)
+    assert size / MIB == pytest.approx(169.38, rel=0.05)
 
 
 def test_kv_cache() -> None:
@@ -388,7 +390,7 @@ def recurrent(state_mib: float, *, keeps_snapshots: bool = True) -> GGUFFacts:
     """A model of three quarters recurrent layers that keep so much for each sequence."""
     layers = (True, True, True, False) * 8
     state = round(state_mib * MIB / 4 / sum(layers))
-    facts = RecurrentFacts(layers, state, 8192, keeps_snapshots)
+    facts = RecurrentFacts(layers, state, 8192, False, 0, keeps_snapshots)
     heads = tuple(0 if is_recurrent else 4 for is_recurrent in layers)
     return replace(B7, recurrent=facts, kv_heads=heads)
 
@@ -407,7 +409,8 @@ def test_large_states_cost_sequences_first_and_then_draft_length() -> None:
     assert sizes[-1] < sizes[0]
     made = plan(machine(ram=64), recurrent(50))
     assert "50 MiB" in made.reason("n_seq_max")
-    assert state_bytes(recurrent(50), made.config) <= 64 * GIB / 8
+    slots = num_slots(made.config, is_recurrent=True)
+    assert state_bytes(recurrent(50), slots, made.config.n_rs_seq) <= 64 * GIB / 8
 
 
 def test_sizes_of_states_that_the_user_set_are_kept() -> None:
@@ -434,6 +437,9 @@ def test_texts_that_llama_cpp_mixes_up_do_not_share_a_cache() -> None:
 
 
 def test_a_recurrent_draft_has_spare_slots_and_no_snapshots() -> None:
-    facts, config = recurrent(1), EngineConfig(n_seq_max=4, cached_states=2, n_rs_seq=8)
-    assert state_bytes(facts, config) == pytest.approx(6 * 9 * MIB, rel=1e-3)
-    assert state_bytes(facts, config, is_draft=True) == pytest.approx(10 * MIB, rel=1e-3)
+    facts, config = recurrent(10_000), EngineConfig(n_seq_max=4, cached_states=2, n_rs_seq=8)
+    assert state_bytes(facts, num_slots(config, is_recurrent=True), 8) / MIB == pytest.approx(6 * 9 * 10_000, rel=1e-3)
+    for target, slots in ((facts, 6 + 4), (B7, 4 * 4 + 4)):
+        alone, both = (estimate(machine(), target, draft, config).host_cache for draft in (None, facts))
+        # The states of its 24 recurrent layers, and the new ones of the layer that is computed.
+        assert (both - alone) / MIB == pytest.approx(slots * 10_000 * 25 / 24, rel=0.01)

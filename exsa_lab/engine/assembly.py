@@ -15,14 +15,8 @@ from exsa_lab.engine.drafting import Drafting
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.engine.loop import Loop
 from exsa_lab.engine.proposers import ModelDrafter
-from exsa_lab.models.memory import num_states
+from exsa_lab.models.memory import draft_slots, num_slots, target_slots
 from exsa_lab.runtime.protocol import UNLIMITED, Batch, Context, Logits, Model
-
-SLOTS_PER_SEQUENCE = 4
-"""Slots for each sequence that can run at once. Slots take no memory, and as long as there are empty ones nothing in
-the cache has to be cleared in the midst of others' work."""
-MAX_SLOTS = 255
-"""llama.cpp knows 256 sequences, and one is kept apart."""
 
 
 @dataclass(slots=True)
@@ -68,8 +62,7 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
     opened = []
     try:
         n_slots = num_slots(config, is_recurrent=models.target.is_recurrent)
-        # One more where a lone token may need a companion, see `exsa_lab.engine.loop`.
-        context = models.target.open_context(config, models.n_threads, slots=n_slots + config.reproducible)
+        context = models.target.open_context(config, models.n_threads, slots=target_slots(config, n_slots))
         opened.append(context)
         is_limited = context.max_rollback != UNLIMITED
         slots = SlotTable(
@@ -109,15 +102,6 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
         raise
 
 
-def num_slots(config: EngineConfig, *, is_recurrent: bool) -> int:
-    """Slots of the target's cache: beside those that run, some that keep what prompts may begin with."""
-    if config.n_seq_max == 1 and not config.prefix_cache_tokens:
-        return 1  # one text at a time, and nothing of another beside it
-    if not is_recurrent:
-        return min(SLOTS_PER_SEQUENCE * config.n_seq_max, MAX_SLOTS)
-    return min(num_states(config), MAX_SLOTS)
-
-
 def _do_without_drafts(models: Models) -> None:
     """The target's memory cannot be rolled back: say so, and free the draft."""
     what = ", and its draft is not loaded" if models.draft is not None else ""
@@ -133,10 +117,10 @@ def _open_drafter(
     draft: Model, models: Models, config: EngineConfig, slots: SlotTable, n_slots: int
 ) -> tuple[ModelDrafter, Context]:
     # A recurrent draft computes its drafts in spare slots, and is never taken back.
-    spares = config.n_seq_max if draft.is_recurrent else 0
     settings = replace(config, n_rs_seq=0) if draft.is_recurrent else config
-    context = draft.open_context(settings, models.n_threads, slots=n_slots + spares)
-    first_spare = n_slots if spares else None
+    num = draft_slots(config, n_slots, is_recurrent=draft.is_recurrent)
+    context = draft.open_context(settings, models.n_threads, slots=num)
+    first_spare = n_slots if draft.is_recurrent else None
     if draft.n_ctx_train < min(config.n_ctx, models.target.n_ctx_train):
         models.notes += (f"{draft.name} was trained for {draft.n_ctx_train:,} tokens and drafts in texts below that.",)
     return ModelDrafter(draft, context, slots, models.target.vocab_size, first_spare=first_spare), context

@@ -175,8 +175,7 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     embedding = fields.integer("embedding_length", 1, _MAX_WIDTH)
     heads = max(fields.per_layer("attention.head_count", layers, default=1))
     kv_heads = fields.per_layer("attention.head_count_kv", layers, default=heads)
-    widths = fields.per_layer("feed_forward_length", layers, default=0)
-    recurrent = recurrent_facts(fields.architecture, fields.number, embedding, kv_heads, widths)
+    recurrent = _recurrent(fields, embedding, kv_heads)
     head_length = embedding // max(heads, 1)
     layer_bytes = _layer_sizes(header, layers)
     sizes, inside = _type_sizes(header.tensors), _type_sizes(t for t in header.tensors if _LAYER_OF.match(t.name))
@@ -236,6 +235,12 @@ def _joined(path: Path, header: Header, split_count: int) -> Header:
     return replace(header, tensors=tensors, size_bytes=size)
 
 
+def _recurrent(fields: _Fields, embedding: int, kv_heads: tuple[int, ...]) -> RecurrentFacts | None:
+    widths = fields.per_layer("feed_forward_length", len(kv_heads), default=0)
+    marked = fields.flags("attention.recurrent_layers", len(kv_heads))
+    return recurrent_facts(fields.architecture, fields.number, embedding, kv_heads, widths, marked)
+
+
 def _value_length(fields: _Fields, default: int) -> int:
     """Length of a head's values in the cache; latent attention keeps one vector, of which it computes both."""
     if fields.number("attention.key_length_mla"):
@@ -255,11 +260,9 @@ def _kv_heads(fields: _Fields, heads: tuple[int, ...]) -> tuple[int, ...]:
 
 def _window_layers(fields: _Fields, layers: int) -> tuple[bool, ...]:
     """Which layers have a sliding window, where these have lengths of their own; () where they have not."""
-    pattern = fields.header.metadata.get(f"{fields.architecture}.attention.sliding_window_pattern")
-    has_own = fields.number("attention.key_length_swa") or fields.number("attention.value_length_swa")
-    if not has_own or not isinstance(pattern, tuple) or len(pattern) != layers:
+    if not fields.number("attention.key_length_swa") and not fields.number("attention.value_length_swa"):
         return ()
-    return tuple(map(bool, pattern))
+    return fields.flags("attention.sliding_window_pattern", layers)
 
 
 def _window_lengths(fields: _Fields, key_length: int, value_length: int) -> int:
@@ -368,6 +371,11 @@ class _Fields:
         value = self.header.metadata.get(f"{self.architecture}.{key}", 0)
         value = max(value, default=0) if isinstance(value, tuple) else value
         return value if type(value) is int and 0 <= value <= _MAX_WIDTH else 0
+
+    def flags(self, key: str, layers: int) -> tuple[bool, ...]:
+        """What the architecture says of each layer, () where it does not."""
+        value = self.header.metadata.get(f"{self.architecture}.{key}")
+        return tuple(map(bool, value)) if isinstance(value, tuple) and len(value) == layers else ()
 
     def per_layer(self, key: str, layers: int, *, default: int) -> tuple[int, ...]:
         """A number that may be given once or for each layer."""

@@ -6,8 +6,9 @@ import pytest
 
 from exsa_lab.config import EngineConfig
 from exsa_lab.costs.model import CostModel
-from exsa_lab.engine.assembly import MAX_SLOTS, SLOTS_PER_SEQUENCE, Models, assemble, num_slots
+from exsa_lab.engine.assembly import Models, assemble
 from exsa_lab.errors import OutOfMemory
+from exsa_lab.models.memory import MAX_SLOTS, SLOTS_PER_SEQUENCE
 from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.testing import ScriptedContext, ScriptedModel
 
@@ -60,8 +61,3 @@ def test_what_was_opened_is_closed_where_the_draft_does_not_fit(monkeypatch: pyt
     assert [context.is_closed for context in opened] == [True]
     assert target.is_closed
     assert draft.is_closed
-
-
-def test_one_text_at_a_time_has_a_slot_and_no_other_beside_it() -> None:
-    assert num_slots(EngineConfig(n_seq_max=1, prefix_cache_tokens=0), is_recurrent=False) == 1
-    assert num_slots(EngineConfig(n_seq_max=1), is_recurrent=False) > 1

@@ -543,13 +543,23 @@ def _metadata(architecture: str, own: dict[str, Any], context: int) -> dict[str,
     }
 
 
-def write_model(path: Path, architecture: str, *, seed: int = 0, noise: float = 0.0, context: int = CONTEXT) -> Path:
+def write_model(
+    path: Path,
+    architecture: str,
+    *,
+    seed: int = 0,
+    noise: float = 0.0,
+    context: int = CONTEXT,
+    build: Callable[[Weights], dict[str, Any]] | None = None,
+) -> Path:
     """Write a model trained for ``context`` tokens.
 
-    ``noise`` disturbs the weights of the same seed, so that the model agrees with the other now and then.
+    ``noise`` disturbs the weights of the same seed, so that the model agrees with the other now and then. ``build``
+    builds an architecture that is not among those here.
     """
     weights = Weights(seed, noise, context)
-    metadata = _metadata(_NAMES.get(architecture, architecture), _BUILDERS[architecture](weights), context)
+    own = (build or _BUILDERS[architecture])(weights)
+    metadata = _metadata(_NAMES.get(architecture, architecture), own, context)
     infos = [(name, tuple(reversed(array.shape)), F32) for name, array in weights.tensors.items()]
     with path.open("wb") as file:
         file.write(header(metadata, infos))

@@ -8,7 +8,8 @@ import pytest
 
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.recurrent import attention_heads, recurrent_facts
-from tests.models.architectures import CONV, EMBEDDING, GROUPS, HEAD, STATE, write_model
+from tests.models.architectures import CONV, EMBEDDING, GROUPS, HEAD, HEADS, STATE, write_model
+from tests.models.recurrent_architectures import BUILDERS
 
 INNER = 2 * EMBEDDING
 
@@ -35,6 +36,46 @@ def test_of_each_architecture(
     assert facts.recurrent.bytes_per_sequence(8) == 4 * state * sum(layers) * (9 if keeps_snapshots else 1)
     assert facts.recurrent.bytes_per_sequence(0, layers=1) == 4 * state * layers[-1]
     assert all(not heads for heads, recurrent in zip(facts.kv_heads, layers, strict=True) if recurrent)
+
+
+DELTA_NET = {"ssm.inner_size": 4096, "ssm.state_size": 128, "ssm.group_count": 16, "ssm.conv_kernel": 4}
+MAMBA2 = {"ssm.inner_size": 5120, "ssm.state_size": 128, "ssm.group_count": 1, "ssm.conv_kernel": 4}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "numbers", "embedding", "snapshots", "wide", "many"),
+    [
+        ("kimi-linear", {"kda.head_dim": 128, "attention.head_count": 32, "ssm.conv_kernel": 4}, 2304, 0, 105.5, 94.3),
+        ("mamba2", MAMBA2, 2560, 0, 87.6, 61.7),
+        ("qwen35", DELTA_NET, 2560, 8, 216.5, 412.6),
+        ("rwkv7", {"wkv.head_size": 64}, 2048, 0, 76.3, 31.0),
+        ("minimax-01", {"attention.head_count": 64, "attention.key_length": 128}, 6144, 0, 312.3, 178.5),
+    ],
+)
+def test_layers_as_wide_as_those_of_real_models_compute_within_ten_percent(
+    architecture: str, numbers: dict[str, int], embedding: int, snapshots: int, wide: float, many: float
+) -> None:
+    """MiB of the buffer that llama.cpp reported, without the mask of attention."""
+    facts = recurrent_facts(architecture, lambda key: numbers.get(key, 0), embedding, [0, 2], [0, 0])
+    assert facts is not None
+    for slots, n_ubatch, measured in ((8, 512, wide), (20, 63, many)):
+        assert 4 * facts.numbers_computed(slots, snapshots, n_ubatch) / (1 << 20) == pytest.approx(measured, rel=0.1)
+
+
+def test_the_file_may_mark_its_recurrent_layers(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "tiny.gguf", "qwen35", build=BUILDERS["qwen35"])
+    facts = read_facts(path)
+    assert facts.recurrent is not None
+    assert facts.recurrent.layers == (True,) * 4
+    assert not any(facts.kv_heads)
+
+
+def test_linear_attention_keeps_keys_by_values_of_each_head(tmp_path: Path) -> None:
+    facts = read_facts(write_model(tmp_path / "tiny.gguf", "minimax-01", build=BUILDERS["minimax-01"]))
+    assert facts.recurrent is not None
+    assert facts.recurrent.layers == (True,) * 7 + (False,)
+    assert facts.recurrent.state == HEADS * HEAD * HEAD
+    assert [bool(heads) for heads in facts.kv_heads] == [False] * 7 + [True]
 
 
 def test_attention_alone_has_no_states(tmp_path: Path) -> None:
