@@ -68,6 +68,7 @@ TUNED: dict[str, tuple[ModuleType, float]] = {
     "PROBES": (draft_length, 0.0),
     "FIRST_GAP": (draft_length, 0.0),
     "REST": (draft_length, 0.0),
+    "PROVEN": (draft_length, 0.0),
     "MOST_STRETCH": (draft_length, 1.0),
     "MEMORY": (draft_length, 0.0),
     "SHARE": (guard, 0.0),
