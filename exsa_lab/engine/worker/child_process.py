@@ -263,7 +263,8 @@ class ChildProcess:
         """It is gone: whoever waits for it is told."""
         self._process.kill()
         code = self._process.wait()
-        failure = EngineFailed(f"{reason or _why(code)}.", hint=_last_words(self._errors) or _TRY_AGAIN)
+        when, hint = ("", _TRY_AGAIN) if self._opened.done() else (" while it opened the model", _OTHER_FILE)
+        failure = EngineFailed(f"{reason or _why(code, when)}.", hint=_last_words(self._errors) or hint)
         with self._lock:
             self.is_over, self.failure = True, failure
             live, self._live = list(self._live.values()), {}
@@ -299,6 +300,7 @@ def _notes(message: Any) -> tuple[str, ...]:
     return tuple(printable(str(note)) for note in message["notes"])
 
 
+_OTHER_FILE = "The file may be damaged, too large for this machine, or one that this llama.cpp cannot run."
 _TRY_AGAIN = "What was generated so far is kept; the next prompt starts another process."
 
 
@@ -314,15 +316,15 @@ def _start(errors: Any) -> subprocess.Popen[bytes]:
     )
 
 
-def _why(code: int) -> str:
+def _why(code: int, when: str) -> str:
     if code >= 0:
-        return f"the engine's process ended with status {code}"
+        return f"the engine's process ended with status {code}{when}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
     hint = {"SIGKILL": ", by the system for want of memory or by the watchdog", "SIGBUS": ", its file was cut off"}
-    return f"the engine's process ended by {name}{hint.get(name, '')}"
+    return f"the engine's process ended by {name}{when}{hint.get(name, '')}"
 
 
 def _last_words(errors: Any) -> str:

@@ -314,8 +314,10 @@ def test_killed_again_and_again_nothing_hangs_and_nothing_is_lost() -> None:
 @pytest.mark.parametrize("trouble", ["segv", "exit", "raise"])
 def test_what_happens_while_opening_is_raised(trouble: str) -> None:
     before = len(psutil.Process().children())
-    with pytest.raises(EngineError):
+    with pytest.raises(EngineError) as raised:
         isolated(Opener(trouble, when_opened=True))
+    assert "next prompt" not in str(raised.value)
+    assert ("while it opened the model" in str(raised.value)) == (trouble != "raise")
     assert len(psutil.Process().children()) <= before
 
 
