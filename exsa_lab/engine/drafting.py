@@ -205,6 +205,11 @@ class Drafting:
         """The user's own length (or the default, where nothing was measured); returns the tokens it may take."""
         wanted = sequence.params.draft_length
         length = self._config.default_draft_length if wanted == "auto" else wanted
+        if sequence.is_new:
+            # Whether its last token was left alone depends on what was cached and who read beside. Were its draft drawn
+            # here, the numbers of all later drafts would depend on that, too, and with them a seed's text.
+            drafts[sequence.id] = Draft(reason=DraftReason.FIRST_TOKEN)
+            return 0
         drafter = self._fixed_drafter(sequence)
         length = min(length, self.max_length, sequence.num_left - 1, room)
         if drafter == "none" or length <= 0:

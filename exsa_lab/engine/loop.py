@@ -108,14 +108,19 @@ class Loop:
 
     def forget_texts(self) -> None:
         """Drop what is kept of texts that are over: looked-up drafts, cached cells and saved states."""
-        if self.drafting.texts is not None:
-            self.drafting.texts.forget()
-        self.slots.checkpoints.forget()
+        self._drop_texts()
         self.slots.clear_cached()
         self._perform_slot_operations()
 
+    def _drop_texts(self) -> None:
+        """Drop what is kept in main memory."""
+        if self.drafting.texts is not None:
+            self.drafting.texts.forget()
+        self.slots.checkpoints.forget()
+
     def close(self) -> None:
-        """Free the KV caches."""
+        """Free the KV caches, and what was kept beside them: a closed engine may be held for long, by generations."""
+        self._drop_texts()
         self.context.close()
         if self.drafting.model_drafter is not None:
             self.drafting.model_drafter.context.close()

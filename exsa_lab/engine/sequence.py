@@ -81,6 +81,11 @@ class Sequence:
         return len(self.tokens) - self.num_prompt
 
     @property
+    def is_new(self) -> bool:
+        """Whether it has generated nothing yet."""
+        return len(self.tokens) == self.num_given
+
+    @property
     def num_left(self) -> int:
         """Tokens it may still generate."""
         return self.params.max_tokens - self.num_generated

@@ -246,7 +246,7 @@ class LlamaContext:
     def close(self) -> None:
         if self._pointer:
             self._lib.llama_free(self._pointer)
-            self._pointer = None
+            self._pointer = self._gathered = None
 
 
 def _refuse(config: EngineConfig, slots: int, lines: list[LogLine]) -> NoReturn:

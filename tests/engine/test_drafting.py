@@ -12,9 +12,10 @@ from exsa_lab.engine.assembly import Models
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.events import DraftReason, RoundEvent
+from exsa_lab.runtime.protocol import UNLIMITED
 from exsa_lab.speculation.draft_length import DraftLengthPolicy
 from exsa_lab.speculation.draft_plan import DraftRequest, StepPlan
-from exsa_lab.testing import ScriptedModel
+from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from tests.gate import Gate
 from tests.speculation.simulator import MACHINES, believed
 from tests.structure.vocabulary import END, PIECES
@@ -70,6 +71,18 @@ def test_a_length_that_the_user_fixed_is_kept_beside_a_prompt(drafter: str) -> N
         for each in (other, gen):
             each.result(timeout=30)
     assert {event.k for event in rounds(gen)[1:-1]} == {3}
+
+
+@pytest.mark.parametrize("max_rollback", [UNLIMITED, 8])
+def test_a_seed_with_a_fixed_length_gives_the_same_text_whatever_of_its_prompt_is_cached(max_rollback: int) -> None:
+    """A prompt is read up to its last token where a step or a checkpoint ends there: that token is left alone."""
+    target, draft = (ScriptedModel(LETTERS, markov(len(LETTERS), seed), max_rollback=max_rollback) for seed in (1, 2))
+    ask: dict[str, Any] = {"temperature": 1.0, "seed": 3, "drafter": "model", "draft_length": 4, "max_tokens": 40}
+    with scripted_engine(target, draft, step_tokens=72) as engine:
+        fresh, cached = (engine.generate(TURN * 9 + "a", **ask) for _ in range(2))
+    assert [gen.stats.cached_prompt_tokens for gen in (fresh, cached)] == [0, 72]
+    assert fresh.stats.drafted_tokens > 0
+    assert fresh.text == cached.text
 
 
 @pytest.mark.parametrize("slots", [1, 2])

@@ -312,6 +312,20 @@ def test_a_closed_engine_says_so() -> None:
         engine.submit("abc")
 
 
+def test_a_closed_engine_keeps_no_texts_and_no_states() -> None:
+    """Whoever holds a generation holds its engine."""
+    target = ScriptedModel([*"abc"], lambda tokens: [0.1, 0.8, 0.1], max_rollback=8)
+    with scripted_engine(target) as engine:
+        loop = engine.call(lambda loop: loop)
+        engine.generate("abc" * 40, max_tokens=8)
+        running = engine.submit("bca" * 40, max_tokens=2000)
+        assert loop.drafting.texts is not None
+        assert len(loop.drafting.texts) > 100
+        assert loop.slots.checkpoints.num_bytes > 0
+    assert running.state.is_final
+    assert len(loop.drafting.texts) == len(loop.slots.checkpoints) == 0
+
+
 def test_an_error_while_opening_reaches_the_caller_and_ends_the_thread() -> None:
     def broken(_: ProgressCallback) -> None:
         raise ConfigError("no such thing.")
