@@ -66,7 +66,7 @@ class Loop:
 
     def add(self, sequence: Sequence) -> None:
         self.drafting.begin(sequence)
-        if self.slots.max_rollback != UNLIMITED:
+        if self.slots.max_rollback != UNLIMITED and self.slots.checkpoints.are_kept:
             with_tail = self.slots.checkpoints.have_room
             sequence.checkpoints = checkpoint_places(sequence.tokens, self.target.is_end, with_tail=with_tail)
         self._scheduler.add(sequence)

@@ -167,6 +167,7 @@ def _read_facts(path: Path, _size: int, _mtime_ns: int, _inode: int) -> GGUFFact
 
 def _facts(path: Path, header: Header) -> GGUFFacts:
     check_is_model(path, header)
+    _check_is_first(path, header)
     fields = _Fields(path, header)
     split_count = fields.integer_of("split.count", 1, _MAX_PARTS, default=1)
     if split_count > 1:
@@ -220,14 +221,24 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     )
 
 
+def _check_is_first(path: Path, header: Header) -> None:
+    """The other parts of a split model have tensors only, so that much else would be missed in them first."""
+    number, count = (header.metadata.get(f"split.{key}") for key in ("no", "count"))
+    if type(number) is int and type(count) is int and number > 0:
+        raise _other_part(path, count)
+
+
+def _other_part(path: Path, split_count: int) -> InvalidModel:
+    hint = f"Give the first part, which ends in -00001-of-{split_count:05}.gguf."
+    return InvalidModel(f"{path.name} is one of {split_count} parts.", hint=hint)
+
+
 def _joined(path: Path, header: Header, split_count: int) -> Header:
     """Add the tensors of the other parts of a split model, which llama.cpp finds by their names."""
     first = path.name
     ending = f"-00001-of-{split_count:05}.gguf"
     if not first.endswith(ending):
-        raise InvalidModel(
-            f"{first} is one of {split_count} parts.", hint=f"Give the first part, which ends in {ending}."
-        )
+        raise _other_part(path, split_count)
     tensors, size = header.tensors, header.size_bytes
     for part in range(2, split_count + 1):
         other = read_header(path.with_name(f"{first.removesuffix(ending)}-{part:05}-of-{split_count:05}.gguf"))

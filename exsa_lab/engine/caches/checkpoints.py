@@ -59,6 +59,11 @@ class Checkpoints:
         return sum(checkpoint.num_bytes for checkpoint in self._kept)
 
     @property
+    def are_kept(self) -> bool:
+        """Whether there is any room at all; else no prompt need be read in parts for them."""
+        return self._max_bytes > 0
+
+    @property
     def have_room(self) -> bool:
         """Whether states are small enough to keep some that may never be used."""
         return ROOM * self._most_bytes <= self._max_bytes
@@ -78,6 +83,8 @@ class Checkpoints:
 
         Without a state the checkpoint itself is given up: its state could not be had.
         """
+        if checkpoint not in self._kept:  # others of the same step took its room
+            return
         if state is None:
             self._kept.remove(checkpoint)
             return

@@ -12,6 +12,7 @@ from exsa_lab.engine.caches.operations import Restore, Save, Share, Truncate
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.kv_slots import SlotTable
 from exsa_lab.errors import DecodeError
+from exsa_lab.runtime.protocol import State
 from exsa_lab.runtime.scripted import Entry
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 
@@ -97,6 +98,16 @@ def test_a_state_above_the_budget_is_not_kept() -> None:
     checkpoints = Checkpoints(max_bytes=50)
     filled(checkpoints, [1])
     assert checkpoints.num_bytes == len(checkpoints) == 0
+
+
+@pytest.mark.parametrize("state", [None, np.zeros(9, np.uint8)])
+def test_a_state_whose_room_another_of_its_step_took_is_not_kept(state: State | None) -> None:
+    checkpoints = Checkpoints(max_bytes=50)
+    checkpoint = checkpoints.add([1] * 10)
+    assert checkpoint is not None
+    filled(checkpoints, [2])
+    checkpoints.fill(checkpoint, state)
+    assert len(checkpoints) == 0
 
 
 def test_a_state_that_is_there_is_not_kept_twice() -> None:
@@ -256,6 +267,14 @@ def test_a_second_request_goes_on_from_the_end_of_the_first_ones_prompt() -> Non
     assert longer.text == expected(prompt + "abc", 20)
     assert answered.stats.cached_prompt_tokens >= len(prompt) - 1
     assert answered.text == expected(prompt + first.text + "abc", 20)
+
+
+@pytest.mark.parametrize(("kept", "num_parts"), [(512, 2), (0, 1)])
+def test_where_no_states_are_kept_a_prompt_is_read_at_once(kept: int, num_parts: int) -> None:
+    with scripted_engine(model(max_rollback=0), prefix_cache_tokens=kept) as engine:
+        gen = engine.generate("abcdefgh" * 10, max_tokens=5)
+    assert len(engine.steps) == num_parts + 4
+    assert gen.text == expected("abcdefgh" * 10, 5)
 
 
 def fail_once(engine: Engine, culprit: str) -> None:
