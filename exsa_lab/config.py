@@ -285,7 +285,10 @@ class EngineConfig:
     """Texts under temperature 0 do not depend, not even in near ties, on which other requests share their steps.
     The price on a CPU: drafts only for a request that is alone, finished requests keep their cells until nobody
     decodes, and a lone long text decodes slower; on a GPU: small batches are computed as eight tokens. A request that
-    fails is the exception: its cells are given up at once."""
+    fails is the exception: its cells are given up at once.
+
+    It needs other settings beside it, which `exsa_lab.planner.plan` chooses: ``n_ubatch=63`` on a CPU, where longer
+    micro-batches take another kernel, ``prefix_cache_tokens=n_ctx`` and ``fast_cells=0``."""
     max_waiting: int = 1024
     """Most generations that may wait for a slot before new ones are refused."""
     default_draft_length: int = 3

@@ -55,6 +55,14 @@ class Repetition:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, help="tokens per text (default: 128)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(KINDS),
+        default=list(KINDS),
+        metavar="KIND",
+        help="kinds of repetition: " + ", ".join(f'"{kind}"' for kind in KINDS),
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
     parser.add_argument("--reproducible", action="store_true", help="load with reproducible=True, so that texts repeat")
 
@@ -69,14 +77,14 @@ def check(options: Options) -> None:
 
 
 def run(options: Options) -> Report:
-    """Measure every kind of repetition with every contender."""
+    """Measure the kinds of repetition with every contender."""
     tokens = options.given.tokens or options.pick(128, 16)
     settings = {"model": options.model, "tokens": tokens, "rounds": options.repeats}
     report = Report("rerun", settings | ({"reproducible": True} if options.given.reproducible else {}))
     for subject in subjects(options):
         with ExitStack() as stack:
             contenders = _contenders(subject, stack, options.given)
-            for kind in KINDS:
+            for kind in options.given.only:
                 _measure(subject.name, kind, contenders, tokens, options, report)
     return report
 

@@ -56,7 +56,13 @@ def test_every_contender_sees_the_same_and_the_checks_compare(monkeypatch: pytes
     }
     monkeypatch.setattr(rerun, "subjects", lambda options: [argparse.Namespace(name="tiny")])
     monkeypatch.setattr(rerun, "_contenders", lambda subject, stack, given: contenders)
-    report = rerun.run(Options(repeats=2, given=argparse.Namespace(tokens=8, no_peers=False, reproducible=False)))
+    parser = argparse.ArgumentParser()
+    rerun.add_arguments(parser)
+    only = rerun.run(Options(repeats=2, given=parser.parse_args(["--only", AGAIN])))
+    assert list(only.values) == [f"tiny, {AGAIN}"]
+    for contender in contenders.values():
+        contender.asked.clear()
+    report = rerun.run(Options(repeats=2, given=parser.parse_args(["--tokens", "8"])))
     assert len(report.tables) == len(KINDS)
     assert sorted(contenders[rerun.PLAIN].asked) == sorted(contenders["peer"].asked)
     by_name = {check.name: check for check in report.checks}
