@@ -126,17 +126,14 @@ class DraftLengthPolicy:
         draft = self._draft.table(num) if self._draft else [0.0] * (num + 1)
         return StepCosts(plain, target, draft, table[base] - table[num_plain])
 
-    def _is_covered(
-        self, costs: StepCosts, num: int, mode: Mode, once: float = 0.0, requests: Sequence[DraftRequest] = ()
-    ) -> bool:
+    def _is_covered(self, costs: StepCosts, num: int, mode: Mode, once: float = 0.0, proven: float = 0.0) -> bool:
         """Whether the guard allows that all drafts of a mode are refused, and ``once`` seconds are paid besides.
 
-        Lookup may also risk a share of what it would have brought ``requests`` so far.
+        ``proven`` plain steps may be risked beyond what the guard holds.
         """
-        is_lookup = mode.drafter == "ngram"
-        decodes, repeated = (0, sum(request.num_repeated for request in requests)) if is_lookup else (mode.k, 0)
+        decodes = 0 if mode.drafter == "ngram" else mode.k
         seconds = costs.target[num * mode.k] + decodes * costs.draft[num] + once
-        return self.guard.covers(seconds / costs.plain - 1.0 - PROVEN * repeated / num, num)
+        return self.guard.covers(seconds / costs.plain - 1.0 - proven, num)
 
     def _candidates(self, mode: Mode, requests: Sequence[DraftRequest], costs: StepCosts) -> list[Candidate]:
         """The draft of a mode that promises most for each request."""
@@ -202,13 +199,16 @@ class DraftLengthPolicy:
         last, change = self.next_mode(num), self.price / costs.plain
         best, least = PLAIN, horizon / MIN_GAIN + change * (last is not None and last.k > 0)
         lag = sum(request.draft_lag - 1 for request in requests)
+        repeated = sum(request.num_repeated for request in requests)
         # A lone text that begins changes the shape anyway: it is judged by itself, not by the texts before.
         weight = 1.0 if last is None and num == 1 else min(1.0, (REST + num // 8) / MEMORY)
         for drafter, widths in WIDTHS.items():
             # Several sequences would need now more and now fewer of the draft model's decodes.
             if drafter == ("model" if num == 1 else "auto"):
                 continue
-            catch_up = 0.0 if drafter == "ngram" else self._catch_up_seconds(lag)
+            is_lookup = drafter == "ngram"
+            catch_up = 0.0 if is_lookup else self._catch_up_seconds(lag)
+            proven = PROVEN * repeated / num if is_lookup else 0.0
             widest = self._candidates(Mode(drafter, widths[-1]), requests, costs)
             for mode in [Mode(drafter, k) for k in widths if k * num < len(costs.target)]:
                 cut = [candidate._replace(survival=candidate.survival[: mode.k]) for candidate in widest]
@@ -217,7 +217,7 @@ class DraftLengthPolicy:
                 self._usual[num.bit_length(), mode] = usual = usual + (now - usual) * weight
                 is_change = last is not None and mode.k != last.k  # at a prompt the shape changes anyway
                 total = horizon * usual + change * is_change + catch_up / costs.plain
-                if total < least and self._is_covered(costs, num, mode, self.price * is_change + catch_up, requests):
+                if total < least and self._is_covered(costs, num, mode, self.price * is_change + catch_up, proven):
                     best, least = mode, total
         return best
 
