@@ -203,15 +203,18 @@ class _Planner:
         available = device_memory(self.hardware) if self.can_use_gpu else self.hardware.available_memory
         budget = (available or 8 * GIB) * STATES_SHARE
         may_shrink = "n_seq_max" not in self.wishes
-        sequences, snapshots = fitting_states(self.target, self.config, budget, may_shrink=may_shrink)
-        each = recurrent.bytes_per_sequence(snapshots)
+        fitting = fitting_states(self.target, self.config, budget, may_shrink=may_shrink)
+        each = recurrent.bytes_per_sequence(fitting.n_rs_seq)
         reason = f"each sequence keeps a state of {_size(recurrent.bytes_per_sequence(0))}"
-        if sequences < self.config.n_seq_max:
-            self._choose("n_seq_max", sequences, f"{reason}, {_size(each)} with its snapshots")
-        most = "the longest draft: a snapshot of the state for each of its tokens"
-        why = "nothing tells whether a sliding window can go back" if self.target.has_window else most
-        self._choose("n_rs_seq", snapshots, why if recurrent.keeps_snapshots else "llama.cpp grants none to this model")
-        self._choose("cached_states", min(4, sequences), f"kept for prompts that begin alike: {reason}")
+        if fitting.n_seq_max < self.config.n_seq_max:
+            self._choose("n_seq_max", fitting.n_seq_max, f"{reason}, {_size(each)} with its snapshots")
+        why = "the longest draft: a snapshot of the state for each of its tokens"
+        if not recurrent.keeps_snapshots:
+            why = "llama.cpp grants none to this model"
+        elif self.target.has_window:
+            why = "nothing tells whether a sliding window can go back"
+        self._choose("n_rs_seq", fitting.n_rs_seq, why)
+        self._choose("cached_states", fitting.cached_states, f"kept for prompts that begin alike: {reason}")
 
     def _choose_batches(self) -> None:
         free = device_memory(self.hardware) or 0

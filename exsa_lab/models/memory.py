@@ -83,19 +83,19 @@ def state_bytes(facts: GGUFFacts, slots: int, n_rs_seq: int, layers: int | None 
     return 0 if facts.recurrent is None else slots * facts.recurrent.bytes_per_sequence(n_rs_seq, layers)
 
 
-def fitting_states(facts: GGUFFacts, config: EngineConfig, budget: float, *, may_shrink: bool) -> tuple[int, int]:
-    """Return how many sequences may run and the snapshots of each: the first of `STATE_SIZES` within ``budget`` bytes.
+def fitting_states(facts: GGUFFacts, config: EngineConfig, budget: float, *, may_shrink: bool) -> EngineConfig:
+    """Return the settings with the first of `STATE_SIZES` whose states take ``budget`` bytes at most, or with the last.
 
     Without ``may_shrink`` the sequences stay as many as they are.
     """
     for sequences, snapshots in STATE_SIZES:
         sequences = min(sequences, config.n_seq_max) if may_shrink else config.n_seq_max
         snapshots = 0 if facts.has_window else snapshots
-        changed = replace(config, n_seq_max=sequences, cached_states=min(4, sequences))
+        changed = replace(config, n_seq_max=sequences, n_rs_seq=snapshots, cached_states=min(4, sequences))
         slots = target_slots(changed, num_slots(changed, is_recurrent=True))
         if state_bytes(facts, slots, snapshots) <= budget:
             break
-    return sequences, snapshots
+    return changed
 
 
 def output_rows(n_ubatch: int, n_seq_max: int) -> int:
