@@ -167,11 +167,8 @@ def _read_facts(path: Path, _size: int, _mtime_ns: int, _inode: int) -> GGUFFact
 
 def _facts(path: Path, header: Header) -> GGUFFacts:
     check_is_model(path, header)
-    _check_is_first(path, header)
+    header, split_count = _whole(path, header)
     fields = _Fields(path, header)
-    split_count = fields.integer_of("split.count", 1, _MAX_PARTS, default=1)
-    if split_count > 1:
-        header = _joined(path, header, split_count)
     layers = fields.integer("block_count", 1, MAX_LAYERS)
     embedding = fields.integer("embedding_length", 1, _MAX_WIDTH)
     heads = max(fields.per_layer("attention.head_count", layers, default=1))
@@ -221,11 +218,13 @@ def _facts(path: Path, header: Header) -> GGUFFacts:
     )
 
 
-def _check_is_first(path: Path, header: Header) -> None:
-    """The other parts of a split model have tensors only, so that much else would be missed in them first."""
+def _whole(path: Path, header: Header) -> tuple[Header, int]:
+    """Return the header with the tensors of all parts of a split model, and how many parts it has."""
     number, count = (header.metadata.get(f"split.{key}") for key in ("no", "count"))
     if type(number) is int and type(count) is int and number > 0:
-        raise _other_part(path, count)
+        raise _other_part(path, count)  # it has tensors only, so that much else would be missed first
+    split_count = _Fields(path, header).integer_of("split.count", 1, _MAX_PARTS, default=1)
+    return header if split_count == 1 else _joined(path, header, split_count), split_count
 
 
 def _other_part(path: Path, split_count: int) -> InvalidModel:
