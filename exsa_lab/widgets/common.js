@@ -133,7 +133,7 @@ export function makeWidget(mount, initialize = () => {}) {
       return showInOutputs(model.get("view_id"), (el) => mountWithProblem(model, el));
     },
     render({ model, el }) {
-      const view = document.createElement("exsa-view");
+      const view = make("exsa-view");
       view.dataset.view = model.get("view_id");
       el.append(view);
       return () => view.remove();
