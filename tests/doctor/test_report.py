@@ -11,6 +11,7 @@ import exsa_lab as xl
 from exsa_lab import loading
 from exsa_lab.cli import main
 from exsa_lab.doctor import machine, report, status
+from exsa_lab.doctor.engine import LOG_TAIL
 from exsa_lab.doctor.report import SECTIONS, DoctorReport
 from exsa_lab.engine.engine import Engine
 from exsa_lab.runtime import library
@@ -46,15 +47,28 @@ def test_it_is_about_the_kernels_engine_unless_told_otherwise(engine: Engine) ->
 
 def test_every_line_of_text_fits(engine: Engine) -> None:
     for line in report(engine).text.splitlines():
-        if "CMAKE_ARGS" not in line and not line.startswith(
-            "  llama_"
-        ):  # commands are for copying, logs are as they are
+        if "CMAKE_ARGS" not in line:  # commands are for copying
             assert len(line) <= TEXT_WIDTH, line
 
 
 def test_html_needs_no_script_and_no_style_sheet(engine: Engine) -> None:
     html = report(engine)._repr_html_()
     assert not re.search(r"<(script|style|link|iframe)|class=\"(?!mathjax)|https?://", html)
+
+
+def test_the_log_is_shown_as_it_is_from_its_end(engine: Engine, log: list[str]) -> None:
+    log += [f"line {number}" for number in range(LOG_TAIL)]
+    log += ["a warning: see https://example.org/pull/1 " + "x" * TEXT_WIDTH, "<script>alert(1)</script>"]
+    found = report(engine)
+    shown = section(found, "llama.cpp's log")
+    assert shown.lines == tuple(log[2:])
+    assert all(f"  {line}\n" in f"{found.text}\n" for line in log[2:])
+    assert "<script" not in found.html
+    assert f"line {LOG_TAIL - 1}\n{log[-2]}\n{escape(log[-1])}" in found.html
+
+
+def test_without_a_log_there_is_no_section_of_it(engine: Engine) -> None:
+    assert not any("log" in section.title for section in report(engine).sections)
 
 
 def test_a_section_that_fails_says_so_and_the_rest_stands(monkeypatch: pytest.MonkeyPatch) -> None:
