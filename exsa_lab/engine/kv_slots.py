@@ -306,7 +306,7 @@ class SlotTable:
             if source.slot is not None:
                 self._share(source.slot, index, source.length)
             elif checkpoint is not None:
-                self.extend(index, checkpoint.tokens)
+                self.extend(index, tokens[: checkpoint.length])
         if checkpoint is not None:
             self._restore(index, checkpoint)
         elif index == source.slot or source.slot is None:

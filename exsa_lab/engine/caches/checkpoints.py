@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,24 +23,25 @@ TAIL = (256, 128, 64, 32)
 """Tokens before the end of a prompt: where a question follows a document, the next one parts from it there."""
 ROOM = 64
 """States that the budget must hold for those of the tail: those of several prompts."""
-_TOKEN_BYTES = 8
+_TOKEN_BYTES = array("i").itemsize
 
 
 @dataclass(slots=True, eq=False)
 class Checkpoint:
-    """The state after these tokens; ``state`` is None until it was copied."""
+    """The state after some tokens; ``state`` is None until it was copied."""
 
-    tokens: list[int]
+    packed_tokens: bytes
+    """See `packed`."""
     state: State | None = None
     last_used: int = 0
 
     @property
     def length(self) -> int:
-        return len(self.tokens)
+        return len(self.packed_tokens) // _TOKEN_BYTES
 
     @property
     def num_bytes(self) -> int:
-        return _TOKEN_BYTES * len(self.tokens) + (0 if self.state is None else self.state.nbytes)
+        return len(self.packed_tokens) + (0 if self.state is None else self.state.nbytes)
 
 
 class Checkpoints:
@@ -70,11 +72,12 @@ class Checkpoints:
 
     def add(self, tokens: list[int]) -> Checkpoint | None:
         """Return a new checkpoint whose state is to be filled in; None where there is one of these tokens."""
+        packed_tokens = packed(tokens)
         for checkpoint in self._kept:
-            if checkpoint.tokens == tokens:
+            if checkpoint.packed_tokens == packed_tokens:
                 self.touch(checkpoint)
                 return None
-        checkpoint = Checkpoint(list(tokens), last_used=next(self._clock))
+        checkpoint = Checkpoint(packed_tokens, last_used=next(self._clock))
         self._kept.append(checkpoint)
         return checkpoint
 
@@ -106,12 +109,16 @@ class Checkpoints:
 
     def prefixes(self, tokens: list[int], *, most: int) -> list[Checkpoint]:
         """Return the filled checkpoints of at most ``most`` tokens with which ``tokens`` begin, the longest first."""
-        found = [
-            each
-            for each in self._kept
-            if each.state is not None and each.length <= most and tokens[: each.length] == each.tokens
-        ]
+        if not self._kept:
+            return []
+        beginning = packed(tokens[:most])
+        found = [each for each in self._kept if each.state is not None and beginning.startswith(each.packed_tokens)]
         return sorted(found, key=lambda each: -each.length)
+
+
+def packed(tokens: list[int]) -> bytes:
+    """Tokens as checkpoints keep them: Python's own integers, in a list, take up to 36 bytes each."""
+    return array("i", tokens).tobytes()
 
 
 def checkpoint_places(prompt: Sequence[int], is_end: Callable[[int], bool], *, with_tail: bool = False) -> list[int]:

@@ -57,7 +57,7 @@ class PrefixFinder:
         for checkpoint in self.checkpoints.prefixes(tokens, most=len(tokens) - 1):
             if checkpoint.length <= best.length:
                 break
-            holder = find_holder(self.slots, checkpoint, self.window)
+            holder = find_holder(self.slots, tokens[: checkpoint.length], self.window)
             if holder is not None or self.need_no_cells:
                 return PrefixSource(checkpoint.length, holder, checkpoint)
         return best
@@ -80,10 +80,10 @@ def usable_prefix(slot: Slot, tokens: list[int], window: Window | None) -> int:
     return length if window is None or window.is_whole(slot.first_whole, length) else 0
 
 
-def find_holder(slots: Sequence[Slot], checkpoint: Checkpoint, window: Window | None) -> int | None:
-    """Return a slot with the cells of a checkpoint's tokens; with a window only one that ends there is sure to."""
+def find_holder(slots: Sequence[Slot], tokens: list[int], window: Window | None) -> int | None:
+    """Return a slot with the cells of these tokens; with a window only one that ends there is sure to."""
     for index, slot in enumerate(slots):
-        is_sure = window is None or len(slot.tokens) == checkpoint.length
-        if is_sure and slot.tokens[: checkpoint.length] == checkpoint.tokens:
+        is_sure = window is None or len(slot.tokens) == len(tokens)
+        if is_sure and slot.tokens[: len(tokens)] == tokens:
             return index
     return None

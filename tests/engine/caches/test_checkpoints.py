@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -94,6 +96,17 @@ def test_the_least_recently_used_state_is_given_up() -> None:
     assert checkpoints.num_bytes <= 250
 
 
+def test_the_tokens_take_what_the_budget_counts_for_them() -> None:
+    """Not a Python integer each, which the prompt took with it otherwise."""
+    checkpoints = Checkpoints(max_bytes=1 << 30)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    filled(checkpoints, list(range(100_000, 200_000)))
+    taken = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert 400_000 < checkpoints.num_bytes < taken < 1.2 * checkpoints.num_bytes
+
+
 def test_a_state_above_the_budget_is_not_kept() -> None:
     checkpoints = Checkpoints(max_bytes=50)
     filled(checkpoints, [1])
@@ -126,7 +139,7 @@ def test_prefixes_come_longest_first_and_only_filled_ones() -> None:
 
 
 def test_large_states_leave_no_room_for_those_that_may_never_be_used() -> None:
-    checkpoints = Checkpoints(max_bytes=64 * 1008)
+    checkpoints = Checkpoints(max_bytes=64 * 1004)
     assert checkpoints.have_room
     filled(checkpoints, [1], 1000)
     assert checkpoints.have_room

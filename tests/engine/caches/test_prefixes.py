@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exsa_lab.engine.caches.checkpoints import Checkpoint, Checkpoints
+from exsa_lab.engine.caches.checkpoints import Checkpoints
 from exsa_lab.engine.caches.prefixes import PrefixFinder, PrefixSource, find_holder, usable_prefix
 from exsa_lab.engine.caches.slot import Slot
 from exsa_lab.runtime.protocol import Window
@@ -34,10 +34,10 @@ def test_a_beginning_is_usable_if_its_window_is_whole(first_whole: int, window: 
 
 
 def test_with_a_window_a_checkpoint_needs_a_slot_that_ends_there() -> None:
-    slots, checkpoint = [Slot(), Slot(tokens=[1, 2, 3, 4]), Slot(tokens=[1, 2, 3])], Checkpoint([1, 2, 3])
-    assert find_holder(slots, checkpoint, None) == 1
-    assert find_holder(slots, checkpoint, Window(2)) == 2
-    assert find_holder(slots, Checkpoint([2]), None) is None
+    slots = [Slot(), Slot(tokens=[1, 2, 3, 4]), Slot(tokens=[1, 2, 3])]
+    assert find_holder(slots, [1, 2, 3], None) == 1
+    assert find_holder(slots, [1, 2, 3], Window(2)) == 2
+    assert find_holder(slots, [2], None) is None
 
 
 def finder(slots: list[Slot], **options: bool) -> PrefixFinder:
