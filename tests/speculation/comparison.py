@@ -124,13 +124,13 @@ def main() -> None:
         vary(names, nums)
         return
     cells = []
-    print(f"{'machine':16}{'kind':13}{'at once':>8}{'auto/plain':>11}{'auto/best':>11}  best fixed setting")
+    print(f"{'machine':22}{'kind':13}{'at once':>8}{'auto/plain':>11}{'auto/best':>11}  best fixed setting")
     for name in names:
         for num in nums:
             for kind in KINDS:
                 cell = compare(name, kind, num)
                 cells.append(cell)
-                print(f"{name:16}{kind:13}{num:8}{cell.of_plain:11.3f}{cell.of_best:11.3f}  {cell.best}", flush=True)
+                print(f"{name:22}{kind:13}{num:8}{cell.of_plain:11.3f}{cell.of_best:11.3f}  {cell.best}", flush=True)
     print("\nGeometric means:", *summary(cells), sep="\n")
 
 

@@ -63,6 +63,8 @@ class Machine:
     """Share of steps that take eight times as long on the clock."""
     misjudged: float = 0.03
     """Of what calibration measured at each point."""
+    draft_told: float = 1.0
+    """What calibration measured of a decode of the draft, as a share of what it takes."""
 
     @property
     def is_gpu(self) -> bool:
@@ -73,6 +75,11 @@ class Machine:
         target = {n: seconds * times for n, seconds in self.target.items()}
         switch = (self.switch[0] * times, self.switch[1])
         return replace(self, name=f"{self.name} x{times:g}", target=target, switch=switch)
+
+    def with_dear_draft(self, times: float) -> Machine:
+        """The same with a draft that takes ``times`` what calibration measured."""
+        draft = {n: seconds * times for n, seconds in self.draft.items()}
+        return replace(self, name=f"{self.name} draft x{times:g}", draft=draft, draft_told=self.draft_told / times)
 
 
 def _times(unit: float, points: dict[int, float]) -> dict[int, float]:
@@ -134,6 +141,8 @@ MACHINES = {
         _BASE[6].scaled(4),
         _BASE[6].scaled(10),
         _BASE[7].scaled(5),
+        _BASE[1].with_dear_draft(2),
+        _BASE[6].with_dear_draft(2),
     )
 }
 
@@ -298,21 +307,34 @@ class Clock:
         return price / 2 if length < 2 else 0.0
 
 
-def draft_seconds(clock: Clock, lags: Sequence[int], decodes: Sequence[int]) -> float:
-    """The draft's decodes, catching up included, as `ModelDrafter` does them."""
+def draft_seconds(
+    clock: Clock,
+    lags: Sequence[int],
+    decodes: Sequence[int],
+    on_decode: Callable[[int, int, float], None] = lambda num_tokens, num_sequences, seconds: None,
+) -> float:
+    """The draft's decodes, catching up included, as `ModelDrafter` does and tells them."""
     active = [(lag, n) for lag, n in zip(lags, decodes, strict=True) if n]
     if not active:
         return 0.0
-    seconds = 0.0
+    total = 0.0
+
+    def decode(num_tokens: int, num_sequences: int) -> None:
+        nonlocal total
+        seconds = clock.draft(num_tokens, num_sequences)
+        on_decode(num_tokens, num_sequences, seconds)
+        total += seconds
+
     most = max(lag for lag, _ in active)
     first = sum(lag for lag, _ in active)
     if clock.machine.is_gpu and most <= 4:
-        seconds = sum(clock.draft(len(active), len(active)) for _ in range(most - 1))
+        for _ in range(most - 1):
+            decode(len(active), len(active))
         first = len(active)
     for place in range(max(n for _, n in active)):
         num = sum(n > place for _, n in active)
-        seconds += clock.draft(num if place else first, num)
-    return seconds
+        decode(num if place else first, num)
+    return total
 
 
 def advance(states: Sequence[State], drafts: Sequence[Drafted]) -> list[int]:
@@ -410,8 +432,8 @@ def believed(machine: Machine, seed: int = 0) -> CostModel:
     """What calibration measures, its noise and what Python takes for each row included."""
     rng = np.random.default_rng(seed)
 
-    def measured(points: dict[int, float], most: int) -> dict[int, float]:
-        noise = np.exp(machine.misjudged * rng.standard_normal(len(points)))
+    def measured(points: dict[int, float], most: int, told: float = 1.0) -> dict[int, float]:
+        noise = told * np.exp(machine.misjudged * rng.standard_normal(len(points)))
         return {
             n: (s + machine.per_row * (n if n <= 64 else 1)) * x
             for (n, s), x in zip(points.items(), noise, strict=True)
@@ -420,7 +442,7 @@ def believed(machine: Machine, seed: int = 0) -> CostModel:
 
     return CostModel.from_measurements(
         measured(machine.target, 64),
-        measured(machine.draft, 512),
+        measured(machine.draft, 512, machine.draft_told),
         seconds_per_sequence=machine.per_sequence,
         switch_seconds={"target": machine.switch[0], "draft": machine.switch[1]},
     )
@@ -449,7 +471,14 @@ class Automatic:
         plan = self.policy.choose(requests)
         drafts, confidences, peeks = self._draft(states, plan)
         starts = [state.done for state in states]
-        draft_s = draft_seconds(clock, [state.lag for state in states], [draft.decodes for draft in drafts])
+        seen: list[float] = []
+
+        def on_decode(num_tokens: int, num_sequences: int, seconds: float) -> None:
+            seen.append(clock.observed(seconds))
+            self.policy.costs.observe("draft", num_tokens, num_sequences, seen[-1])
+
+        lags = [state.lag for state in states]
+        draft_s = draft_seconds(clock, lags, [draft.decodes for draft in drafts], on_decode)
         total = len(states) + sum(draft.length for draft in drafts)
         width = len(states) * (1 + plan.width)
         verify_s = clock.target(max(total, width), len(states), total) + clock.machine.per_step
@@ -468,9 +497,9 @@ class Automatic:
                     self.policy.rates.observe_token(state.history, peeks[i], right)  # type: ignore[arg-type]
             outcomes.append(DraftOutcome(committed, draft.length, draft.decodes))
             self.reasons[plan.choices[i].reason] = self.reasons.get(plan.choices[i].reason, 0) + 1
-        draft_seen, verify_seen = clock.observed(draft_s) if draft_s else 0.0, clock.observed(verify_s)
+        verify_seen = clock.observed(verify_s)
         self.policy.costs.observe("target", max(total, width), len(states), verify_seen)
-        self.policy.observe(plan, outcomes, draft_seen + verify_seen)
+        self.policy.observe(plan, outcomes, sum(seen) + verify_seen)
         return draft_s + verify_s + deciding
 
     def _plain_step(self, clock: Clock, states: Sequence[State]) -> float:

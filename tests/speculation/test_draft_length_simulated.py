@@ -126,13 +126,12 @@ def test_a_load_from_halfway_does_not_make_it_slower_than_plain(name: str, kind:
     assert plain / clock.seconds >= 0.97
 
 
-@pytest.mark.parametrize("name", ["H100", "H100 x4"])
-def test_texts_written_again_are_looked_up_although_drafting_lost_before(name: str) -> None:
-    """The draft model takes twice what was calibrated, so that it spends the balance."""
-    told, gains, num = MACHINES[name], [], 4
-    dear = replace(told, draft={n: 2 * seconds for n, seconds in told.draft.items()})
+@pytest.mark.parametrize(("name", "times"), [("H100", 2), ("H100 x4", 4)])
+def test_texts_written_again_are_looked_up_although_drafting_lost_before(name: str, times: float) -> None:
+    """The draft model takes so many times what was calibrated, and spends the balance before that is learned."""
+    dear, gains, num = MACHINES[name].with_dear_draft(times), [], 4
     for seed in range(3):
-        auto = Automatic(told, policy=DraftLengthPolicy(believed(told, seed), has_draft=True))
+        auto = Automatic(dear, policy=DraftLengthPolicy(believed(dear, seed), has_draft=True))
         clock = Clock(dear, np.random.default_rng(seed))
         for kind in ("chat", "again", "code", "again"):
             before = clock.seconds
