@@ -388,7 +388,7 @@ class Loop:
             self.reporter.learn(self.drafting.end, sequence)
         sequence.generation.finish_reason, sequence.generation.is_cut = finish_reason, sequence.emitter.stopped
         sequence.emitter.finish()
-        publish_state(sequence, state, detail or finish_reason)
+        self.reporter.end(sequence, state, detail or finish_reason)
 
     def _perform_slot_operations(self) -> bool:
         """Do to the caches of target and draft what the slot table decided; False where one lost what it had.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec
 
@@ -136,6 +137,29 @@ class Reporter:
         self._drafting = drafting
         self._prefill = prefill
         self._later = Later(waits=waits)
+        self._is_in_step = False
+        self._ends: list[tuple[Sequence, State, str]] = []
+
+    @contextmanager
+    def on_record(self) -> Iterator[None]:
+        """Around a step: who waits for an end finds the step that brought it among `steps`, and counted."""
+        self._is_in_step = True
+        try:
+            yield
+        finally:
+            self._is_in_step = False
+            ends, self._ends = self._ends, []
+            if ends:
+                self.flush()
+            for sequence, state, detail in ends:
+                publish_state(sequence, state, detail)
+
+    def end(self, sequence: Sequence, state: State, detail: str) -> None:
+        """Tell that a sequence is over: at once, or when the step that runs is over."""
+        if self._is_in_step:
+            self._ends.append((sequence, state, detail))
+        else:
+            publish_state(sequence, state, detail)
 
     def flush(self) -> None:
         """Report what still waits."""

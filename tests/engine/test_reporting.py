@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -107,6 +108,31 @@ def test_where_the_device_computes_nothing_is_told_before_the_flush() -> None:
     reporter.flush()
     assert running.generation.text == "de"
     assert reporter.num_generated == 2
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("error", [None, DecodeError("the rest of the step failed.")])
+def test_an_end_is_told_when_the_step_that_brought_it_is_on_record(waits: bool, error: DecodeError | None) -> None:
+    learning: Any = Learning()
+    reporter = Reporter(LETTERS, learning, learning, waits=waits)
+    steps: list[int] = []
+    with pytest.raises(DecodeError) if error else nullcontext(), reporter.on_record():
+        running = reported(reporter)
+        running.generation.on_end(lambda: steps.append(len(reporter.steps)), inline=True)
+        reporter.end(running, State.FINISHED, "stop")
+        assert not running.generation.state.is_final
+        if error:
+            raise error
+    assert steps == [1]
+    assert running.generation.text == "de"
+    assert running.generation.events[-1].state is State.FINISHED  # type: ignore[union-attr]
+
+
+def test_between_steps_an_end_is_told_at_once() -> None:
+    learning: Any = Learning()
+    running = sequence("abc")
+    Reporter(LETTERS, learning, learning, waits=True).end(running, State.CANCELLED, "enough")
+    assert running.generation.state is State.CANCELLED
 
 
 def test_a_change_of_state_is_told_at_once() -> None:

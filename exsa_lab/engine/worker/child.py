@@ -14,11 +14,13 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from typing import Any, BinaryIO
 
 from exsa_lab.config import EngineConfig, SamplingParams
 from exsa_lab.costs.cache import costs_to_json
 from exsa_lab.engine.generation import EngineAccess, Generation
+from exsa_lab.engine.stats import StepRecord
 from exsa_lab.engine.worker import EngineState, wire
 from exsa_lab.engine.worker.remote_model import not_here
 from exsa_lab.engine.worker.thread import EngineThread
@@ -59,7 +61,7 @@ class Outbox:
 
     file: BinaryIO
     worker: EngineThread | None = None
-    num_steps_sent: int = 0
+    last_step_sent: StepRecord | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _dirty: dict[int, ToldGeneration] = field(default_factory=dict)
     _sending: threading.Lock = field(default_factory=threading.Lock)
@@ -104,16 +106,17 @@ class Outbox:
             self._is_urgent.wait(PERIOD_S)
 
     def _state_of(self, worker: EngineThread) -> dict[str, Any]:
-        steps, number = worker.steps, worker.num_steps
-        count = min(number - self.num_steps_sent, len(steps))
-        self.num_steps_sent = number
-        with contextlib.suppress(IndexError, RuntimeError):  # it goes on growing
-            return {
-                "status": wire.encode_status(worker.status()),
-                "steps": wire.encode_steps(steps[-index] for index in range(count, 0, -1)),
-                "notes": list(worker.notes),
-            }
-        return {}
+        return {
+            "status": wire.encode_status(worker.status()),
+            "steps": wire.encode_steps(self._new_steps(worker)),
+            "notes": list(worker.notes),
+        }
+
+    def _new_steps(self, worker: EngineThread) -> list[StepRecord]:
+        steps = list(worker.steps)  # a copy at one moment: it goes on growing
+        new = list(takewhile(lambda step: step is not self.last_step_sent, reversed(steps)))[::-1]
+        self.last_step_sent = steps[-1] if steps else None
+        return new
 
 
 def _news(generation: ToldGeneration) -> dict[str, Any]:

@@ -197,10 +197,10 @@ class ChildProcess:
     def _take(self, message: Any) -> None:
         match message["type"]:
             case "news":
+                if "status" in message:  # before the ends: who waits for one finds its steps
+                    self._take_state(message)
                 for news in message["generations"]:
                     self._take_news(news)
-                if "status" in message:
-                    self._take_state(message)
             case "progress":
                 self._done = max(0.0, min(1.0, float(message["done"])))
             case "answer":

@@ -144,11 +144,6 @@ class EngineThread:
         return self._loop.reporter.steps
 
     @property
-    def num_steps(self) -> int:
-        """Steps so far, those that are no longer among `steps` included."""
-        return self._loop.reporter.num_steps
-
-    @property
     def started(self) -> float:
         return self._loop.reporter.started
 
@@ -317,7 +312,8 @@ class EngineThread:
 
 def _step(loop: Loop) -> None:
     try:
-        loop.step()
+        with loop.reporter.on_record():
+            loop.step()
     except EngineFailed:
         raise
     except BaseException as cause:  # a defect must end the generations it hit, never hang their cells

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
 from exsa_lab.config import EngineConfig
+from exsa_lab.engine.stats import EngineStatus, StepRecord
 from exsa_lab.engine.worker import wire
 from exsa_lab.engine.worker.child import Child, Outbox
 from tests.engine.worker.child_models import Opener
@@ -39,3 +41,15 @@ def test_a_model_is_asked_for_words_and_nothing_else() -> None:
     assert label["value"] == "b"
     assert [answer["error"][0] for answer in (close, dunder)] == ["ConfigError"] * 2
     assert "error" in absent
+
+
+def test_every_step_is_sent_once_while_more_are_made() -> None:
+    file, steps = io.BytesIO(), deque[StepRecord](maxlen=4)
+    worker: Any = SimpleNamespace(steps=steps, notes=(), status=lambda: EngineStatus("open"))
+    outbox = Outbox(file, worker)
+    for numbers in ([], [1, 2], [], [3], [4, 5, 6], range(7, 20)):
+        steps.extend(StepRecord(float(number), *[0] * 8, *[0.0] * 4) for number in numbers)
+        outbox.flush()
+    file.seek(0)
+    told = [wire.decode_steps(wire.json.loads(wire.read_frame(file))["steps"]) for _ in range(6)]
+    assert [[step.time_s for step in each] for each in told] == [[], [1, 2], [], [3], [4, 5, 6], [16, 17, 18, 19]]
