@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -15,8 +17,25 @@ from IPython.utils.capture import capture_output
 from jupyter_client.manager import KernelManager
 from traitlets.config import Config
 
+from tests.gate import until
+
 TIMEOUT_S = 180.0
 """Patience with a busy machine, never an assertion about speed."""
+
+
+WATCH = """
+import pathlib, threading, time
+from exsa_lab import loading
+
+def _watch(known):
+    def is_there(gen):
+        return gen.id not in known and ({condition})
+    while not any(map(is_there, loading.get_engine().active)):
+        time.sleep(0.005)
+    pathlib.Path({mark!r}).touch()
+
+threading.Thread(target=_watch, args=({{gen.id for gen in loading.get_engine().generations}},), daemon=True).start()
+"""
 
 
 @dataclass
@@ -101,6 +120,15 @@ class Kernel:
         message = self._client.session.msg("execute_request", {**content, "stop_on_error": True}, metadata=metadata)
         self._client.shell_channel.send(message)
         return str(message["header"]["msg_id"])
+
+    def start_until(self, cell: str, condition: str, *, cell_id: str = "") -> str:
+        """Send a cell, and return once an expression of ``gen`` holds of the generation that it asks for."""
+        with TemporaryDirectory() as folder:
+            mark = Path(folder, "mark")
+            assert self.run(WATCH.format(condition=condition, mark=str(mark))).succeeded
+            request = self.start(cell, cell_id=cell_id)
+            until(mark.exists)
+        return request
 
     def interrupt(self) -> None:
         self._manager.interrupt_kernel()

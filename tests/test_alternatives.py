@@ -18,6 +18,7 @@ from exsa_lab.runtime.protocol import MIN_OUTPUTS
 from exsa_lab.speculation.sampling import apply_chain
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
 from exsa_lab.trace.trace import Trace
+from tests.gate import held
 from tests.structure.vocabulary import model as form_model
 
 VOCAB = 30
@@ -246,12 +247,13 @@ def test_prompts_are_read_beside_others_and_no_step_has_too_many_rows() -> None:
 def test_a_preempted_prompt_is_told_once() -> None:
     target = model(1)
     with scripted_engine(target, n_ctx=160, n_seq_max=3, max_waiting=64) as engine:
-        gens = [
-            engine.submit(
-                "abcdefghij" * 4, chat=False, max_tokens=60, prompt_logprobs=True, logit_bias={VOCAB - 1: -100}
-            )
-            for _ in range(3)
-        ]
+        with held(engine):
+            gens = [
+                engine.submit(
+                    "abcdefghij" * 4, chat=False, max_tokens=60, prompt_logprobs=True, logit_bias={VOCAB - 1: -100}
+                )
+                for _ in range(3)
+            ]
         for gen in gens:
             gen.wait(60)
         assert sum(gen.stats.preemptions for gen in gens) > 0

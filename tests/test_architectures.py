@@ -7,10 +7,8 @@ The models are a few layers of random weights (`tests.models.architectures`), th
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +23,7 @@ from exsa_lab.errors import DecodeError, InvalidModel, ModelLoadError, PromptToo
 from exsa_lab.events import RejectedEvent, RoundEvent, TokenEvent
 from exsa_lab.loading import find_files, prepare
 from exsa_lab.runtime.model import LlamaModel
+from tests.gate import held
 from tests.models.architectures import DECODERS, RECURRENT, ROLL_BACK, SAID, write_model
 from tests.models.memory_checks import check_memory
 
@@ -84,25 +83,6 @@ def check(loop: BareLoop, generations: list[Generation]) -> None:
 def ask(engine: Engine, prompt: str, **params: object) -> Generation:
     settings = {"chat": False, "max_tokens": TOKENS, "draft_length": 0, **params}
     return engine.generate(prompt, **settings)
-
-
-@contextmanager
-def held(engine: Engine) -> Iterator[None]:
-    """Keep the engine from running until the block is left, so that what is submitted in it starts together."""
-    is_held, may_go = threading.Event(), threading.Event()
-
-    def hold(_: object) -> None:
-        is_held.set()
-        may_go.wait(60)
-
-    thread = threading.Thread(target=engine.call, args=(hold,))
-    thread.start()
-    is_held.wait(60)
-    try:
-        yield
-    finally:
-        may_go.set()
-        thread.join()
 
 
 def test_it_loads_and_its_steps_are_measured(architecture: str, engine: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,9 +46,21 @@ def client() -> Iterator[Any]:
         yield client
 
 
-def _kill_one(client: Any) -> None:
+def _killer(client: Any) -> threading.Thread:
+    """Kill a worker as soon as it works on something."""
     pids = client.run(os.getpid)
-    os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+    def busy() -> list[int]:
+        return [pids[name] for name, tasks in client.processing().items() if tasks and name in pids]
+
+    def kill() -> None:
+        while not (found := busy()):
+            time.sleep(0.005)
+        os.kill(found[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread
 
 
 def test_order_and_texts_are_those_of_one_engine(client: Any) -> None:
@@ -61,10 +74,9 @@ def test_order_and_texts_are_those_of_one_engine(client: Any) -> None:
 
 def test_a_killed_worker_loses_nothing(client: Any) -> None:
     options = {"max_tokens": 120, "chat": False, "progress": False}
-    killer = threading.Timer(0.4, _kill_one, [client])
-    killer.start()
+    killer = _killer(client)
     traces = cluster_map(PROMPTS, client=client, open_engine=open_engine, chunk=4, **options)
-    assert killer.finished.is_set(), "nobody was killed on the way"
+    assert not killer.is_alive(), "nobody was killed on the way"
     assert [trace.prompt for trace in traces] == PROMPTS
     assert all(trace.stats["generated_tokens"] == 120 for trace in traces)
 
@@ -72,10 +84,9 @@ def test_a_killed_worker_loses_nothing(client: Any) -> None:
 def test_a_sweep_with_a_killed_worker_has_every_trial_once(client: Any) -> None:
     space = {"draft_length": [0, 1, 2, 3], "temperature": [0.0, 0.5, 0.9]}
     base = Setting(max_tokens=60, chat=False, drafter="model")
-    killer = threading.Timer(0.4, _kill_one, [client])
-    killer.start()
+    killer = _killer(client)
     result = sweep(space, PROMPTS[:6], base=base, client=client, open_engine=open_engine, progress=False)
-    assert killer.finished.is_set(), "nobody was killed on the way"
+    assert not killer.is_alive(), "nobody was killed on the way"
     frame = result.frame
     assert set(frame["state"]) == {"complete"}
     assert len(frame) == len(frame[["draft_length", "temperature"]].drop_duplicates()) == 12

@@ -14,6 +14,7 @@ from exsa_lab.errors import ConfigError
 from exsa_lab.events import State
 from exsa_lab.experiments import METRICS, Experiment, Setting, run_experiment
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from tests.gate import Gate, until
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
 SETTING: dict[str, Any] = {"max_tokens": 12, "chat": False}
@@ -43,7 +44,16 @@ def test_every_prompt_runs_with_every_seed(engine: Engine) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_more_at_once_than_asked_for(engine: Engine, concurrency: int) -> None:
+    gate = Gate(engine, at=1)
+
+    def let_begin_together() -> None:
+        with gate:
+            until(lambda: len(engine.active) == concurrency)
+
+    opener = threading.Thread(target=let_begin_together)
+    opener.start()
     run_experiment(engine, ["a"] * 7, Setting(**SETTING, concurrency=concurrency))
+    opener.join()
     assert max(step.slots_used + step.waiting for step in engine.steps) == concurrency
 
 
@@ -63,7 +73,7 @@ def test_updates_come_from_the_caller_s_thread(engine: Engine) -> None:
 def test_stopping_cancels_what_runs_and_starts_no_more() -> None:
     with scripted_engine(ScriptedModel(PIECES, markov(12, 1), step_s=0.002)) as engine:
         stop = threading.Event()
-        setting = Setting(max_tokens=1000, chat=False, concurrency=2)
+        setting = Setting(max_tokens=1000, chat=False, concurrency=2, draft_length=0)
 
         def stop_soon(experiment: Experiment) -> None:
             if any(gen.tokens for gen in experiment.generations):
@@ -82,8 +92,9 @@ def test_an_error_on_the_way_leaves_nothing_running() -> None:
             if any(gen.tokens for gen in experiment.generations) and not engine.generations[0].state.is_final:
                 raise KeyboardInterrupt
 
+        setting = Setting(max_tokens=2000, chat=False, draft_length=0)
         with pytest.raises(KeyboardInterrupt):
-            run_experiment(engine, ["a"], Setting(max_tokens=2000, chat=False), on_update=fail, update_s=0.01)
+            run_experiment(engine, ["a"], setting, on_update=fail, update_s=0.01)
         assert engine.generations[0].state is State.CANCELLED
 
 

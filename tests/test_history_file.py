@@ -15,6 +15,7 @@ import pytest
 from exsa_lab import history_file as module
 from exsa_lab import loading
 from exsa_lab.engine.engine import Engine
+from exsa_lab.engine.worker import notifier
 from exsa_lab.errors import ConfigError
 from exsa_lab.history_file import history
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
@@ -26,6 +27,7 @@ PIECES = [chr(ord("a") + i) for i in range(12)]
 def _own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("EXSA_LAB_HISTORY", raising=False)
+    monkeypatch.setattr(notifier, "CLOSE_S", 60.0)  # a disk may be slow: no test is about that
 
 
 @pytest.fixture

@@ -29,17 +29,17 @@ def test_nobody_waits_for_a_listener_and_its_news_are_not_lost() -> None:
     def listen(news: list[Event]) -> None:
         told.extend(news)
         is_inside.set()
-        may_go_on.wait(10)
+        may_go_on.wait(60)
 
     subscription = Subscription(events, listen, inline=False)
     thread = threading.Thread(target=subscription.tell)
     thread.start()
-    assert is_inside.wait(10)
+    assert is_inside.wait(60)
     events.append(StateEvent(State.RUNNING))
     subscription.tell()  # returns at once: the other thread tells it
     assert told == events[:1]
     may_go_on.set()
-    thread.join(10)
+    thread.join(60)
     assert told == events
 
 

@@ -56,7 +56,7 @@ async def test_drain_waits_for_everything_and_an_error_in_the_block_cancels() ->
 
 async def fail_in_the_block(batch: BatchManager) -> None:
     async with batch:
-        batch.submit("abc", max_tokens=2000)
+        batch.submit("abc", max_tokens=2000, draft_length=0)
         raise RuntimeError("mine")
 
 
@@ -64,7 +64,7 @@ async def test_a_full_queue_is_refused_with_a_clear_line() -> None:
     with scripted_engine(model(0.01), n_seq_max=2, max_waiting=1) as engine:
         batch = BatchManager(engine)
         for _ in range(3):
-            batch.submit("abc", max_tokens=100)
+            batch.submit("abc", max_tokens=100, draft_length=0)
         with pytest.raises(QueueFull, match="waiting or running"):
             batch.submit("abc")
         assert batch.cancel() == 3
@@ -81,5 +81,5 @@ def test_any_thread_may_submit() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=10)
+            thread.join(timeout=60)
     assert texts == [expected] * 12

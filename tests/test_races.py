@@ -50,7 +50,7 @@ def test_mistakes_are_told_before_anything_runs(engine: Engine) -> None:
 
 def test_it_does_not_run_beside_other_requests() -> None:
     with scripted_engine(ScriptedModel(LETTERS, markov(26, 1), step_s=0.01)) as engine:
-        other = engine.submit("abc", max_tokens=500, chat=False)
+        other = engine.submit("abc", max_tokens=500, chat=False, draft_length=0)
         with pytest.raises(ConfigError, match="other requests"):
             run_race(engine, "abc", SETTINGS)
         other.cancel()

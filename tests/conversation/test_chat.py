@@ -140,7 +140,7 @@ def test_a_reply_that_is_gone_on_with_is_longer_in_the_chat(engine: Engine) -> N
 
 def test_going_on_that_brings_nothing_changes_nothing() -> None:
     with scripted_engine(alphabet(step_s=0.01)) as engine:
-        chat = make(engine)
+        chat = make(engine, draft_length=0)
         first = chat.ask("a")
         first.result()
         empty = first.more(max_tokens=500, timeout=1e-9)
@@ -204,7 +204,7 @@ def test_what_fails_leaves_the_chat_as_it_was(engine: Engine) -> None:
 
 def test_a_cancelled_reply_stays_and_is_marked() -> None:
     with scripted_engine(alphabet(step_s=0.002), n_ctx=8192) as engine:
-        chat = make(engine, max_tokens=4000)
+        chat = make(engine, max_tokens=4000, draft_length=0)
         gen = chat.ask("abc")
         while len(gen.tokens) < 5:
             gen.wait(0.01)
@@ -221,11 +221,11 @@ def test_a_cancelled_reply_stays_and_is_marked() -> None:
 
 def test_undo_and_a_replacement_cancel_what_is_coming() -> None:
     with scripted_engine(alphabet(step_s=0.002), n_ctx=8192) as engine:
-        chat = make(engine, max_tokens=4000)
+        chat = make(engine, max_tokens=4000, draft_length=0)
         gen = chat.ask("abc")
         assert "[still running]" in repr(chat)
         assert len(chat.undo()) == 0
-        assert gen.wait(10)
+        assert gen.wait(60)
         assert gen.state == "cancelled"
         first = chat.ask("abc")
         chat.ask("b", replace=1, max_tokens=2)

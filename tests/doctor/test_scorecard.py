@@ -13,6 +13,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.hardware import GPU, Hardware
 from exsa_lab.testing import scripted_engine
 from tests.doctor.parts import FEATURES, hardware, model, section
+from tests.gate import held
 
 
 def score_of(engine: Engine | None, feature: str) -> Score:
@@ -47,8 +48,9 @@ def test_a_model_that_cannot_roll_back() -> None:
 
 
 def test_the_score_of_batching(engine: Engine) -> None:
-    generations = [engine.submit("abc", max_tokens=20) for _ in range(4)]
-    assert all(generation.wait(10) for generation in generations)
+    with held(engine):
+        generations = [engine.submit("abc", max_tokens=20) for _ in range(4)]
+    assert all(generation.wait(60) for generation in generations)
     assert "up to 4 used at once" in score_of(engine, "continuous batching").now
     with scripted_engine(model(), n_seq_max=1) as single:
         assert not score_of(single, "continuous batching").is_active

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -32,6 +31,7 @@ from exsa_lab.events import (
 from exsa_lab.runtime.protocol import ProgressCallback
 from exsa_lab.testing import NextProbs, ScriptedModel, markov, scripted_engine
 from exsa_lab.trace.trace import Trace
+from tests.gate import Gate, held
 
 LETTERS = [chr(ord("a") + i) for i in range(12)]
 
@@ -80,7 +80,7 @@ def test_a_batch_gives_each_prompt_the_text_it_has_alone(
     with scripted_engine(target, draft, n_seq_max=4, n_ctx=96, step_tokens=step_tokens) as engine:
         gens = [engine.submit(p, max_tokens=12, draft_length=k) for p, k in zip(prompts, lengths, strict=False)]
         for prompt, gen in zip(prompts, gens, strict=True):
-            assert gen.result(timeout=20) == greedy_text(endless(1), prompt, 12)
+            assert gen.result(timeout=60) == greedy_text(endless(1), prompt, 12)
         assert engine.status().slots_used == 0
 
 
@@ -88,7 +88,7 @@ def test_seeded_sampling_does_not_depend_on_the_company() -> None:
     def texts(order: list[int]) -> dict[int, str]:
         with scripted_engine(model(endless(1)), model(endless(2)), n_seq_max=3) as engine:
             gens = {i: engine.submit("abc", max_tokens=30, temperature=1.0, seed=i, draft_length=i % 4) for i in order}
-            return {i: gen.result(timeout=20) for i, gen in gens.items()}
+            return {i: gen.result(timeout=60) for i, gen in gens.items()}
 
     assert texts(list(range(8))) == texts(list(reversed(range(8))))
 
@@ -113,10 +113,11 @@ def test_results_do_not_depend_on_the_prefix_cache() -> None:
 
 def test_a_step_records_what_every_slot_held() -> None:
     with scripted_engine(model(endless(1)), model(endless(2)), n_seq_max=3) as engine:
-        first = engine.submit("abcdefgh", max_tokens=40, draft_length=3)
-        gens = [first, *(engine.submit("abcdefgh", max_tokens=12, draft_length=2) for _ in range(3))]
+        with held(engine):
+            first = engine.submit("abcdefgh", max_tokens=40, draft_length=3)
+            gens = [first, *(engine.submit("abcdefgh", max_tokens=12, draft_length=2) for _ in range(3))]
         for gen in gens:
-            gen.result(timeout=20)
+            gen.result(timeout=60)
         steps = engine.steps
     for step in steps:
         assert sum(use.cells - use.shared for use in step.uses) == step.cells_used
@@ -127,9 +128,10 @@ def test_a_step_records_what_every_slot_held() -> None:
 
 def test_a_full_cache_preempts_and_the_texts_stay_right() -> None:
     with scripted_engine(model(endless(1)), model(endless(2)), n_ctx=48, n_seq_max=4) as engine:
-        gens = [engine.submit(p, max_tokens=25, draft_length=2) for p in ("abc", "bcd", "cde", "def")]
+        with held(engine):
+            gens = [engine.submit(p, max_tokens=25, draft_length=2) for p in ("abc", "bcd", "cde", "def")]
         for prompt, gen in zip(("abc", "bcd", "cde", "def"), gens, strict=True):
-            assert gen.result(timeout=20) == greedy_text(endless(1), prompt, 25)
+            assert gen.result(timeout=60) == greedy_text(endless(1), prompt, 25)
         assert sum(gen.stats.preemptions for gen in gens) > 0
 
 
@@ -209,13 +211,13 @@ def test_a_trace_survives_the_disk(tmp_path: object) -> None:
 
 
 def test_a_long_prompt_is_prefilled_in_chunks_beside_decoding() -> None:
-    with scripted_engine(model(endless(1), step_s=0.002), n_seq_max=2) as engine:
+    with scripted_engine(model(endless(1)), n_seq_max=2) as engine:
+        gate = Gate(engine, at=3)
         short = engine.submit("ab", max_tokens=200)
-        while not short.tokens:
-            time.sleep(0.001)
-        long = engine.submit("abcdefgh" * 20, max_tokens=5)
-        assert long.result(timeout=20) == greedy_text(endless(1), "abcdefgh" * 20, 5)
-        short.result(timeout=20)
+        with gate:
+            long = engine.submit("abcdefgh" * 20, max_tokens=5)
+        assert long.result(timeout=60) == greedy_text(endless(1), "abcdefgh" * 20, 5)
+        short.result(timeout=60)
     chunks = [e for e in long.events if isinstance(e, PrefillEvent)]
     assert sum(c.tokens for c in chunks) == 160
     assert len(chunks) > 1
@@ -258,21 +260,22 @@ def test_a_prompt_that_cannot_run_fails_alone() -> None:
         good = engine.submit("abc", max_tokens=10)
         too_long, empty = engine.submit("abcd" * 20), engine.submit("  ")
         with pytest.raises(PromptTooLong, match="80 tokens and the context holds 40"):
-            too_long.result(timeout=5)
+            too_long.result(timeout=60)
         with pytest.raises(ConfigError, match="empty"):
-            empty.result(timeout=5)
+            empty.result(timeout=60)
         assert too_long.state == "failed"
-        assert good.result(timeout=5) == greedy_text(endless(1), "abc", 10)
+        assert good.result(timeout=60) == greedy_text(endless(1), "abc", 10)
 
 
 def test_the_waiting_queue_is_bounded() -> None:
-    with scripted_engine(model(endless(1), step_s=0.01), n_seq_max=2, max_waiting=3) as engine:
-        gens = [engine.submit("abc", max_tokens=50) for _ in range(5)]
-        with pytest.raises(QueueFull, match="5 generations"):
-            engine.submit("abc")
-        for gen in gens:
-            gen.cancel()
-        engine.drain(timeout=5)
+    with scripted_engine(model(endless(1)), n_seq_max=2, max_waiting=3) as engine:
+        with held(engine):
+            gens = [engine.submit("abc", max_tokens=50) for _ in range(5)]
+            with pytest.raises(QueueFull, match="5 generations"):
+                engine.submit("abc")
+            for gen in gens:
+                gen.cancel()
+        assert engine.drain(timeout=60)
         assert engine.generate("abc", max_tokens=2).state == "finished"
 
 
@@ -330,12 +333,12 @@ def test_an_error_while_opening_reaches_the_caller_and_ends_the_thread() -> None
     def broken(_: ProgressCallback) -> None:
         raise ConfigError("no such thing.")
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     from exsa_lab.config import EngineConfig
 
     with pytest.raises(ConfigError, match="no such thing"):
         Engine(broken, EngineConfig())  # type: ignore[arg-type]
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_listener_hears_everything_once_and_a_broken_one_harms_nobody() -> None:
@@ -344,11 +347,12 @@ def test_a_listener_hears_everything_once_and_a_broken_one_harms_nobody() -> Non
     def broken(_: list[Event]) -> None:
         raise RuntimeError("a broken view")
 
-    with scripted_engine(model(endless(1), step_s=0.001)) as engine:
-        gen = engine.submit("abc", max_tokens=30)
-        try_twice: Callable[[], None] = gen.subscribe(heard.extend)
-        gen.subscribe(broken) if not gen.events else None
-        gen.result(timeout=10)
+    with scripted_engine(model(endless(1))) as engine:
+        with held(engine):
+            gen = engine.submit("abc", max_tokens=30)
+            try_twice: Callable[[], None] = gen.subscribe(heard.extend)
+            gen.subscribe(broken)
+        gen.result(timeout=60)
         late: list[Event] = []
         gen.subscribe(late.extend)
     try_twice()
@@ -368,8 +372,9 @@ def test_reproducible_drafts_only_for_who_is_alone() -> None:
     target, draft = model(endless(1)), model(endless(1))
     with scripted_engine(target, draft, reproducible=True) as engine:
         alone = engine.generate("a", max_tokens=20, draft_length=3)
-        together = [engine.submit(prompt, max_tokens=20, draft_length=3) for prompt in ("a", "b")]
-        texts = [generation.result(10) for generation in together]
+        with held(engine):
+            together = [engine.submit(prompt, max_tokens=20, draft_length=3) for prompt in ("a", "b")]
+        texts = [generation.result(60) for generation in together]
         rounds = [e for g in together for e in g.events if isinstance(e, RoundEvent) and e.batch_sequences > 1]
 
     assert alone.stats.accepted_tokens > 0

@@ -77,10 +77,10 @@ def test_the_end_is_told_once_also_to_those_who_ask_later() -> None:
 def test_an_end_wakes_who_waits() -> None:
     handle = generation()
     texts: list[str] = []
-    waiting = threading.Thread(target=lambda: texts.append(handle.result(timeout=10)))
+    waiting = threading.Thread(target=lambda: texts.append(handle.result(timeout=60)))
     waiting.start()
     handle.publish([token("a"), FINISHED])
-    waiting.join(timeout=10)
+    waiting.join(timeout=60)
     assert texts == ["a"]
 
 

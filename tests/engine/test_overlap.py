@@ -13,7 +13,7 @@ from exsa_lab.errors import GenerationCancelled, OutOfMemory
 from exsa_lab.events import Event, RoundEvent, State, StateEvent, TokenEvent
 from exsa_lab.runtime.protocol import DecodeAborted
 from exsa_lab.testing import Entry, ScriptedModel, markov, scripted_engine
-from tests.gate import Gate
+from tests.gate import Gate, held
 from tests.speculation.simulator import MACHINES, believed
 
 LETTERS = list("abcdefghijklmnop")
@@ -74,7 +74,7 @@ def test_the_same_is_told_in_the_same_order(settings: dict[str, object]) -> None
     for is_asynchronous in (False, True):
         with open_engine(is_asynchronous=is_asynchronous) as engine:
             gens = [engine.submit(prompt, max_tokens=40, **settings) for prompt in PROMPTS]
-            texts = [gen.result(timeout=20) for gen in gens]
+            texts = [gen.result(timeout=60) for gen in gens]
             found.append((texts, [told(gen.events) for gen in gens], [gen.tokens for gen in gens]))
             assert all(gen.stats.generated_tokens == len(gen.tokens) for gen in gens)
     assert found[0] == found[1]
@@ -97,8 +97,8 @@ def test_drafts_of_a_kept_shape_change_no_text(temperature: float, drafter: str)
 def test_a_round_is_told_while_the_next_is_computed(engine: Engine) -> None:
     seen: list[int] = []
     gen = engine.submit("abcd", max_tokens=200, draft_length=0)
-    gen.subscribe(lambda events: seen.append(sum(isinstance(event, TokenEvent) for event in events)))
-    gen.result(timeout=20)
+    gen.subscribe(lambda events: seen.append(sum(isinstance(event, TokenEvent) for event in events)), inline=True)
+    gen.result(timeout=60)
     assert sum(seen) == 200
     records = engine.call(lambda loop: list(loop.reporter.steps))
     assert sum(record.committed_tokens for record in records) == 200
@@ -118,7 +118,7 @@ def test_cancelling_keeps_what_was_committed(engine: Engine) -> None:
     with gate:
         gen.cancel()
     with pytest.raises(GenerationCancelled):
-        gen.result(timeout=20)
+        gen.result(timeout=60)
     assert isinstance(gen.events[-1], StateEvent)
     assert gen.events[-1].state is State.CANCELLED
     assert "".join(event.text for event in gen.events if isinstance(event, TokenEvent)) == gen.text
@@ -138,7 +138,7 @@ def test_a_decode_that_fails_loses_nothing(engine: Engine, error: Exception) -> 
 
     engine.call(lambda loop: setattr(loop.context, "before_decode", fail_once))
     gen = engine.submit("abcd", max_tokens=40, draft_length=0)
-    gen.wait(timeout=20)
+    gen.wait(timeout=60)
     with scripted_engine(models(is_asynchronous=False)[0]) as plain:
         text = plain.generate("abcd", max_tokens=40, draft_length=0).text
     if isinstance(error, OutOfMemory):
@@ -154,7 +154,8 @@ def test_probabilities_are_computed_where_somebody_looks(engine: Engine) -> None
         return {event.p is None for event in events if isinstance(event, TokenEvent) and event.round}
 
     assert of(engine.generate("abcd", max_tokens=20, draft_length=3).events) == {True}
-    gen = engine.submit("abcd", max_tokens=2000, draft_length=3)
-    gen.subscribe(lambda events: None)
-    gen.result(timeout=20)
+    with held(engine):
+        gen = engine.submit("abcd", max_tokens=20, draft_length=3)
+        gen.subscribe(lambda events: None)
+    gen.result(timeout=60)
     assert False in of(gen.events)

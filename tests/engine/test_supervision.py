@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from exsa_lab.engine.worker.registry import MAX_RECENT
 from exsa_lab.errors import ConfigError, EngineClosed, EngineFailed, EngineNotLoaded, ExsaError, QueueFull
 from exsa_lab.events import StateEvent, TokenEvent
 from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from tests.gate import held, until
 
 LETTERS = [chr(ord("a") + i) for i in range(12)]
 PROMPTS = ["abc", "bcd", "cde", "def"]
@@ -48,19 +49,6 @@ def new_engine(**config: Any) -> Engine:
     return scripted_engine(model(), ScriptedModel(LETTERS, markov(12, 2)), **{"n_seq_max": 3, "n_ctx": 256, **config})
 
 
-@contextmanager
-def held(engine: Engine) -> Iterator[None]:
-    """The engine takes no step meanwhile: nothing that was submitted can be over."""
-    go_on = threading.Event()
-    thread = threading.Thread(target=lambda: engine.call(lambda loop: go_on.wait(10)))
-    thread.start()
-    try:
-        yield
-    finally:
-        go_on.set()
-        thread.join()
-
-
 @pytest.fixture(scope="module")
 def alone() -> dict[str, str]:
     with scripted_engine(model()) as engine:
@@ -72,10 +60,7 @@ def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     loading.unload()
-    deadline = time.monotonic() + 5
-    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not left
+    until(lambda: not set(threading.enumerate()) - before)
 
 
 def ended_once(gen: Generation) -> bool:
@@ -135,7 +120,7 @@ def check_run(engine: Engine, alone: dict[str, str], fault: Fault) -> None:
         except EngineFailed:
             assert engine.state is EngineState.FAILED
     for gen in gens:
-        assert gen.wait(20), "it hangs"
+        assert gen.wait(60), "it hangs"
         assert ended_once(gen)
         if gen.state == "finished":
             assert gen.text == alone[str(gen.prompt)]
@@ -163,7 +148,7 @@ def test_a_fault_in_our_own_parts(part: str, error: BaseException, alone: dict[s
             fault = engine.call(lambda loop, at=at: Fault(getattr(loop, owner), name, at, error))
             gens = [engine.submit(p, max_tokens=12, draft_length=2, chat=False) for p in PROMPTS]
             for gen in gens:
-                assert gen.wait(20)
+                assert gen.wait(60)
                 assert ended_once(gen)
                 if gen.state == "finished":
                     assert gen.text == alone[str(gen.prompt)]
@@ -182,7 +167,7 @@ def test_a_cache_that_cannot_be_cleared_ends_the_engine_and_everything_in_it(err
     gens = [engine.submit(p, max_tokens=200, draft_length=2, chat=False) for p in PROMPTS]
     engine.call(lambda loop: setattr(loop.context, "remove", refuse))
     for gen in gens:
-        assert gen.wait(20)
+        assert gen.wait(60)
         assert ended_once(gen)
         assert isinstance(gen.error, EngineFailed)
         with pytest.raises(EngineFailed):
@@ -212,10 +197,7 @@ def kill(engine: Engine) -> None:
         loop._scheduler = None
 
     engine.call(end)
-    deadline = time.monotonic() + 10
-    while engine.state is EngineState.OPEN and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert engine.state is EngineState.FAILED
+    until(lambda: engine.state is EngineState.FAILED)
 
 
 def test_nobody_waits_for_a_thread_that_is_gone() -> None:
@@ -223,7 +205,7 @@ def test_nobody_waits_for_a_thread_that_is_gone() -> None:
     gens = [engine.submit("abc", max_tokens=240, draft_length=0, chat=False) for _ in range(5)]
     kill(engine)
     for gen in gens:
-        assert gen.wait(10)
+        assert gen.wait(60)
         assert ended_once(gen)
         assert gen.state in ("failed", "finished")
     engine.close()
@@ -248,14 +230,12 @@ def test_a_bad_prompt_is_refused_where_it_is_given(prompt: Any, alone: dict[str,
 
 def test_a_list_that_is_changed_afterwards_changes_nothing(alone: dict[str, str]) -> None:
     with new_engine() as engine:
-        hold = threading.Event()
-        threading.Thread(target=lambda: engine.call(lambda loop: hold.wait(10))).start()
-        messages = [{"role": "user", "content": "abc"}]
-        gen = engine.submit(messages, max_tokens=12)
-        messages[0]["content"] = "def"
-        messages.append({"role": "user", "content": "def"})
-        hold.set()
-        assert gen.result(10) == alone["abc"]
+        with held(engine):
+            messages = [{"role": "user", "content": "abc"}]
+            gen = engine.submit(messages, max_tokens=12)
+            messages[0]["content"] = "def"
+            messages.append({"role": "user", "content": "def"})
+        assert gen.result(60) == alone["abc"]
         assert gen.trace.prompt == "abc"
 
 
@@ -269,38 +249,33 @@ def test_what_callbacks_raise_is_theirs(error: BaseException, inline: bool, alon
         raise error
 
     with new_engine() as engine:
-        hold = threading.Event()
-        threading.Thread(target=lambda: engine.call(lambda loop: hold.wait(10))).start()
-        gen = engine.submit("abc", max_tokens=12)
         heard: list[Any] = []
-        gen.subscribe(fail, inline=inline)
-        gen.on_end(fail, inline=inline)
-        gen.subscribe(heard.extend)
         over = threading.Event()
-        gen.on_end(over.set)
-        hold.set()
-        assert gen.result(10) == alone["abc"]
-        assert over.wait(10)
+        with held(engine):
+            gen = engine.submit("abc", max_tokens=12)
+            gen.subscribe(fail, inline=inline)
+            gen.on_end(fail, inline=inline)
+            gen.subscribe(heard.extend)
+            gen.on_end(over.set)
+        assert gen.result(60) == alone["abc"]
+        assert over.wait(60)
         assert "".join(event.text for event in heard if isinstance(event, TokenEvent)) == alone["abc"]
 
 
 def test_a_listener_that_never_returns_does_not_stop_the_engine(alone: dict[str, str]) -> None:
     with new_engine() as engine:
         stuck = threading.Event()
-        gen = engine.submit("abc", max_tokens=200)
-        gen.on_end(partial(stuck.wait, 60))  # type: ignore[arg-type]
 
         def never_return(events: list[Any]) -> None:
             if any(isinstance(event, TokenEvent) for event in events):
                 stuck.wait(60)
 
-        hold = threading.Event()
-        threading.Thread(target=lambda: engine.call(lambda loop: hold.wait(10))).start()
-        gen = engine.submit("bcd", max_tokens=12)
-        gen.subscribe(never_return)
-        hold.set()
+        with held(engine):
+            first, gen = engine.submit("abc", max_tokens=200), engine.submit("bcd", max_tokens=12)
+            first.on_end(partial(stuck.wait, 60))  # type: ignore[arg-type]
+            gen.subscribe(never_return)
         assert engine.generate("bcd", max_tokens=12).text == alone["bcd"]
-        assert gen.result(20) == alone["bcd"]
+        assert gen.result(60) == alone["bcd"]
         stuck.set()
 
 
@@ -316,7 +291,7 @@ def test_listeners_may_use_the_engine_and_subscribe(alone: dict[str, str]) -> No
 
         gen = engine.submit("abc", max_tokens=12)
         gen.on_end(on_end)
-        assert done.wait(20)
+        assert done.wait(60)
         assert seen == [False, alone["bcd"], len(gen.events)]
 
 
@@ -328,7 +303,7 @@ def test_every_listener_hears_everything_once_in_order() -> None:
             gens[number % 4].subscribe(events.extend, inline=number % 3 == 0)
             time.sleep(0.0002)
         for gen in gens:
-            assert gen.wait(20)
+            assert gen.wait(60)
     for number, events in enumerate(heard):
         assert events == gens[number % 4].events
 
@@ -343,8 +318,8 @@ def test_closing_in_a_callback(alone: dict[str, str]) -> None:
         closed.set()
 
     gen.on_end(close)
-    assert gen.result(10) == alone["abc"]
-    assert closed.wait(10)
+    assert gen.result(60) == alone["abc"]
+    assert closed.wait(60)
     assert engine.state is EngineState.CLOSED
 
 
@@ -358,7 +333,7 @@ def test_draining_and_cancelling_see_more_than_is_remembered() -> None:
             assert len(engine.generations) >= len(engine.active) > MAX_RECENT
             for gen in engine.active:
                 gen.cancel("all")
-        assert engine.drain(20)
+        assert engine.drain(60)
         assert all(gen.state.is_final for gen in gens)
         assert len(engine.generations) == MAX_RECENT
         assert engine.active == []
@@ -366,15 +341,13 @@ def test_draining_and_cancelling_see_more_than_is_remembered() -> None:
 
 def test_a_refused_generation_is_not_remembered() -> None:
     with new_engine(n_seq_max=1, max_waiting=1) as engine:
-        hold = threading.Event()
-        threading.Thread(target=lambda: engine.call(lambda loop: hold.wait(10))).start()
-        gens = [engine.submit("abc", max_tokens=2) for _ in range(2)]
-        with pytest.raises(QueueFull):
-            engine.submit("abc")
-        hold.set()
+        with held(engine):
+            gens = [engine.submit("abc", max_tokens=2) for _ in range(2)]
+            with pytest.raises(QueueFull):
+                engine.submit("abc")
         assert engine.generations == gens
-        engine.drain(10)
-        engine.submit("abc", max_tokens=2).result(10)
+        engine.drain(60)
+        engine.submit("abc", max_tokens=2).result(60)
     with pytest.raises(EngineClosed):
         engine.submit("abc")
     assert engine.active == []
@@ -382,12 +355,12 @@ def test_a_refused_generation_is_not_remembered() -> None:
 
 def test_the_reason_given_first_is_kept() -> None:
     engine = new_engine(n_seq_max=1)
-    gens = [engine.submit("abc", max_tokens=250, chat=False, draft_length=0) for _ in range(4)]
-    hold = threading.Event()
-    threading.Thread(target=lambda: engine.call(lambda loop: hold.wait(10))).start()
-    gens[3].cancel("mine")
-    threading.Timer(0.1, hold.set).start()
-    engine.close()
+    with ExitStack() as hold:
+        hold.enter_context(held(engine))
+        gens = [engine.submit("abc", max_tokens=250, chat=False, draft_length=0) for _ in range(4)]
+        gens[3].cancel("mine")
+        threading.Timer(0.1, hold.close).start()  # while it is being closed
+        engine.close()
     reasons = [gen.cancel_reason for gen in gens if gen.state == "cancelled"]
     assert gens[3].cancel_reason == "mine"
     assert set(reasons) <= {"mine", "the engine was closed"}
@@ -430,6 +403,28 @@ def test_progress_is_told_where_the_engine_was_asked_for() -> None:
     assert {name for _, name in told} == {"MainThread"}
 
 
+def report_of_a_fork(engine: Engine, gen: Generation, write: int) -> None:
+    """Write what the fork of a process finds of its engine, and end it."""
+    report = []
+    try:
+        report.append(str(engine.state))
+        for use in (lambda: engine.submit("abc"), gen.result):
+            try:
+                use()
+            except ExsaError as error:
+                report.append(type(error).__name__)
+        try:
+            loading.get_engine()
+        except EngineNotLoaded:
+            report.append("none")
+        engine.close()
+        with new_engine() as own:
+            report.append(own.generate("abc", max_tokens=2, chat=False).state)
+    finally:
+        os.write(write, " ".join(map(str, report)).encode())
+        os._exit(0)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_has_no_engine_and_says_so() -> None:
     engine = loading.use(new_engine())
@@ -437,25 +432,8 @@ def test_a_fork_has_no_engine_and_says_so() -> None:
     with held(engine):
         gen = engine.submit("abc", max_tokens=250, draft_length=0, chat=False)
         child = os.fork()
-    if child == 0:
-        report = []
-        try:
-            report.append(str(engine.state))
-            for use in (lambda: engine.submit("abc"), gen.result if not gen.state.is_final else engine.generate):
-                try:
-                    use()
-                except ExsaError as error:
-                    report.append(type(error).__name__)
-            try:
-                loading.get_engine()
-            except EngineNotLoaded:
-                report.append("none")
-            engine.close()
-            with new_engine() as own:
-                report.append(own.generate("abc", max_tokens=2, chat=False).state)
-        finally:
-            os.write(write, " ".join(map(str, report)).encode())
-            os._exit(0)
+        if child == 0:
+            report_of_a_fork(engine, gen, write)  # and ends
     os.close(write)
     told = b""
     while part := os.read(read, 1000):
@@ -463,7 +441,7 @@ def test_a_fork_has_no_engine_and_says_so() -> None:
     os.close(read)
     assert os.waitpid(child, 0)[1] == 0
     assert told.decode().split() == ["failed", "EngineFailed", "EngineFailed", "none", "finished"]
-    assert gen.wait(20)
+    assert gen.wait(60)
     assert gen.state == "finished"
     gc.collect()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -151,8 +150,8 @@ def test_run_again_reordered_and_deleted_in_a_kernel(kernel: Kernel) -> None:
 
 def test_interrupted_in_a_kernel(kernel: Kernel) -> None:
     assert "variable chat_2" in ask(kernel, "i1", "a", "--new")
-    request = kernel.start("%%exsa --chat --max-tokens 4000\nc", cell_id="i2")
-    time.sleep(1.0)
+    asked = "%%exsa --chat --max-tokens 4000 --draft-length 0\nc"
+    request = kernel.start_until(asked, "len(gen.tokens) > 30", cell_id="i2")
     kernel.interrupt()
     assert "Interrupted after" in "".join(kernel.finish(request).traceback)
     assert "[interrupted]" in kernel.run("print(repr(chat_2))").stdout

@@ -20,7 +20,7 @@ def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
     import _thread
 
     def watch() -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.005)
         _thread.interrupt_main()

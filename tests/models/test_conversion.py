@@ -21,6 +21,7 @@ from exsa_lab.models import conversion
 from exsa_lab.models.conversion import checksum_path, convert, converted_path, expected_bytes
 from exsa_lab.models.gguf_facts import read_facts
 from exsa_lab.models.resolve import resolve
+from tests.gate import until
 from tests.models.gguf_files import write
 
 DRAFT = "smollm2-135m-draft"  # Bundled, and small enough to convert in a moment.
@@ -172,15 +173,15 @@ def test_an_interrupt_stops_the_child_and_leaves_nothing(tmp_path: Path, monkeyp
     children: list[subprocess.Popen[str]] = []
     real = subprocess.Popen
 
-    def noted(*arguments: object, **options: object) -> subprocess.Popen[str]:
-        children.append(real(*arguments, **options))  # type: ignore[call-overload]
+    def endless(command: list[str], **options: object) -> subprocess.Popen[str]:
+        code = "import sys, time; open(sys.argv[1], 'wb').write(b'GGUF'); time.sleep(600)"
+        children.append(real([sys.executable, "-c", code, command[4]], **options))  # type: ignore[call-overload]
         return children[-1]
 
-    monkeypatch.setattr(conversion.subprocess, "Popen", noted)
+    monkeypatch.setattr(conversion.subprocess, "Popen", endless)
 
     def interrupt_when_running() -> None:
-        while not children:
-            time.sleep(0.01)
+        until(lambda: names(tmp_path))  # it writes
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt_when_running, daemon=True).start()

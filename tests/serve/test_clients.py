@@ -149,7 +149,9 @@ async def test_openai_async() -> None:
 
 def test_a_client_that_stops_reading_cancels() -> None:
     with serving(_endless()) as server, _client(server) as client:
-        stream = client.chat.completions.create(model=MODEL, messages=ASK, stream=True, max_tokens=100_000)
+        stream = client.chat.completions.create(
+            model=MODEL, messages=ASK, stream=True, max_tokens=100_000, extra_body={"exsa": {"draft_length": 0}}
+        )
         next(iter(stream))
         (generation,) = loading.get_engine().active
         stream.close()

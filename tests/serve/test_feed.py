@@ -68,7 +68,7 @@ async def test_what_is_not_urgent_is_told_when_the_time_is_over_every_time() -> 
 
 
 async def test_a_step_of_many_requests_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    courier = Courier(seconds=0.02)
+    courier = Courier(seconds=0.5)
     feeds = [NewsFeed(courier) for _ in range(16)]
     for feed in feeds:
         feed.put(0, [token(0)])

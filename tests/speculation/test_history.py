@@ -343,7 +343,7 @@ def test_texts_do_not_depend_on_what_was_seen(
     for params in ({"draft_length": 0}, {"drafter": "ngram"}):
         with scripted_engine(model(max_rollback=max_rollback), **config) as engine:
             gens = [engine.submit(prompt, max_tokens=20, **params, **shape) for prompt in [*prompts, prompts[0]] * 2]
-            texts.append([gen.result(timeout=20) for gen in gens])
+            texts.append([gen.result(timeout=60) for gen in gens])
             looked_up = sum(event.looked_up_in is not None for gen in gens for event in gen.trace.rounds)
     assert texts[0] == texts[1]
     assert looked_up
@@ -395,7 +395,7 @@ def test_what_was_written_is_kept_however_it_ended_but_for_failures() -> None:
         engine.generate("abc", seed=1, temperature=1.0, **ask)
         assert kept() == 1
         failed = engine.submit("lab", **ask)
-        failed.wait(20)
+        failed.wait(60)
         assert failed.error is not None
         with pytest.raises(ConfigError):
             engine.submit("abd", max_tokens=-1)
@@ -403,7 +403,7 @@ def test_what_was_written_is_kept_however_it_ended_but_for_failures() -> None:
         running, waiting = engine.submit("abefgh", max_tokens=1000), engine.submit("abcdef", **ask)
         waiting.cancel()
         running.cancel()
-        assert engine.drain(20)
+        assert engine.drain(60)
         assert kept() == 3
         assert engine.call(owner_of_prompt) == waiting.id
         engine.forget_texts()

@@ -49,7 +49,7 @@ def test_a_token_that_the_model_does_not_have_is_named(params: dict[str, Any], w
         gen = engine.submit("abc", **params)
         other = engine.generate("abc", max_tokens=2)
         assert len(other.tokens) == 2
-        gen.wait(5)
+        gen.wait(60)
         assert isinstance(gen.error, ConfigError)
 
 

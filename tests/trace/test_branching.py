@@ -161,7 +161,7 @@ def test_a_branch_can_be_left_again_gone_on_with_and_kept_in_a_trace(engine: Eng
 
 def test_a_running_text_can_be_left_as_far_as_it_is_there() -> None:
     with scripted_engine(model(1, step_s=0.01)) as engine:
-        gen = engine.submit("abc", chat=False, max_tokens=400, logit_bias={END: -100})
+        gen = engine.submit("abc", chat=False, max_tokens=1000, logit_bias={END: -100}, draft_length=0)
         while len(gen.tokens) < 5:
             time.sleep(0.005)
         branch = gen.branch(2, 7, max_tokens=10)

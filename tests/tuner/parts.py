@@ -14,5 +14,5 @@ def run_with(tuner: Tuner, **values: object) -> Experiment:
     for name, value in values.items():
         getattr(tuner.controls, name).value = value
     tuner.run_button.click()
-    assert tuner.wait(20)
+    assert tuner.wait(60)
     return tuner.runs[-1]

@@ -40,7 +40,7 @@ def test_stop_keeps_what_is_done(engine: Engine) -> None:
     tuner.run_button.click()
     assert tuner.is_running
     tuner.stop_button.click()
-    assert tuner.wait(20)
+    assert tuner.wait(60)
     assert tuner.runs[-1].was_stopped
     assert "Run 1 stopped" in tuner.status.value
     assert "(stopped)" in table_html(tuner.runs)
@@ -70,7 +70,7 @@ def test_mistakes_are_one_line_beneath_the_buttons(tuner: Tuner) -> None:
 def test_a_closed_engine_is_said_and_harmless(tuner: Tuner, engine: Engine) -> None:
     engine.close()
     tuner.run_button.click()
-    assert tuner.wait(20)
+    assert tuner.wait(60)
     assert "closed" in tuner.status.value
     assert not tuner.run_button.disabled
 
@@ -93,7 +93,7 @@ def test_repeating_runs_both_in_turns_and_pools_them(tuner: Tuner) -> None:
         run_with(tuner, draft_length=length, drafter="model", concurrency=3)
     assert "one batch and one batch: repeat to compare" in tuner.compare()[0].layout.title.text
     tuner.repeat_button.click()
-    assert tuner.wait(20)
+    assert tuner.wait(60)
     assert [run.setting.draft_length for run in tuner.runs] == [0, 3] * (1 + REPEATS)
     assert (tuner.run_a.value, tuner.run_b.value) == (0, 1)
     figure = tuner.compare()[0]

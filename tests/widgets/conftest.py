@@ -26,7 +26,7 @@ def page(browser: Any) -> Iterator[Any]:
     # A page with an address, which the settings need: blank pages have no storage.
     context.route("http://strip.test/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
     page = context.new_page()
-    page.set_default_timeout(5_000)
+    page.set_default_timeout(60_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto("http://strip.test/")

@@ -52,7 +52,7 @@ def _run(engine: Any, **params: Any) -> Any:
 
 def _strip(engine: Any) -> LiveWidget:
     strip = TokenStrip(_run(engine, top_logprobs=3))
-    strip.feed.wait(20)
+    strip.feed.wait(60)
     return strip
 
 
@@ -63,7 +63,7 @@ def _race(engine: Any) -> LiveWidget:
 def _timeline(engine: Any) -> LiveWidget:
     generations = [engine.submit(" aaa bbb ccc", max_tokens=12 + 4 * i, chat=False) for i in range(4)]
     for generation in generations:
-        generation.wait(20)
+        generation.wait(60)
     return BatchTimeline(generations)
 
 

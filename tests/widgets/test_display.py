@@ -25,7 +25,7 @@ def run(view, pause_s, batches=speculative_rounds(split_tokens(PROSE))):
     play(gen, batches, pause_s)
     return display
 """
-HOSTILE = r"run('text', 0, [[token(0, '\x1b[31m<b>\u202e')], [StateEvent(State.FINISHED, 'stop')]]).wait(20)"
+HOSTILE = r"run('text', 0, [[token(0, '\x1b[31m<b>\u202e')], [StateEvent(State.FINISHED, 'stop')]]).wait(60)"
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def outputs(pytestconfig: pytest.Config) -> list[Any]:
     """Outputs of one executed notebook: blocking strip, background strip, the cell after it, text, hostile text."""
     sources = [
         SETUP,
-        "assert run('tokens', 0.005).wait(20)",
+        "assert run('tokens', 0.005).wait(60)",
         "background = run('tokens', 0.02)",
-        "assert background.wait(20); print('later cell')",
-        "assert run('text', 0.005).wait(20)",
+        "assert background.wait(60); print('later cell')",
+        "assert run('text', 0.005).wait(60)",
         f"assert {HOSTILE}",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
@@ -72,7 +72,7 @@ def test_a_terminal_gets_the_text_while_it_waits(capsys: pytest.CaptureFixture[s
 
     assert isinstance(view, TerminalView)
     assert capsys.readouterr().out == ""
-    assert view.wait(10)
+    assert view.wait(60)
     assert capsys.readouterr().out == PROSE + "\n"
 
 
@@ -93,7 +93,7 @@ def test_waiting_can_time_out_and_go_on(capsys: pytest.CaptureFixture[str]) -> N
     assert not view.wait(0.01)
     play(gen, speculative_rounds(split_tokens(PROSE)))
 
-    assert view.wait(10)
+    assert view.wait(60)
     assert capsys.readouterr().out == PROSE + "\n"
 
 
@@ -103,7 +103,7 @@ def test_no_view_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     play(gen, speculative_rounds(split_tokens(PROSE)))
 
     assert isinstance(view, NoView)
-    assert view.wait(10)
+    assert view.wait(60)
     assert capsys.readouterr().out == ""
 
 
@@ -113,7 +113,7 @@ def test_an_unknown_view_is_a_clear_error() -> None:
 
 
 def test_plain_ipython_has_no_kernel_and_gets_text(pytestconfig: pytest.Config) -> None:
-    code = SETUP + "assert run('tokens', 0.001).wait(20)\n"
+    code = SETUP + "assert run('tokens', 0.001).wait(60)\n"
 
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "--no-confirm-exit", "-c", code],

@@ -16,6 +16,12 @@ from tests.widgets.fake import FakeGeneration, token
 END: list[Event] = [StateEvent(State.FINISHED, "stop")]
 
 
+@pytest.fixture(autouse=True)
+def _own_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that serves no views of other tests."""
+    monkeypatch.setattr(feeds, "_server", feeds._Server())
+
+
 class Watched:
     """A generation with a feed that notes what it delivers and when it concludes."""
 
@@ -35,7 +41,7 @@ class Watched:
 
 
 def _wait_until(watched: Watched, number: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(watched.events) < number and time.monotonic() < deadline:
         time.sleep(0.002)
     assert len(watched.events) == number
@@ -49,7 +55,7 @@ def test_all_feeds_get_all_their_events_from_one_thread() -> None:
         time.sleep(0.001)
     for watched in all_watched:
         watched.gen.publish(END)
-        assert watched.feed.wait(10)
+        assert watched.feed.wait(60)
         assert watched.events == watched.gen.events
         assert watched.is_last
         assert watched.threads == {"exsa-feeds"}
@@ -64,19 +70,19 @@ def test_the_end_is_concluded_late_while_others_run_and_at_once_for_who_waits(mo
     _wait_until(running, 1)  # the thread went round once more
     assert not ended.is_concluded.is_set()
 
-    assert ended.feed.wait(10)  # though the other one still runs
+    assert ended.feed.wait(60)  # though the other one still runs
     assert ended.is_concluded.is_set()
     running.gen.publish(END)
-    assert running.is_concluded.wait(10)  # nobody waits, but nothing else runs
+    assert running.is_concluded.wait(60)  # nobody waits, but nothing else runs
 
 
 def test_the_end_is_concluded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "CONCLUDE_S", 0.02)
     running, ended = Watched(), Watched()
     ended.gen.publish(END)
-    assert ended.is_concluded.wait(10)
+    assert ended.is_concluded.wait(60)
     running.gen.publish(END)
-    assert running.feed.wait(10)
+    assert running.feed.wait(60)
 
 
 def test_a_feed_that_fails_twice_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
@@ -88,13 +94,13 @@ def test_a_feed_that_fails_twice_harms_no_other(caplog: pytest.LogCaptureFixture
     failing.start()
     with caplog.at_level(logging.ERROR):
         gen.publish([token(0, "x")])
-        assert failing.wait(10)
+        assert failing.wait(60)
     assert isinstance(failing.error, RuntimeError)
     assert "the generation itself goes on" in caplog.text
     other.gen.publish([token(0, "y")])
     _wait_until(other, 1)
     other.gen.publish(END)
-    assert other.feed.wait(10)
+    assert other.feed.wait(60)
 
 
 def test_another_view_can_follow_a_round() -> None:
@@ -106,10 +112,10 @@ def test_another_view_can_follow_a_round() -> None:
         reached.set()
 
     threading.Thread(target=follow, daemon=True).start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not reached.is_set() and time.monotonic() < deadline:
         watched.gen.publish([token(0, "x")])
         time.sleep(0.005)
     assert reached.is_set()
     watched.gen.publish(END)
-    assert watched.feed.wait(10)
+    assert watched.feed.wait(60)

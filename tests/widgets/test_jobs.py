@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from exsa_lab.testing import ScriptedModel, scripted_engine
 from exsa_lab.widgets import jobs
 from exsa_lab.widgets.jobs import HEADER, MAX_OVER, JobsDisplay, job_rows, jobs_html, jobs_text
 from tests.conftest import chromium
+from tests.gate import Gate, until
 from tests.shell import Kernel
 from tests.widgets.fake import Published
 
@@ -27,18 +28,11 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
-
-
 def test_rows_say_what_each_job_does(engine: Engine) -> None:
-    first = engine.submit("ab" * 50, max_tokens=1000, draft_length=2)
-    second = engine.submit("<b>ab", max_tokens=1000, draft_length=0)
+    first = engine.submit("ab" * 50, max_tokens=1900, draft_length=2)
+    second = engine.submit("<b>ab", max_tokens=1900, draft_length=0)
     third = engine.submit("a\nb", max_tokens=5)
-    wait_until(lambda: len(first.tokens) > 3 and len(second.tokens) > 3)
+    until(lambda: len(first.tokens) > 3 and len(second.tokens) > 3)
 
     rows = job_rows(engine, {"story": first, "_private": second, "n": 3})
 
@@ -46,7 +40,7 @@ def test_rows_say_what_each_job_does(engine: Engine) -> None:
     assert [row["name"] for row in rows] == ["story", "", ""]
     assert [row["state"] for row in rows] == ["running", "running", "waiting"]
     assert [row["draft length"] for row in rows] == ["2", "0", ""]
-    assert rows[0]["tokens"].endswith(" of 1000")
+    assert rows[0]["tokens"].endswith(" of 1900")
     assert rows[0]["cached"] == "0 of 100"
     assert float(rows[0]["tok/s"]) > 0
     assert rows[0]["prompt"] == "ab" * 29 + "a…"
@@ -54,7 +48,7 @@ def test_rows_say_what_each_job_does(engine: Engine) -> None:
     assert float(rows[2]["waited"].removesuffix(" s")) >= 0
     assert all(row["is_active"] for row in rows)
     third.cancel()
-    wait_until(lambda: third.state == "cancelled")
+    until(lambda: third.state == "cancelled")
     assert not job_rows(engine, {})[2]["is_active"]
 
 
@@ -62,9 +56,10 @@ def test_old_jobs_leave_the_table_and_active_ones_stay() -> None:
     with scripted_engine(model(), n_ctx=4096) as engine:
         for _ in range(MAX_OVER + 10):
             engine.generate("a", max_tokens=1)
-        engine.call(lambda loop: setattr(loop.context, "before_decode", lambda _: time.sleep(0.005)))
+        gate = Gate(engine, at=2)
         active = engine.submit("a", max_tokens=500)
-        rows = job_rows(engine, {})
+        with gate:
+            rows = job_rows(engine, {})
         assert len(rows) == MAX_OVER + 1
         assert rows[-1]["id"] == str(active.id)
 
@@ -76,7 +71,7 @@ def test_a_full_answer_says_that_it_was_cut(engine: Engine) -> None:
 
 def test_a_failed_job_says_why() -> None:
     with scripted_engine(model(), n_ctx=32) as engine:
-        engine.submit("a" * 99).wait(10)
+        engine.submit("a" * 99).wait(60)
         assert job_rows(engine, {})[0]["state"] == "failed (PromptTooLong)"
 
 
@@ -104,22 +99,22 @@ def test_the_notebook_s_copy_is_renewed_when_jobs_begin_and_end(engine: Engine, 
     shown = JobsDisplay(engine, {}, update_hz=50)
     assert "No jobs yet" in published.shown[0]["text/html"]
     for number in (1, 2):
-        generation = engine.submit("ab", max_tokens=500)
-        wait_until(lambda number=number: len(published.renewed) == 2 * number - 1)
+        generation = engine.submit("ab", max_tokens=2000, draft_length=0)
+        until(lambda number=number: len(published.renewed) == 2 * number - 1)
         assert "1 running" in published.renewed[-1]["text/plain"]
-        wait_until(lambda: shown.table.rows[-1]["tok/s"])
+        until(lambda: shown.table.rows[-1]["tok/s"])
         generation.cancel()
-        wait_until(lambda number=number: len(published.renewed) == 2 * number)
+        until(lambda number=number: len(published.renewed) == 2 * number)
         assert "cancelled" in published.renewed[-1]["text/html"]
     shown.stop()
 
 
 def test_live_updates_do_not_repeat_the_display(engine: Engine, published: Published) -> None:
     shown = JobsDisplay(engine, {}, update_hz=50)
-    generation = engine.submit("ab", max_tokens=500)
-    wait_until(lambda: bool(published.renewed))
+    generation = engine.submit("ab", max_tokens=2000, draft_length=0)
+    until(lambda: bool(published.renewed))
     seen = {shown.table.rows[-1]["tokens"]}
-    wait_until(lambda: seen.add(shown.table.rows[-1]["tokens"]) or len(seen) > 4)  # type: ignore[func-returns-value]
+    until(lambda: seen.add(shown.table.rows[-1]["tokens"]) or len(seen) > 4)  # type: ignore[func-returns-value]
     assert len(published.renewed) == 1
     generation.cancel()
     shown.stop()
@@ -130,31 +125,31 @@ def test_a_table_that_fails_says_so_beneath(
 ) -> None:
     shown = JobsDisplay(engine, {}, update_hz=50)
     monkeypatch.setattr(jobs, "job_rows", lambda *_: 1 / 0)
-    wait_until(lambda: shown.table.problem)
+    until(lambda: shown.table.problem)
     assert shown.table.problem.startswith("This table stopped; the jobs go on. ZeroDivisionError")
     shown.stop()
 
 
 def test_the_buttons_of_the_page(engine: Engine, published: Published) -> None:
     shown = JobsDisplay(engine, {}, update_hz=50)
-    generations = [engine.submit("ab", max_tokens=1000) for _ in range(4)]
+    generations = [engine.submit("ab", max_tokens=1900, draft_length=0) for _ in range(4)]
     for message in (None, {}, {"type": "stop"}, {"type": "stop", "id": 2}, {"type": "stop", "id": "99"}, "stop", []):
         shown.table._receive(None, message, [])
     time.sleep(0.05)
     assert not any(generation.state.is_final for generation in generations)
 
     shown.table._receive(None, {"type": "stop", "id": "2"}, [])
-    wait_until(lambda: generations[1].state == "cancelled")
+    until(lambda: generations[1].state == "cancelled")
     assert not generations[0].state.is_final
 
     shown.table._receive(None, {"type": "stop", "id": "all"}, [])
-    wait_until(lambda: all(generation.state == "cancelled" for generation in generations))
+    until(lambda: all(generation.state == "cancelled" for generation in generations))
     shown.stop()
 
 
 def test_a_newer_table_takes_over(engine: Engine, published: Published) -> None:
     first = JobsDisplay(engine, {}, update_hz=50)
-    engine.submit("ab", max_tokens=1000)
+    engine.submit("ab", max_tokens=2000, draft_length=0)
     second = JobsDisplay(engine, {}, update_hz=50)
     assert not first._thread.is_alive()
     assert first.table.comm is None
@@ -165,10 +160,10 @@ def test_a_newer_table_takes_over(engine: Engine, published: Published) -> None:
 def test_it_ends_with_the_engine(published: Published) -> None:
     engine = scripted_engine(model(0.004))
     shown = JobsDisplay(engine, {}, update_hz=50)
-    engine.submit("ab", max_tokens=1000)
-    wait_until(lambda: published.renewed)
+    engine.submit("ab", max_tokens=2000, draft_length=0)
+    until(lambda: published.renewed)
     engine.close()
-    wait_until(lambda: not shown._thread.is_alive())
+    until(lambda: not shown._thread.is_alive())
     assert "cancelled" in published.renewed[-1]["text/html"]
 
 
@@ -200,7 +195,7 @@ def page() -> Iterator[Any]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         yield page
         browser.close()
 
@@ -245,7 +240,7 @@ def kernel() -> Iterator[Kernel]:
 
 
 def test_in_a_kernel_it_is_a_widget_with_a_fallback(kernel: Kernel) -> None:
-    assert kernel.run("%%exsa -b --name story --max-tokens 3000\nab").succeeded
+    assert kernel.run("%%exsa -b --name story --max-tokens 3000 --draft-length 0\nab").succeeded
     result = kernel.run("%exsa_jobs")
     assert "<exsa-view" in result.displays[-1]["text/html"]
     assert "story" in result.displays[-1]["text/html"]

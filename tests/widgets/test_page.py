@@ -67,7 +67,7 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
 @pytest.fixture
 def file_page(browser: Any) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 900, "height": 700})
-    page.set_default_timeout(5_000)
+    page.set_default_timeout(60_000)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text))  # violations of the policy among them

@@ -95,7 +95,7 @@ LOAD = """async ([esm, run]) => {
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 900, "height": 600})
-    page.set_default_timeout(5_000)
+    page.set_default_timeout(60_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page

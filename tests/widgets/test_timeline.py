@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -23,6 +22,7 @@ from exsa_lab.widgets import timeline_rows
 from exsa_lab.widgets.timeline import MAX_LIVE, BatchTimeline, show_timeline
 from exsa_lab.widgets.timeline_rows import Recorder, Row, lanes_of, merge
 from exsa_lab.widgets.timeline_static import static_html, static_text, ticks, waits
+from tests.gate import until
 from tests.widgets.fake import Published, TimedGeneration, round_event, token
 
 PIECES = [chr(ord("a") + i) for i in range(12)]
@@ -82,7 +82,7 @@ def test_reading_piecewise_gives_the_same_as_reading_once(engine: Engine) -> Non
     for i in range(4):
         gens.append(engine.submit("abc", max_tokens=20, draft_length=2, chat=False))
         piecewise.read(engine.generations, engine.steps)
-        gens[i].wait(10)
+        gens[i].wait(60)
     piecewise.read(engine.generations, engine.steps)
     once = Recorder(engine.started)
     once.read(engine.generations, engine.steps)
@@ -240,7 +240,7 @@ def test_bars_of_steps_stay_in_their_place_and_text_can_be_read() -> None:
 
 def test_the_static_view_compares_with_a_static_batcher(engine: Engine, sent: list[dict[str, Any]]) -> None:
     timeline = BatchTimeline(_run_some(engine))
-    timeline._thread.join(10)
+    timeline._thread.join(60)
     html, text = timeline.static()
     assert "Computed: a static batcher would have needed" in text
     assert "The KV cache by slot at its fullest" in html
@@ -264,13 +264,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     Widget.close_all()
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited 10 s"
-        time.sleep(0.01)
-
-
 def _joined(messages: list[dict[str, Any]]) -> list[Row]:
     rows: list[Row] = []
     for i, message in enumerate(message for message in messages if message["type"] == "rows"):
@@ -284,9 +277,9 @@ def test_every_row_is_sent_once_and_it_ends_with_the_engine(engine: Engine, sent
     timeline = BatchTimeline(engine, update_hz=200)
     for num_lanes in (5, 10):
         _run_some(engine)
-        _until(lambda wanted=num_lanes: len(lanes_of(timeline.rows)) == wanted and not timeline.is_busy)
+        until(lambda wanted=num_lanes: len(lanes_of(timeline.rows)) == wanted and not timeline.is_busy)
     engine.close()
-    timeline._thread.join(10)
+    timeline._thread.join(60)
 
     assert timeline.error is None
     assert not timeline._thread.is_alive()
@@ -297,7 +290,7 @@ def test_every_row_is_sent_once_and_it_ends_with_the_engine(engine: Engine, sent
 def test_a_late_page_gets_everything(engine: Engine, sent: list[dict[str, Any]]) -> None:
     gens = _run_some(engine)
     timeline = BatchTimeline(gens)
-    timeline._thread.join(10)
+    timeline._thread.join(60)
     num_sent = len(sent)
 
     timeline._receive(timeline, {"type": "hello"}, [])
@@ -318,7 +311,7 @@ def test_listed_generations_come_with_their_own_steps_alone(engine: Engine, sent
     last_but_one = engine.call(lambda loop: len(loop.reporter.steps))
     engine.generate("abc", max_tokens=20, chat=False)
     timeline = BatchTimeline(gens)
-    timeline._thread.join(10)
+    timeline._thread.join(60)
 
     steps = [row for row in timeline.rows if row[0] == "step"]
     own = engine.steps[first:last_but_one]
@@ -339,7 +332,7 @@ def test_a_cached_beginning_names_who_has_it_too(engine: Engine) -> None:
 def test_history_leaves_out_older_generations(engine: Engine, sent: list[dict[str, Any]]) -> None:
     gens = _run_some(engine)
     timeline = BatchTimeline(engine, history=2)
-    _until(lambda: bool(timeline.rows))
+    until(lambda: bool(timeline.rows))
     timeline.stop()
 
     assert list(lanes_of(timeline.rows)) == [gen.id for gen in gens[-2:]]
@@ -356,7 +349,7 @@ def test_a_broken_source_stops_the_view_and_is_kept(
     gen = TimedGeneration(1, 0.0).run(1.0)
     gen.events.append(StateEvent("neither", "", 2.0))  # type: ignore[arg-type]
     timeline = BatchTimeline([gen])
-    timeline._thread.join(10)
+    timeline._thread.join(60)
 
     assert isinstance(timeline.error, AttributeError)
     assert "This timeline stopped" in caplog.text
@@ -374,7 +367,7 @@ def test_the_output_is_static_and_renewed_at_rest(
     else:
         timeline = show_timeline(engine, update_hz=100).timeline
     _run_some(engine)
-    _until(lambda: bool(published.renewed) and not timeline.is_busy)
+    until(lambda: bool(published.renewed) and not timeline.is_busy)
     timeline.stop()
 
     assert "No generations yet" in published.shown[0]["text/plain"]
@@ -388,7 +381,7 @@ def test_a_long_run_is_saved_before_it_ends(engine: Engine, monkeypatch: pytest.
     timeline = BatchTimeline([gen], update_hz=200)
     timeline.show()
     gen.events.append(round_event(99, 0, 0, 1.1))
-    _until(lambda: bool(published.renewed))
+    until(lambda: bool(published.renewed))
     assert timeline.is_busy
     timeline.stop()
 

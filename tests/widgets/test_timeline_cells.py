@@ -33,7 +33,7 @@ def test_an_engines_steps_have_their_slots() -> None:
     pieces = [chr(97 + i) for i in range(12)]
     with scripted_engine(ScriptedModel(pieces, markov(12, 1)), n_seq_max=2) as engine:
         for gen in [engine.submit("abcabc", max_tokens=20, chat=False) for _ in range(2)]:
-            gen.wait(20)
+            gen.wait(60)
         recorder = Recorder(engine.started)
         recorder.read(engine.generations, engine.steps)
     step = fullest(recorder.rows)

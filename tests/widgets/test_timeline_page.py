@@ -41,7 +41,7 @@ ROWS: list[Row] = [
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 900, "height": 600})
-    page.set_default_timeout(5_000)
+    page.set_default_timeout(60_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.set_content(

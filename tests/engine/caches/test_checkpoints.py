@@ -264,7 +264,7 @@ def test_recurrent_texts_depend_on_nobody(
         settings = [{"draft_length": k, "drafter": drafter} for k, drafter in zip(lengths, drafters, strict=True)]
         gens = [engine.submit(text, max_tokens=12, **params) for text, params in zip(texts, settings, strict=False)]
         for text, gen in zip(texts, gens, strict=True):
-            assert gen.result(timeout=20) == expected(text, 12)
+            assert gen.result(timeout=60) == expected(text, 12)
         assert engine.status().slots_used == 0
 
 
@@ -310,8 +310,8 @@ def test_a_failed_decode_costs_states_but_no_texts() -> None:
         gens = [engine.submit(text, max_tokens=30, draft_length=2, drafter="ngram") for text in healthy]
         culprit = engine.submit("ab" * 30 + unsaid, max_tokens=30)
         for text, gen in zip(healthy, gens, strict=True):
-            assert gen.result(timeout=20) == expected(text, 30)
-        assert culprit.wait(20)
+            assert gen.result(timeout=60) == expected(text, 30)
+        assert culprit.wait(60)
         assert culprit.state == "failed"
         assert "scripted failure" in str(culprit.error)
         assert engine.generate(healthy[0] + "b", max_tokens=10).text == expected(healthy[0] + "b", 10)
