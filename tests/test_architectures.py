@@ -22,6 +22,7 @@ from exsa_lab.engine.generation import Generation
 from exsa_lab.errors import DecodeError, InvalidModel, ModelLoadError, PromptTooLong
 from exsa_lab.events import RejectedEvent, RoundEvent, TokenEvent
 from exsa_lab.loading import find_files, prepare
+from exsa_lab.models.conversion import convert
 from exsa_lab.runtime.model import LlamaModel
 from tests.gate import held
 from tests.models.architectures import DECODERS, RECURRENT, ROLL_BACK, SAID, write_model
@@ -210,6 +211,47 @@ def test_reproducible_steps_round_alike_beside_a_prompt_that_is_read(files: tupl
             assert all(each.error is None for each in (first, *others))
             found.append([event.logprob for event in first.events if isinstance(event, TokenEvent)])
     assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "granitehybrid", *ROLL_BACK], indirect=True)
+def test_reproducible_texts_are_to_the_bit_those_of_each_alone(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """Greedy and sampled, drafted, cached, and in company that comes, goes and is cancelled.
+
+    llama.cpp computes Q8_0 weights alike in a batch of any shape; what is left to go wrong is attention.
+    """
+    prompts = [text(length, seed=length) for length in (40, 100, 160, 220, 316, 340)]
+    prompts += [prompts[5][:250] + text(60), prompts[5] + text(40)]
+    params = [{"temperature": i % 2, "seed": i, "top_logprobs": 1, "max_tokens": (40, 3, 24, 8)[i % 4]} for i in range(8)]
+    target = convert(files[0], "q8_0", folder=tmp_path)
+    settings = {"n_ctx": 3 * CELLS, "n_ubatch": 63, "prefix_cache_tokens": 3 * CELLS, "fast_cells": 0}
+    with open_engine(target, reproducible=True, **settings) as engine:
+        alone = [ask(engine, prompt, **each) for prompt, each in zip(prompts, params, strict=True)]
+        drafted = [
+            ask(engine, prompt, **each | {"drafter": "ngram", "draft_length": 1 + i})
+            for i, (prompt, each) in enumerate(zip(prompts, params, strict=True))
+        ]
+        check_alike(alone, drafted)
+        for seed in range(3):
+            order = random.Random(seed).sample(range(8), 8)
+            with held(engine):
+                company = {
+                    i: engine.submit(prompts[i], chat=False, **params[i] | {"draft_length": seed, "drafter": "ngram"})
+                    for i in order
+                }
+            stopped = company[order[1]]
+            while not stopped.tokens and not stopped.state.is_final:
+                stopped.wait(0.001)
+            stopped.cancel()
+            assert all(each.wait(60) for each in company.values())
+            check_alike(alone, [company[i] for i in range(8)])
+
+
+def check_alike(expected: list[Generation], found: list[Generation]) -> None:
+    """Each has the same tokens, with the same probabilities to the last bit, as far as it came."""
+    for one, other in zip(expected, found, strict=True):
+        pairs = [[(e.token_id, e.logprob) for e in each.events if isinstance(e, TokenEvent)] for each in (one, other)]
+        assert pairs[1] == pairs[0][: len(pairs[1])]
+        assert len(pairs[1]) == len(pairs[0]) or other.finish_reason == "cancelled"
 
 
 def test_a_context_that_fills_up_ends_the_text(files: tuple[Path, Path], loop: BareLoop) -> None:

@@ -28,7 +28,7 @@ from exsa_lab.speculation.alternatives import look_at_round
 from exsa_lab.speculation.rejection_sampling import accept
 
 SPLIT_CELLS = 256
-"""Cells in use from which llama.cpp's CPU attention splits a lone token's sum over the threads."""
+"""Cells in use beyond which llama.cpp's CPU attention splits a lone token's sum over the threads."""
 
 
 class Loop:
@@ -291,11 +291,12 @@ class Loop:
         """Add a token in the spare slot to a lone one that llama.cpp would compute otherwise than in a batch."""
         if not self._config.reproducible:
             return False
-        # Where snapshots are kept, the single tokens of a step get a decode of their own.
+        # Where memory is recurrent, the single tokens of a step get a decode of their own.
         are_apart = self.slots.max_rollback != UNLIMITED and len(work) > 1
         num_alone = sum(item.num_tokens == 1 for item in work) if are_apart else self._batch.num_tokens
-        is_lone = num_alone == 1 and self.slots.num_cells_used >= SPLIT_CELLS
-        if is_lone and self.slots.num_cells_unused > 1 and self.context.n_batch > self._batch.num_tokens:
+        num_cells = self.slots.num_cells_used + self._batch.num_tokens
+        is_lone = num_alone % self._config.n_ubatch == 1 and num_cells > SPLIT_CELLS
+        if is_lone and num_cells < self.slots.n_cells and self.context.n_batch > self._batch.num_tokens:
             self._batch.add([0], 0, self._spare_slot, 0)
             return True
         return False

@@ -216,6 +216,8 @@ class Scheduler:
         if sequence.wants_prompt_rows:  # a step gives as many rows as drafts may need, or as any context can
             is_alone = len(self.running) == 1 and not self.waiting
             size = min(size, MIN_OUTPUTS if is_alone else 1 + MAX_DRAFT_LENGTH)
+        if self._keep_order and size > self._small_step and size % self._small_step == 1:
+            size -= 2  # else its last token would be computed alone, with the rounding of that
         return Work(sequence, size, is_decode=False, has_output=size == left)
 
     def _free(self, sequence: Sequence, *, keep_cells: bool) -> None:

@@ -87,18 +87,20 @@ class LlamaBatch:
             self.num_tokens = self.struct.n_tokens = end
             self.num_outputs += entry.end_row - entry.first_row
 
-    def parts(self, n_ubatch: int) -> list[list[Entry]]:
+    def parts(self, n_ubatch: int, *, ones_last: bool = False) -> list[list[Entry]]:
         """Share its entries out to decodes after each of which every sequence's snapshots are whole.
 
         llama.cpp first computes equally many tokens of several sequences, then the rest of the longer ones. To put
         the states of those side by side it moves other states, but not their snapshots, so that a sequence computed
         earlier in the decode can no longer be rolled back. That cannot happen where all sequences have as many
-        tokens, or where there is one only. A single token is never rolled back, so those may come first.
+        tokens, or where there is one only. A single token is never rolled back, so those may come first. Where nothing
+        is, they may come last: cells of theirs that are freed after the batch are then in nobody's midst.
         """
         ones = [entry for entry in self.entries if entry.size == 1]
         more = [entry for entry in self.entries if entry.size > 1]
         are_alike = len({entry.size for entry in more}) == 1 and sum(entry.size for entry in more) <= n_ubatch
-        return ([ones] if ones else []) + ([more] if are_alike else [[entry] for entry in more])
+        first, last = [ones] if ones else [], [more] if are_alike else [[entry] for entry in more]
+        return last + first if ones_last else first + last
 
     @property
     def last_position(self) -> int:

@@ -78,6 +78,10 @@ class LlamaContext:
         # With both, nothing tells whether the window of an earlier place is still whole.
         snapshots = 0 if self.window else self._lib.llama_n_rs_seq(self._pointer)
         self.max_rollback: int = snapshots if is_limited else UNLIMITED
+        self._is_reproducible = config.reproducible
+        # Of sequences of different lengths llama.cpp computes the rest of the longer ones by itself. Where that is one
+        # token, attention adds it up otherwise than in company.
+        self._decodes_in_parts = is_limited and (snapshots > 0 or (config.reproducible and not self.saves_whole_slots))
 
     def _params(self, config: EngineConfig, n_threads: int, slots: int) -> Any:
         params = self._lib.llama_context_default_params()
@@ -142,7 +146,7 @@ class LlamaContext:
         """The decodes that a batch is computed by."""
         if self._decodes_alone:
             return [[entry] for entry in batch.entries]
-        return batch.parts(self._n_ubatch) if 0 < self.max_rollback < UNLIMITED else []
+        return batch.parts(self._n_ubatch, ones_last=self._is_reproducible) if self._decodes_in_parts else []
 
     def _submit_parts(self, batch: LlamaBatch, parts: list[list[Entry]]) -> None:
         part = self._part = self._part or self.new_batch()

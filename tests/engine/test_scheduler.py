@@ -26,10 +26,17 @@ class Harness:
     """Plays the engine: computes what is scheduled and appends one token where there is output."""
 
     def __init__(
-        self, *, slots: int = 4, cells: int = 64, step_tokens: int = 16, beside: int = 4, small_step: int = 0
+        self,
+        *,
+        slots: int = 4,
+        cells: int = 64,
+        step_tokens: int = 16,
+        beside: int = 4,
+        small_step: int = 0,
+        keep_order: bool = False,
     ) -> None:
         self.slots = SlotTable(slots, cells, max_cached=cells)
-        self.scheduler = Scheduler(self.slots, step_tokens=step_tokens, small_step=small_step)
+        self.scheduler = Scheduler(self.slots, step_tokens=step_tokens, small_step=small_step, keep_order=keep_order)
         self.beside = beside
         self.finished: list[Sequence] = []
 
@@ -85,6 +92,14 @@ def test_a_long_prompt_beside_decoding_ones_stays_within_a_small_step() -> None:
     harness.step()
     harness.scheduler.add(sequence(2, [2] * 30))
     assert [(w.sequence.id, w.num_tokens) for w in harness.step().work] == [(1, 1), (2, 7)]
+
+
+def test_with_keep_order_no_chunk_leaves_one_token_for_the_last_small_step() -> None:
+    """It would be computed by itself, and rounded as a lone token is."""
+    for length, sizes in ((17, [15, 2]), (24, [24]), (9, [7, 2]), (1, [1])):
+        harness = Harness(step_tokens=64, small_step=8, keep_order=True)
+        harness.scheduler.add(sequence(1, list(range(length)), left=2))
+        assert [harness.step().work[0].num_tokens for _ in sizes] == sizes
 
 
 def test_first_come_first_served() -> None:

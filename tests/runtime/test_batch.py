@@ -30,6 +30,11 @@ def test_sequences_share_a_decode_if_they_have_as_many_tokens(sizes: list[int], 
     assert [[entry.size for entry in part] for part in batch_of(sizes).parts(64)] == parts
 
 
+def test_single_tokens_may_come_last() -> None:
+    parts = batch_of([1, 9, 1, 5]).parts(64, ones_last=True)
+    assert [[entry.size for entry in part] for part in parts] == [[9], [5], [1, 1]]
+
+
 def test_a_part_has_the_tokens_of_its_entries() -> None:
     batch, part = batch_of([3, 1, 2]), LlamaBatch(512)
     part.take(batch, [batch.entries[2], batch.entries[0]])
