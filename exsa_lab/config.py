@@ -283,6 +283,8 @@ class EngineConfig:
     where it is little beside a step, in rounds that verify a draft."""
     reproducible: bool = False
     """Texts under temperature 0 do not depend, not even in near ties, on which other requests share their steps.
+    On a CPU that needs weights that llama.cpp rounds alike however many tokens share a step: Q8_0, Q5_0, Q4_1, Q4_0 and
+    IQ4_NL are such; F32, F16, BF16 and k-quants (Q4_K_M, Q6_K) are not, and their near ties may fall otherwise.
     The price on a CPU: drafts only for a request that is alone, finished requests keep their cells until nobody
     decodes, and a lone long text decodes slower; on a GPU: small batches are computed as eight tokens. A request that
     fails is the exception: its cells are given up at once.

@@ -221,7 +221,8 @@ def test_reproducible_texts_are_to_the_bit_those_of_each_alone(files: tuple[Path
     """
     prompts = [text(length, seed=length) for length in (40, 100, 160, 220, 316, 340)]
     prompts += [prompts[5][:250] + text(60), prompts[5] + text(40)]
-    params = [{"temperature": i % 2, "seed": i, "top_logprobs": 1, "max_tokens": (40, 3, 24, 8)[i % 4]} for i in range(8)]
+    lengths = (40, 3, 24, 8) * 2
+    params = [{"temperature": i % 2, "seed": i, "top_logprobs": 1, "max_tokens": n} for i, n in enumerate(lengths)]
     target = convert(files[0], "q8_0", folder=tmp_path)
     settings = {"n_ctx": 3 * CELLS, "n_ubatch": 63, "prefix_cache_tokens": 3 * CELLS, "fast_cells": 0}
     with open_engine(target, reproducible=True, **settings) as engine:
