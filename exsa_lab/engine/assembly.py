@@ -75,6 +75,7 @@ def assemble(models: Models, config: EngineConfig, *, is_stopping: Callable[[], 
             checkpoints=Checkpoints(config.checkpoint_bytes if config.prefix_cache_tokens else 0),
             need_no_cells=context.saves_whole_slots,
             window=context.window,
+            is_draft_recurrent=models.draft is not None and models.draft.is_recurrent,
         )
         if not context.max_rollback:
             _do_without_drafts(models)

@@ -39,6 +39,9 @@ class SlotTable:
     a slot ends, or where a checkpoint of ``checkpoints`` stands; unless these ``need_no_cells``, some slot must hold
     the checkpoint's tokens beside it.
 
+    The draft's cache has the first tokens of the same slots, ``num_drafted``. Where it is recurrent, what it has of a
+    slot cannot be cut.
+
     Where there is a ``window``, a beginning is shared if all that its next token looks back at is still there.
 
     Decisions are recorded as operations, in order; the engine takes them and performs them on the real caches.
@@ -56,11 +59,13 @@ class SlotTable:
         checkpoints: Checkpoints | None = None,
         need_no_cells: bool = False,
         window: Window | None = None,
+        is_draft_recurrent: bool = False,
     ) -> None:
         self.n_cells = n_cells
         self.max_rollback = max_rollback
         self.checkpoints = Checkpoints(0) if checkpoints is None else checkpoints
         self._window = window
+        self._is_draft_recurrent = is_draft_recurrent
         self._slots = [Slot() for _ in range(n_slots)]
         self._prefixes = PrefixFinder(
             self._slots,
@@ -277,7 +282,7 @@ class SlotTable:
     def roll_back(self, index: int) -> None:
         """A step failed: whatever the caches hold beyond the slot's tokens is stale."""
         slot = self._slots[index]
-        slot.num_drafted = min(slot.num_drafted, len(slot.tokens))
+        slot.num_drafted = self._drafted_of(slot, len(slot.tokens))
         self._operations.append(Truncate(index, len(slot.tokens)))
 
     def set_drafted(self, index: int, length: int) -> None:
@@ -343,7 +348,11 @@ class SlotTable:
         if length < len(slot.cells) and slot.cells[length] in self._references:  # others still have it
             unlink(self._slots, index, length)
         del slot.tokens[length:], slot.cells[length:]
-        slot.num_drafted = min(slot.num_drafted, length)
+        slot.num_drafted = self._drafted_of(slot, length)
+
+    def _drafted_of(self, slot: Slot, length: int) -> int:
+        """How many of the first ``length`` tokens the draft's cache has of them alone; a recurrent one all or none."""
+        return 0 if self._is_draft_recurrent and slot.num_drafted > length else min(slot.num_drafted, length)
 
     def _free_slot(self, avoid: int | None) -> int:
         idle = [index for index, slot in enumerate(self._slots) if not slot.is_held]
@@ -368,7 +377,7 @@ class SlotTable:
         donor, slot = self._slots[source], self._slots[target]
         donor.last_used = next(self._clock)
         slot.tokens, slot.cells = donor.tokens[:length], donor.cells[:length]
-        slot.num_drafted, slot.first_whole = min(length, donor.num_drafted), donor.first_whole
+        slot.num_drafted, slot.first_whole = self._drafted_of(donor, length), donor.first_whole
         self._stand(slot, 0)
         self._references.update(slot.cells)
         link(self._slots, source, target, len(slot.cells))

@@ -182,12 +182,11 @@ class ModelDrafter:
         return drafts
 
     def share(self, source: int, target: int, length: int) -> None:
-        """Share the first tokens of a slot with an empty one, if the memory can and a window is whole behind them."""
-        is_cut = self._first_spare is not None and length < self._slots.num_drafted(source)
+        """Share the first tokens of a slot with an empty one, if a window is whole behind them."""
         try:
-            if length and not is_cut:
+            if length:
                 self.context.copy(source, target, 0, length)
-            is_done = not is_cut and is_whole(self.context, target, length)
+            is_done = is_whole(self.context, target, length)
         except BaseException:
             is_done = False
         if not is_done:

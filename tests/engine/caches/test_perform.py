@@ -19,12 +19,19 @@ TEXT = [0, 1, 0, 1, 1]
 class Caches:
     """A slot table with the caches of a target and a draft; ``read`` computes tokens in a slot of both."""
 
-    def __init__(self, max_rollback: int = UNLIMITED) -> None:
+    def __init__(self, max_rollback: int = UNLIMITED, draft_rollback: int = UNLIMITED) -> None:
         target = ScriptedModel("ab", lambda tokens: [0.5, 0.5], max_rollback=max_rollback)
-        draft = ScriptedModel("ab", lambda tokens: [0.5, 0.5])
+        draft = ScriptedModel("ab", lambda tokens: [0.5, 0.5], max_rollback=draft_rollback)
         config = EngineConfig(n_ctx=64, n_seq_max=3)
         self.target, self.draft = target.open_context(config, 1), draft.open_context(config, 1)
-        self.slots = SlotTable(3, 64, max_cached=64, max_rollback=max_rollback, checkpoints=Checkpoints(1 << 20))
+        self.slots = SlotTable(
+            3,
+            64,
+            max_cached=64,
+            max_rollback=max_rollback,
+            checkpoints=Checkpoints(1 << 20),
+            is_draft_recurrent=draft.is_recurrent,
+        )
         self.drafter = ModelDrafter(draft, self.draft, self.slots)
 
     def read(self, slot: int, tokens: list[int]) -> None:
@@ -45,8 +52,8 @@ class Caches:
             assert len(self.draft.tokens(slot)) == self.slots.num_drafted(slot)
 
 
-def begun() -> Caches:
-    caches = Caches()
+def begun(draft_rollback: int = UNLIMITED) -> Caches:
+    caches = Caches(draft_rollback=draft_rollback)
     slot = caches.slots.acquire(TEXT)
     caches.read(slot, TEXT)
     caches.slots.release(slot, keep=True)
@@ -60,6 +67,21 @@ def fail(*_: object) -> None:
 def test_what_is_decided_is_done_in_order() -> None:
     caches = begun()
     caches.slots.acquire([*TEXT[:2], 0, 0])
+    assert caches.perform()
+    caches.check()
+
+
+@pytest.mark.parametrize("length", [2, 5])
+@pytest.mark.parametrize("is_cut_first", [True, False])
+def test_a_recurrent_draft_has_a_slot_as_a_whole_or_not_at_all(length: int, is_cut_first: bool) -> None:
+    """Its state of more tokens is no state of those that are shared, whatever becomes of the donor in the same step."""
+    caches = begun(draft_rollback=0)
+    if is_cut_first:
+        caches.slots.truncate(0, length)
+    slot = caches.slots.acquire([*TEXT[:length], 0, 0])
+    if not is_cut_first:
+        caches.slots.truncate(0, 1)
+    assert caches.slots.num_drafted(slot) == (5 if length == 5 else 0)
     assert caches.perform()
     caches.check()
 
