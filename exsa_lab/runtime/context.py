@@ -66,11 +66,14 @@ class LlamaContext:
         self.n_seq_max: int = self._lib.llama_n_seq_max(self._pointer)
         self.n_batch: int = self._lib.llama_n_batch(self._pointer)
         self._n_ubatch: int = self._lib.llama_n_ubatch(self._pointer)
-        self.max_position: int = self.n_ctx
+        self._learn_limits(model_pointer, is_reproducible=config.reproducible)
+
+    def _learn_limits(self, model_pointer: Any, *, is_reproducible: bool) -> None:
+        """Ask what the model's positions and memory allow."""
         architecture = _architecture(self._lib, model_pointer)
-        self._decodes_alone = architecture in _ONE_SEQUENCE_A_DECODE
-        if architecture in _LEARNED_POSITIONS:
-            self.max_position = min(self.n_ctx, self._lib.llama_model_n_ctx_train(model_pointer))
+        has_positions = architecture in _LEARNED_POSITIONS
+        trained = self._lib.llama_model_n_ctx_train(model_pointer) if has_positions else self.n_ctx
+        self.max_position: int = min(self.n_ctx, trained)
         self.saves_whole_slots = bool(self._lib.llama_model_is_recurrent(model_pointer))
         is_limited = self.saves_whole_slots or bool(self._lib.llama_model_is_hybrid(model_pointer))
         size = self._lib.llama_model_n_swa(model_pointer)
@@ -78,10 +81,11 @@ class LlamaContext:
         # With both, nothing tells whether the window of an earlier place is still whole.
         snapshots = 0 if self.window else self._lib.llama_n_rs_seq(self._pointer)
         self.max_rollback: int = snapshots if is_limited else UNLIMITED
-        self._is_reproducible = config.reproducible
+        self._decodes_alone = architecture in _ONE_SEQUENCE_A_DECODE
+        self._is_reproducible = is_reproducible
         # Of sequences of different lengths llama.cpp computes the rest of the longer ones by itself. Where that is one
         # token, attention adds it up otherwise than in company.
-        self._decodes_in_parts = is_limited and (snapshots > 0 or (config.reproducible and not self.saves_whole_slots))
+        self._decodes_in_parts = is_limited and (snapshots > 0 or (is_reproducible and not self.saves_whole_slots))
 
     def _params(self, config: EngineConfig, n_threads: int, slots: int) -> Any:
         params = self._lib.llama_context_default_params()
