@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -101,6 +102,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         for reason, number in _untested.items():
             print(f"NOT TESTED ({number}): {reason}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_engine_is_left() -> Iterator[None]:
+    """The kernel has one engine: no file's tests find that of another's."""
+    yield
+    if (loading := sys.modules.get("exsa_lab.loading")) is not None:
+        loading.unload()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,6 +11,7 @@ import codecs
 import contextlib
 import copy
 import json
+import os
 import random
 import sys
 import tempfile
@@ -182,7 +183,7 @@ def fuzz_headers(rng: random.Random) -> None:
         at = rng.randrange(4, len(raw))
         piece = rng.choice((rng.randbytes(1), rng.choice((0, 1, 2**31, 2**32 - 1)).to_bytes(8, "little"), b"\xff" * 8))
         raw[at : at + len(piece)] = piece
-    path = FOLDER / f"exsa-fuzz-{rng.getrandbits(16):x}.gguf"
+    path = FOLDER / f"exsa-fuzz-{os.getpid()}-{rng.getrandbits(16):x}.gguf"
     path.write_bytes(raw if rng.random() < 0.8 else raw[: rng.randrange(len(raw))])
     try:
         refused(lambda: read_header(path))
@@ -251,14 +252,19 @@ def run(name: str, seconds: float, seed: int = 0) -> int:
     """Try inputs for so long; returns how many."""
     end, number = time.monotonic() + seconds, seed
     while time.monotonic() < end:
-        for _ in range(20):
-            try:
-                NAMES[name](random.Random(number))
-            except BaseException:
-                print(f"{name}: seed {number}", file=sys.stderr)
-                raise
-            number += 1
+        run_some(name, 20, number)
+        number += 20
     return number - seed
+
+
+def run_some(name: str, count: int, seed: int = 0) -> None:
+    """Try so many inputs, the same ones each time."""
+    for number in range(seed, seed + count):
+        try:
+            NAMES[name](random.Random(number))
+        except BaseException:
+            print(f"{name}: seed {number}", file=sys.stderr)
+            raise
 
 
 def main() -> None:

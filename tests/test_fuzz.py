@@ -9,4 +9,4 @@ from tests import fuzz
 
 @pytest.mark.parametrize("name", fuzz.NAMES)
 def test_a_moment_of(name: str) -> None:
-    assert fuzz.run(name, 0.5) > 0
+    fuzz.run_some(name, 200)

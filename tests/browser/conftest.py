@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.lab import Notebook, Server, write_notebook
+from tests.browser.lab import WAIT_MS, Notebook, Server, write_notebook
 from tests.conftest import chromium
+
+expect.set_options(timeout=WAIT_MS)
 
 LOCAL = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
 # No request leaves the machine: what a page needs must come from the package.
@@ -45,6 +47,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, device_scale_factor=1.5)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     elsewhere: list[str] = []
     page.on("request", lambda request: None if request.url.startswith(LOCAL) else elsewhere.append(request.url))

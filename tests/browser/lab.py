@@ -20,7 +20,7 @@ from playwright.sync_api import Locator, Page, expect
 
 KERNELSPEC = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 WIDGET_SETTINGS = "@jupyter-widgets/jupyterlab-manager/plugin"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 # Two cores render the page and compute the model at once: patience, never an assertion about speed.
 WAIT_MS = 120_000
 KERNEL_IS_IDLE = """
@@ -86,7 +86,7 @@ class Server:
     def request(self, method: str, path: str) -> Any:
         headers = {"Authorization": f"token {self._token}"}
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/{path}", method=method, headers=headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             body = answer.read()
         return json.loads(body) if body else None
 
@@ -149,14 +149,19 @@ class Notebook:
         count, is_running = self.cell(index).evaluate(_PROGRESS)
         return int(count), bool(is_running)
 
+    def prompt(self, index: int) -> Locator:
+        """The number beside a cell."""
+        return self.cell(index).locator(".jp-InputArea-prompt").first
+
     def wait(self, index: int) -> None:
         """Wait until a started cell has ended."""
-        prompt = self.cell(index).locator(".jp-InputArea-prompt").first
-        expect(prompt).to_have_text(_EXECUTED, timeout=WAIT_MS)
+        expect(self.prompt(index)).to_have_text(_EXECUTED, timeout=WAIT_MS)
 
     def run(self, *indexes: int) -> None:
         for index in indexes:
+            before = self.prompt(index).text_content() or ""
             self.start(index)
+            expect(self.prompt(index)).not_to_have_text(before, timeout=WAIT_MS)  # that of an earlier run
             self.wait(index)
 
     def save(self) -> Any:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.lab import Notebook, Server
+from tests.gate import until
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +25,7 @@ def test_it_is_played_with_and_read_without_a_kernel(notebook: Callable[..., Not
     lab.page.keyboard.press("End")
     expect(view.get_by_label("acceptance rate a")).to_have_value("1")
     # The second change waits in the page until the kernel has taken the first.
-    assert any("0 1.0" in _printed(lab) for _ in range(20)), "the kernel knows"
+    until(lambda: "0 1.0" in _printed(lab))
     slider = view.get_by_label("acceptance rate a")
     slider.focus()
     for percent in (99, 98, 97):

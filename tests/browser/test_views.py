@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import Notebook, Server
+from tests.gate import until
 
 pytestmark = pytest.mark.browser
 
@@ -58,17 +59,16 @@ def test_all_views_work_together_and_outlive_their_kernel(notebook: Callable[...
     lab.shot("jobs-error", JOBS)
     _expect_change(views[STRIP])
 
-    # Long enough for what is kept to be renewed; then the kernel restarts, and nothing of it is left.
-    lab.page.wait_for_timeout(2_500)
+    # What is kept is renewed; then the kernel restarts, and nothing of it is left.
+    kept = {STRIP: "running · ", JOBS: "2 running", TIMELINE: "2 running"}
+    until(lambda: all(words in str(lab.save().cells[index].outputs) for index, words in kept.items()))
     saved = lab.save()
     server.restart_kernels()
     expect(views[STRIP]).to_contain_text("tok/round")  # what was shown stays
     server.stop_kernels()
     lab.open()
     for index, words in {
-        STRIP: "running · ",
-        JOBS: "2 running",
-        TIMELINE: "2 running",
+        **kept,
         STEPS: "✓ accepted",
         TUNER: "need their kernel",
     }.items():

@@ -26,6 +26,12 @@ from exsa_lab.errors import ConfigError  # noqa: E402
 from exsa_lab.runtime.protocol import TokenRules  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Whatever used torch's generator before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("toy") / "toy.gguf"

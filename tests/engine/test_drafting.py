@@ -47,7 +47,7 @@ def decoded_beside_a_prompt(num_waiting: int) -> Generation:
         with gate:
             others = [engine.submit(TURN * 40, max_tokens=2) for _ in range(1 + num_waiting)]
         for other in [*others, gen]:
-            other.result(timeout=30)
+            other.result(timeout=60)
     return gen
 
 
@@ -69,7 +69,7 @@ def test_a_length_that_the_user_fixed_is_kept_beside_a_prompt(drafter: str) -> N
         with gate:
             other = engine.submit(TURN * 40, max_tokens=2)
         for each in (other, gen):
-            each.result(timeout=30)
+            each.result(timeout=60)
     assert {event.k for event in rounds(gen)[1:-1]} == {3}
 
 
@@ -101,7 +101,7 @@ def test_the_width_in_use_does_not_hide_what_a_wider_one_could_draft(
     with open_engine(slots=slots, machine="H100") as engine:
         gens = [engine.submit(TURN * 4, max_tokens=200) for _ in range(slots)]
         for gen in gens:
-            gen.result(timeout=30)
+            gen.result(timeout=60)
     assert any(width for width, _ in seen)
     assert all(request.limit == min(MAX_DRAFT_LENGTH, request.tokens_left - 1) for _, request in seen)
 
@@ -127,7 +127,7 @@ def test_forced_tokens_take_the_free_places_of_a_batch_that_keeps_its_shape(slot
         first = engine.submit("a", max_tokens=300, regex=FORM)
         with gate:
             gens = [first, *(engine.submit("a", max_tokens=300, regex=FORM) for _ in range(slots - 1))]
-        texts = [gen.result(timeout=30) for gen in gens]
+        texts = [gen.result(timeout=60) for gen in gens]
         steps = [step for step in engine.steps if not step.prefill_tokens]
     assert {text[:28] for text in texts} == {"aaaaaaaacdefgh" * 2}
     wide = [step for step in steps if step.sequences == slots and step.tokens > slots]
@@ -156,6 +156,6 @@ def test_where_shapes_are_costly_tokens_without_a_choice_change_no_number_of_out
             patch.setattr(batch, "add", counted)
             gens = [engine.submit("a", max_tokens=100, regex=FORM) for _ in range(3)]
             for gen in gens:
-                gen.result(timeout=30)
+                gen.result(timeout=60)
     assert sum(gen.stats.forced_tokens for gen in gens) > 8
     assert all(tokens == num for tokens, num in outputs[3:])

@@ -43,7 +43,7 @@ def test_a_failure_is_named_by_its_kind(source: str, kind: str) -> None:
 def test_it_answers_line_by_line_until_nobody_asks() -> None:
     lines = b"\n".join((request("{{ 1 + 1 }}"), request("{% for %}"), request("x"), b""))
     command = [sys.executable, "-c", "from exsa_lab.prompts.child import main; main()"]
-    done = subprocess.run(command, input=lines, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, input=lines, capture_output=True, timeout=240, check=True)
     ready, *answers = done.stdout.splitlines()
     assert ready == b"ready"
     assert [json.loads(answer).get("text") for answer in answers] == ["2", None, "x"]
@@ -57,5 +57,5 @@ def test_it_has_little_memory_and_writes_no_files() -> None:
         "try: bytearray(child.MEMORY); print('all of it')\n"
         "except MemoryError: print('refused')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.split() == ["0", "0", "refused"]

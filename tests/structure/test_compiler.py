@@ -19,7 +19,7 @@ from tests.structure.vocabulary import model
 def compiled(compiler: Compiler, form: Form) -> Grammar | ExsaError:
     results: queue.Queue[Grammar | ExsaError] = queue.Queue()
     compiler.compile(form, results.put)
-    return results.get(timeout=30)
+    return results.get(timeout=60)
 
 
 def test_what_was_compiled_is_kept() -> None:
@@ -49,7 +49,7 @@ def test_who_asks_for_the_same_form_meanwhile_gets_the_same_grammar() -> None:
     compiler, results = Compiler(model(1)), queue.Queue[Any]()
     for _ in range(20):
         compiler.compile(Form("regex", "[ab]+c"), results.put)
-    found = [results.get(timeout=30) for _ in range(20)]
+    found = [results.get(timeout=60) for _ in range(20)]
     assert all(isinstance(grammar, Grammar) for grammar in found)
     assert len({id(grammar) for grammar in found}) <= 2  # one came when the first was ready
 
@@ -58,7 +58,7 @@ def test_many_forms_at_once_wait_for_each_other() -> None:
     compiler, results = Compiler(model(1)), queue.Queue[Any]()
     for number in range(1, 30):
         compiler.compile(Form("regex", f"a{{{number}}}"), results.put)
-    assert all(isinstance(results.get(timeout=30), Grammar) for _ in range(29))
+    assert all(isinstance(results.get(timeout=60), Grammar) for _ in range(29))
 
 
 def test_what_takes_too_long_is_given_up_and_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_without_a_token_another_one_is_drawn(engine: Engine) -> None:
     expected[gen.tokens[position]] = 0
     expected *= counts.sum() / expected.sum()
     assert counts[gen.tokens[position]] == 0
-    assert len({gen.branch(position, max_tokens=20).result(30) for _ in range(4)}) > 1
+    assert len({gen.branch(position, max_tokens=20).result(30) for _ in range(8)}) > 1
     used = expected > 5
     chi2 = float(((counts - expected)[used] ** 2 / expected[used]).sum())
     assert chi2 < used.sum() + 4 * np.sqrt(2 * used.sum())

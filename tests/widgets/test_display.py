@@ -40,7 +40,7 @@ def outputs(pytestconfig: pytest.Config) -> list[Any]:
         f"assert {HOSTILE}",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(pytestconfig.rootpath)}}).execute()
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(pytestconfig.rootpath)}}).execute()
     return [cell.outputs for cell in notebook.cells]
 
 
@@ -117,7 +117,7 @@ def test_plain_ipython_has_no_kernel_and_gets_text(pytestconfig: pytest.Config) 
 
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "--no-confirm-exit", "-c", code],
-        capture_output=True, text=True, check=True, timeout=60, cwd=pytestconfig.rootpath,
+        capture_output=True, text=True, check=True, timeout=240, cwd=pytestconfig.rootpath,
     )  # fmt: skip
 
     assert PROSE in done.stdout

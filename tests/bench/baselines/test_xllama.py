@@ -36,7 +36,7 @@ class Library:
     def __init__(self) -> None:
         self.params: Any = None
         self.requests: list[dict[str, Any]] = []
-        self.together = threading.Barrier(3, timeout=30)
+        self.together = threading.Barrier(3, timeout=60)
         self.answer: dict[str, Any] = {"choices": [{"text": "abc"}]}
 
     def Server(self, params: Any) -> Library:  # noqa: N802

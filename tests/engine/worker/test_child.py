@@ -18,7 +18,7 @@ from tests.engine.worker.child_models import Opener
 
 def test_without_a_parent_it_ends() -> None:
     command = [sys.executable, "-m", "exsa_lab.engine.worker.child"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=240, check=False)
     assert done.returncode != 0
     assert done.stdout == b""
 
