@@ -27,14 +27,17 @@ timeline = show_timeline(engine)
 SUBMIT = """
 prompts = ["a b c " * n for n in (4, 30, 9, 200, 5, 14)]
 gens = [
-    engine.submit(p, max_tokens=60 + 30 * i, draft_length=(0, 2, 4)[i % 3], temperature=0.8, seed=i, chat=False)
+    engine.submit(
+        p, max_tokens=MOST.get(i, 60 + 30 * i), draft_length=(0, 2, 4)[i % 3], temperature=0.8, seed=i, chat=False
+    )
     for i, p in enumerate(prompts)
 ]
 """
 
 
 def test_follows_background_requests_and_stays_in_the_saved_notebook(notebook: Callable[..., Notebook]) -> None:
-    lab = notebook(ENGINE, SUBMIT, "gens[1].cancel()", "engine.drain()", "engine.close()")
+    endless = "MOST = {1: 3000}" + SUBMIT  # it runs until it is cancelled, however slow the page is
+    lab = notebook(ENGINE, endless, "gens[1].cancel()", "engine.drain()", "engine.close()")
     lab.run(0)
     view = lab.output(0).locator(".exsa-timeline")
     expect(view).to_contain_text("No generations yet")
@@ -76,7 +79,7 @@ def test_follows_background_requests_and_stays_in_the_saved_notebook(notebook: C
 
 
 def test_a_reloaded_page_shows_it_again(notebook: Callable[..., Notebook]) -> None:
-    lab = notebook(ENGINE, SUBMIT + "\nengine.drain()")
+    lab = notebook(ENGINE, "MOST = {}" + SUBMIT + "\nengine.drain()")
     lab.run(0, 1)
     expect(lab.output(0).locator(".exsa-timeline")).to_contain_text("6 finished")
     lab.save()

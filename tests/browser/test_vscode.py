@@ -39,11 +39,11 @@ pieces = [f"{chr(97 + i) * 3} " for i in range(12)]
 target, draft = (ScriptedModel(pieces, markov(12, 1), step_s=seconds) for seconds in (0.02, 0.0))
 engine = loading.use(scripted_engine(target, draft, n_seq_max=4))  # no draft token is refused: the text is in one piece
 """
-ASK = "%%exsa --no-chat --max-tokens 60 --draft-length 3 --temperature 1 --seed 1 --name gen\naaa bbb "
+ASK = "%%exsa --no-chat --max-tokens 200 --draft-length 3 --temperature 1 --seed 1 --name gen\naaa bbb "
 VIEWS = {
     "steps": ("xl.StepThrough(gen)", "round"),
     "timeline": ("xl.show_timeline(engine)", "finished"),
-    "jobs": ('later = engine.submit("aaa ", chat=False, max_tokens=400)\n%exsa_jobs', "running"),
+    "jobs": ('later = engine.submit("aaa ", chat=False, max_tokens=1000, draft_length=0)\n%exsa_jobs', "running"),
     "explore": ("xl.explore()", "acceptance"),
     "play": ('xl.play("aaa ", chat=False)', "aaa"),
     "tuner": ("xl.Tuner(engine)", "Run"),
