@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from exsa_lab.bench.baselines.bare import BareLoop
@@ -24,6 +25,7 @@ from exsa_lab.events import RejectedEvent, RoundEvent, TokenEvent
 from exsa_lab.loading import find_files, prepare
 from exsa_lab.models.conversion import convert
 from exsa_lab.runtime.model import LlamaModel
+from exsa_lab.runtime.protocol import Batch, Context, Logits
 from tests.gate import held
 from tests.models.architectures import DECODERS, RECURRENT, ROLL_BACK, SAID, write_model
 from tests.models.memory_checks import check_memory
@@ -283,6 +285,35 @@ def test_a_step_that_llama_cpp_refuses_is_told_in_its_words(files: tuple[Path, P
         context.decode(batch)
     context.close()
     model.close()
+
+
+@pytest.mark.parametrize("architecture", ROLL_BACK, indirect=True)
+def test_cells_are_copied_from_a_slot_whose_roll_back_is_pending(files: tuple[Path, Path]) -> None:
+    """llama.cpp's own part of it: with a state restored behind the copy, both slots go on as if read anew."""
+    model, config = LlamaModel(files[0], EngineConfig()), EngineConfig(n_ctx=256, n_seq_max=2)
+    tokens, rows = list(text(140).encode()), []
+    for is_copied in (False, True):
+        context = model.open_context(config, 1)
+        batch = context.new_batch()
+
+        def decode(slot: int, start: int, end: int, context: Context = context, batch: Batch = batch) -> Logits:
+            batch.clear()
+            batch.add(tokens[start:end], start, slot, 1)
+            return context.decode(batch)[-1].copy()
+
+        decode(0, 0, 100)
+        state = context.save(0)
+        decode(0, 100, 106)
+        assert context.remove(0, 102)
+        if is_copied:
+            context.copy(0, 1, 0, 100)
+            context.restore(1, state, 100)
+        else:
+            decode(1, 0, 100)
+        rows.append([decode(0, 102, 103), decode(1, 100, 130), decode(0, 103, 120)])
+        context.close()
+    model.close()
+    assert np.allclose(rows[0], rows[1], atol=1e-3)  # of logits of some 5
 
 
 @pytest.mark.parametrize("draft", ["llama", "gpt2", "lfm2"])

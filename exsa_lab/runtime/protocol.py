@@ -115,7 +115,7 @@ class Context(Protocol):
         """Share positions [start, end) of one slot with another.
 
         Where `max_rollback` is limited, the target's state is then the source's, at the source's end: unless that is
-        ``end``, a state must be restored next. No roll-back of the source may be pending.
+        ``end``, a state must be restored next; so it must where a roll-back of the source is pending.
         """
 
     def first_whole(self, slot: int) -> int:

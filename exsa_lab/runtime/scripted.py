@@ -118,6 +118,7 @@ class ScriptedContext:
         for index, (slot, position, token) in enumerate(batch.entries):
             cells, state = self._cells[slot], self._states[slot]
             assert position == len(cells), f"slot {slot} has {len(cells)} tokens, not {position}"
+            assert not state.is_stale, f"slot {slot} was copied from one whose roll-back was pending"
             assert position == len(state.tokens), f"slot {slot} has a state of {len(state.tokens)}, not {position}"
             cells[position] = (next(self._next_cell), token)
             state.add(token)
@@ -159,8 +160,7 @@ class ScriptedContext:
         if self.max_rollback == UNLIMITED:
             self._states[target] = _SlotState(state.tokens[:end])
         else:
-            assert not state.is_pending, f"slot {source} is copied while its roll-back is pending"
-            self._states[target] = _SlotState(state.tokens)
+            self._states[target] = _SlotState(state.tokens, is_stale=state.is_pending)
 
     def first_whole(self, slot: int) -> int:
         return 0
@@ -183,8 +183,9 @@ class ScriptedContext:
 class _SlotState:
     """The tokens that a slot's recurrent state stands for, and how far it can be taken back."""
 
-    def __init__(self, tokens: tuple[int, ...] = ()) -> None:
+    def __init__(self, tokens: tuple[int, ...] = (), *, is_stale: bool = False) -> None:
         self.tokens = tokens
+        self.is_stale = is_stale
         self.is_pending = False
         self._num_decoded = 0
 
@@ -206,7 +207,7 @@ class _SlotState:
             assert num_removed < self._num_decoded, f"{num_removed} tokens back after a decode of {self._num_decoded}"
             self.is_pending = True
         else:
-            self.is_pending = False
+            self.is_pending = self.is_stale = False
         self.tokens = self.tokens[:length]
         return True
 

@@ -131,6 +131,23 @@ def test_recurrent_memory_that_fails_loses_all_slots_but_no_checkpoint(monkeypat
     caches.check()
 
 
+def test_a_prompt_goes_on_from_a_checkpoint_whose_cells_lie_in_a_slot_that_was_just_taken_back() -> None:
+    """Of that slot the cells are copied only: its state is not that of its end, and is replaced."""
+    caches = Caches(4)
+    slot = caches.slots.acquire(TEXT)
+    caches.read(slot, TEXT[:3])
+    caches.slots.save(slot)
+    assert caches.perform()
+    caches.read(slot, [1, 1, 0])
+    caches.slots.truncate(slot, 4)
+    other = caches.slots.acquire([*TEXT[:3], 0, 0])
+    assert caches.perform()
+    assert caches.slots.length(other) == 3
+    caches.read(other, [0])
+    caches.read(slot, [1])
+    caches.check()
+
+
 def test_a_state_that_cannot_be_had_is_no_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     caches = Caches(0)
     slot = caches.slots.acquire(TEXT)
