@@ -13,10 +13,11 @@ from exsa_lab.engine.caches.checkpoints import EVERY, LEAST, Checkpoint, Checkpo
 from exsa_lab.engine.caches.operations import Restore, Save, Share, Truncate
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.kv_slots import SlotTable
+from exsa_lab.engine.loop import Loop
 from exsa_lab.errors import DecodeError
 from exsa_lab.runtime.protocol import State
 from exsa_lab.runtime.scripted import Entry
-from exsa_lab.testing import ScriptedModel, markov, scripted_engine
+from exsa_lab.testing import ScriptedContext, ScriptedModel, markov, scripted_engine
 
 LETTERS = "abcdefghijkl"
 END = 12
@@ -266,6 +267,19 @@ def test_recurrent_texts_depend_on_nobody(
         for text, gen in zip(texts, gens, strict=True):
             assert gen.result(timeout=60) == expected(text, 12)
         assert engine.status().slots_used == 0
+        engine.forget_texts()
+        assert engine.call(num_kept) == [0, 0, 0, 0]
+
+
+def num_kept(loop: Loop) -> list[int]:
+    """Cells by the table and in the caches of target and draft, spare slots included, and saved states."""
+    context, drafter = loop.context, loop.drafting.model_drafter
+    assert isinstance(context, ScriptedContext)
+    in_draft = 0
+    if drafter is not None:  # a target that takes nothing back has none
+        assert isinstance(drafter.context, ScriptedContext)
+        in_draft = drafter.context.num_cells_used
+    return [loop.slots.num_cells_used, context.num_cells_used, in_draft, len(loop.slots.checkpoints)]
 
 
 def test_a_second_request_goes_on_from_the_end_of_the_first_ones_prompt() -> None:
