@@ -22,7 +22,7 @@ from exsa_lab.engine.engine import Engine
 from exsa_lab.errors import ConfigError, how_to_install, shown
 from exsa_lab.experiments import METRICS, Experiment, Setting, run_experiment
 from exsa_lab.files import locked
-from exsa_lab.trial_owner import OWNER, begin, end, is_alive, owner_of
+from exsa_lab.trial_owner import OWNER, begin, end, is_alive, is_of, owner_of
 
 if TYPE_CHECKING:
     import optuna
@@ -117,8 +117,9 @@ def sweep(
     (a ``dask.distributed.Client``) the trials run on its workers, one engine in each worker process, loaded once with
     ``exsa_lab.load(**load)`` or ``open_engine()``; one trial at a time runs in each.
 
-    An interrupt is raised on; finished trials stay in the storage. Raises ConfigError where the space, the metrics or
-    the file do not fit.
+    A setting that fails on a worker has its reason in ``frame["error"]``; this call does not try it again, the next one
+    does. An interrupt is raised on; finished trials stay in the storage. Raises ConfigError where the space, the
+    metrics or the file do not fit.
 
     Example::
 
@@ -257,11 +258,14 @@ def _grid(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def _ask(study: optuna.Study, space: Space, trials: int | None, path: Path | None, call: str) -> Iterator[optuna.Trial]:
-    """Trials that are still to be run, one at a time: the grid's, or as many as are missing."""
+    """Trials that are still to be run, one at a time: the grid's, or as many as are missing.
+
+    A call that told a trial as failed does not try it again; the next call does.
+    """
     distributions = {name: _distribution(values) for name, values in space.items()}
     while True:
         with _our_errors(path), locked(path) if path is not None else nullcontext():
-            taken = _taken(study)
+            taken = _taken(study, call)
             if trials is None:
                 done = {_key(trial.params) for trial in taken}
                 point = next((point for point in _grid(space) if _key(point) not in done), None)
@@ -275,13 +279,14 @@ def _ask(study: optuna.Study, space: Space, trials: int | None, path: Path | Non
         yield trial
 
 
-def _taken(study: optuna.Study) -> list[Any]:
-    """Trials that are finished, or that a living process runs; those that died with theirs are told so."""
+def _taken(study: optuna.Study, call: str) -> list[Any]:
+    """Trials that are finished, that failed in this call, or that a living process runs; those of a dead one fail."""
     import optuna
 
     taken = []
     for trial in study.trials:
-        if trial.state.name in ("COMPLETE", "PRUNED"):
+        is_over = trial.state.name in ("COMPLETE", "PRUNED")
+        if is_over or (trial.state.name == "FAIL" and is_of(trial.user_attrs.get(OWNER), call)):
             taken.append(trial)
         elif trial.state.name == "RUNNING":
             if is_alive(trial.user_attrs.get(OWNER)):

@@ -33,6 +33,11 @@ def owner_of(call: str) -> dict[str, Any]:
     return own | {"call": call, "time": time.time()}
 
 
+def is_of(owner: Any, call: str) -> bool:
+    """Whether a trial was taken by this sweep."""
+    return isinstance(owner, dict) and owner.get("call") == call
+
+
 def is_alive(owner: Any) -> bool:
     """Whether the sweep that took a trial still runs; one of another machine is believed for a day."""
     try:

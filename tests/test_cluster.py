@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def _num_engines() -> int:
 def client() -> Iterator[Any]:
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp://"
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", protocol="tcp://"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -101,8 +102,18 @@ def test_what_goes_wrong_on_a_worker_is_told(client: Any) -> None:
     with pytest.raises(ConfigError, match="no such model"):
         cluster_map(["a"], client=client, open_engine=broken_engine, progress=False)
     options = {"base": Setting(chat=False), "client": client, "progress": False}
-    result = sweep({"draft_length": [0]}, ["a"], open_engine=broken_engine, **options)
-    assert result.frame["state"].tolist() == ["fail"]
-    assert "no such model" in result.frame["error"][0]
-    with pytest.raises(ConfigError, match="no trial"):
-        result.best  # noqa: B018
+    for trials in (None, 4):  # more of them than workers, each tried once
+        space = {"draft_length": [0, 1, 2, 3]}
+        result = sweep(space, ["a"], trials=trials, open_engine=broken_engine, **options)
+        assert result.frame["state"].tolist() == ["fail"] * 4
+        assert all("no such model" in error for error in result.frame["error"])
+        with pytest.raises(ConfigError, match="no trial"):
+            result.best  # noqa: B018
+
+
+def test_what_failed_is_tried_again_by_the_next_call(client: Any, tmp_path: Path) -> None:
+    options = {"base": Setting(chat=False, max_tokens=4), "client": client, "progress": False}
+    space = {"draft_length": [0, 1, 2]}
+    for opener, states in [(broken_engine, ["fail"] * 3), (open_engine, ["fail"] * 3 + ["complete"] * 3)]:
+        result = sweep(space, ["a"], storage=tmp_path / "sweep.db", open_engine=opener, **options)
+        assert result.frame["state"].tolist() == states

@@ -48,6 +48,7 @@ VIEWS = {
     "play": ('xl.play("aaa ", chat=False)', "aaa"),
     "tuner": ("xl.Tuner(engine)", "Run"),
     "race": (
+        "for job in engine.generations:\n    job.cancel()\nengine.drain()\n"
         'xl.race("aaa ", plain=dict(draft_length=0), auto={}, chat=False, max_tokens=8)',
         "plain",
     ),
