@@ -113,9 +113,8 @@ def sweep(
     ``prune``, trials that fall behind the median of those before are given up early.
 
     ``storage`` is a SQLite file that keeps the trials: the same call again runs only what is missing, and in two
-    kernels at once each runs a part. With ``client``
-    (a ``dask.distributed.Client``) the trials run on its workers, one engine in each worker process, loaded once with
-    ``exsa_lab.load(**load)`` or ``open_engine()``; one trial at a time runs in each.
+    kernels at once each runs a part. With ``client`` (a ``dask.distributed.Client``) the trials run on its workers, one
+    at a time in each process, on an engine loaded there once with ``exsa_lab.load(**load)`` or ``open_engine()``.
 
     A setting that fails on a worker has its reason in ``frame["error"]``; this call does not try it again, the next one
     does. An interrupt is raised on; finished trials stay in the storage. Raises ConfigError where the space, the
@@ -258,10 +257,7 @@ def _grid(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def _ask(study: optuna.Study, space: Space, trials: int | None, path: Path | None, call: str) -> Iterator[optuna.Trial]:
-    """Trials that are still to be run, one at a time: the grid's, or as many as are missing.
-
-    A call that told a trial as failed does not try it again; the next call does.
-    """
+    """Trials that are still to be run, one at a time: the grid's, or as many as are missing."""
     distributions = {name: _distribution(values) for name, values in space.items()}
     while True:
         with _our_errors(path), locked(path) if path is not None else nullcontext():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import threading
 import time
@@ -22,6 +23,20 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.002)
+
+
+def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
+    """Interrupt the main thread, as the kernel's signal does, once the condition holds."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
 
 
 @contextmanager

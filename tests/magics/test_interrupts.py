@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import signal
-import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.generation import Generation
 from exsa_lab.magics.interrupts import CellInterrupted
+from tests.gate import interrupt_when
 from tests.shell import Shell
-
-
-def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
-    """Interrupt the main thread, as the kernel's signal does, once the condition holds."""
-    import _thread
-
-    def watch() -> None:
-        deadline = time.monotonic() + 60
-        while not condition() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        _thread.interrupt_main()
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
 
 
 def test_pressed_again_while_it_is_stopped_the_line_stays(

@@ -16,23 +16,9 @@ from exsa_lab.errors import EngineNotLoaded
 from exsa_lab.magics import progress
 from exsa_lab.magics.interrupts import CellInterrupted
 from exsa_lab.testing import scripted_engine
+from tests.gate import interrupt_when
 from tests.magics.parts import FakeLoad, alphabet
 from tests.shell import Shell
-
-
-def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
-    """Interrupt the main thread, as the kernel's signal does, once the condition holds."""
-    import _thread
-
-    def watch() -> None:
-        deadline = time.monotonic() + 60
-        while not condition() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        _thread.interrupt_main()
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
 
 
 def test_interrupt_while_loading(ip: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

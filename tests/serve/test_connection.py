@@ -15,20 +15,8 @@ import pytest
 from exsa_lab import loading
 from exsa_lab.serve import Limits
 from exsa_lab.serve.connection import protocol_of
-from tests.serve.parts import (
-    CHAT,
-    chat,
-    client,
-    connected,
-    endless,
-    head,
-    is_idle,
-    model,
-    post,
-    read_all,
-    serving,
-    until,
-)
+from tests.gate import until
+from tests.serve.parts import CHAT, chat, client, connected, endless, head, is_idle, model, post, read_all, serving
 
 HASTY = Limits(header_seconds=1, body_seconds=1, idle_seconds=2)
 """Short, and yet longer than a busy machine keeps a test from its next line."""

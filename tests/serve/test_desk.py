@@ -7,7 +7,8 @@ from exsa_lab.serve.exchange import Exchange
 from exsa_lab.serve.limits import Limits
 from exsa_lab.serve.parameters import read_chat
 from exsa_lab.testing import scripted_engine
-from tests.serve.parts import CHAT, endless, until
+from tests.gate import until
+from tests.serve.parts import CHAT, endless
 
 
 def test_requests_are_numbered_and_say_where_they_came_from() -> None:

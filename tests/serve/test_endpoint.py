@@ -11,7 +11,8 @@ from exsa_lab.config import EngineConfig
 from exsa_lab.engine.engine import Engine
 from exsa_lab.engine.worker.isolated import IsolatedWorker
 from tests.engine.worker import child_models
-from tests.serve.parts import chat, chunks, client, completion, endless, serving, until
+from tests.gate import until
+from tests.serve.parts import chat, chunks, client, completion, endless, serving
 
 
 def test_the_model_goes_by_its_name_and_others_are_not_here() -> None:

@@ -15,7 +15,8 @@ from exsa_lab.serve.limits import Limits
 from exsa_lab.serve.parameters import read_chat
 from exsa_lab.widgets.jobs import job_rows
 from exsa_lab.widgets.timeline_rows import Recorder
-from tests.serve.parts import CHAT, chat, chunks, connected, endless, is_idle, post, serving, until
+from tests.gate import until
+from tests.serve.parts import CHAT, chat, chunks, connected, endless, is_idle, post, serving
 
 LONG = {**CHAT, "max_tokens": 60_000}
 

@@ -8,7 +8,8 @@ from exsa_lab import loading
 from exsa_lab.serve import Limits
 from exsa_lab.serve.api_errors import ApiError
 from exsa_lab.serve.gate import Gate
-from tests.serve.parts import CHAT, chat, client, endless, is_idle, serving, until
+from tests.gate import until
+from tests.serve.parts import CHAT, chat, client, endless, is_idle, serving
 
 
 def test_places_are_given_and_given_back() -> None:

@@ -6,7 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exsa_lab import loading
 from exsa_lab.serve.server import Server
-from tests.serve.parts import chat, client, serving, until
+from tests.gate import until
+from tests.serve.parts import chat, client, serving
 
 
 def samples(server: Server) -> dict[tuple[str, ...], float]:

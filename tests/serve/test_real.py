@@ -11,7 +11,8 @@ import pytest
 
 from exsa_lab import loading
 from exsa_lab.serve import serve, stop
-from tests.serve.parts import chat, chunks, client, is_idle, until
+from tests.gate import until
+from tests.serve.parts import chat, chunks, client, is_idle
 
 pytestmark = pytest.mark.real
 

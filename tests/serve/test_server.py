@@ -14,7 +14,8 @@ from exsa_lab import loading
 from exsa_lab.errors import ConfigError
 from exsa_lab.serve.server import Server
 from exsa_lab.testing import scripted_engine
-from tests.serve.parts import CHAT, chat, client, endless, model, serving, until
+from tests.gate import until
+from tests.serve.parts import CHAT, chat, client, endless, model, serving
 
 
 def test_a_client_gets_what_a_direct_call_gets() -> None:

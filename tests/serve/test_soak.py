@@ -19,7 +19,8 @@ import httpx
 
 from exsa_lab import loading
 from exsa_lab.serve.server import Server
-from tests.serve.parts import PATIENCE_S, is_idle, model, serving, until
+from tests.gate import until
+from tests.serve.parts import PATIENCE_S, is_idle, model, serving
 
 SECONDS = float(os.environ.get("EXSA_SOAK_S", "5"))
 NUM_CLIENTS = 32

@@ -11,6 +11,7 @@ import pytest
 from exsa_lab.events import Event, State, StateEvent
 from exsa_lab.widgets import feed as feeds
 from exsa_lab.widgets.feed import Feed, wait_for_round
+from tests.gate import until
 from tests.widgets.fake import FakeGeneration, token
 
 END: list[Event] = [StateEvent(State.FINISHED, "stop")]
@@ -41,9 +42,7 @@ class Watched:
 
 
 def _wait_until(watched: Watched, number: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(watched.events) < number and time.monotonic() < deadline:
-        time.sleep(0.002)
+    until(lambda: len(watched.events) >= number)
     assert len(watched.events) == number
 
 

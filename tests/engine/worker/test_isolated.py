@@ -26,6 +26,7 @@ from exsa_lab.errors import ConfigError, EngineClosed, EngineError, EngineFailed
 from exsa_lab.events import PromptTokenEvent, StateEvent, TokenEvent
 from exsa_lab.testing import scripted_engine
 from tests.engine.worker.child_models import Opener
+from tests.gate import until
 from tests.test_interrupts import press_at
 
 CONFIG = EngineConfig(n_ctx=512, n_seq_max=3)
@@ -339,10 +340,7 @@ def test_a_child_ends_with_its_parent() -> None:
     process = int(os.read(read, 20))
     os.close(read)
     os.waitpid(parent, 0)
-    deadline = time.monotonic() + 60
-    while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_child_gets_no_credentials(engine: Engine) -> None:
